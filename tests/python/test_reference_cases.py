@@ -1,0 +1,624 @@
+"""The reference and limitation cases of the job, by running and without inputs, with the names that they must get."""
+
+from math import sqrt
+
+import modulize.nn
+import pytest
+import torch
+import torch.nn.functional as F
+import wrapped_models
+from fidelity import assert_same, assert_same_outputs, called_modules, check, leftovers, other_values, prepare, target_name
+from modulize import AssumptionError, prepare_model
+from torch import nn
+
+both_captures = pytest.mark.parametrize("capture", ["run", "symbolic"])
+
+
+def image(batch=2, channels=3, size=8, seed=0):
+    return torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def called_names(prepared):
+    return [target_name(node) for node in prepared.graph.nodes if node.op in ("call_function", "call_method")]
+
+
+# --- functional to module --------------------------------------------------------------------------------------------
+
+
+class FunctionalRelus(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3)
+        self.conv2 = nn.Conv2d(8, 8, 3)
+        self.fc = nn.Linear(8 * 4 * 4, 10)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x))
+        x = x.view(x.size(0), -1)
+        return self.fc(x).relu()
+
+
+@both_captures
+def test_functional_relus_become_three_modules(capture):
+    model = FunctionalRelus().eval()
+    prepared = check(model, image(), capture)
+    assert called_modules(prepared) == ["conv1", "module_relu", "conv2", "module_relu_1", "fc", "module_relu_2"]
+    relus = [prepared.module_relu, prepared.module_relu_1, prepared.module_relu_2]
+    assert [type(relu) for relu in relus] == [nn.ReLU] * 3
+    assert len({id(relu) for relu in relus}) == 3
+    assert not any(hasattr(model, name) for name in ("module_relu", "module_relu_1", "module_relu_2"))
+
+
+@both_captures
+def test_every_spelling_of_relu_is_the_same_module(capture):
+    class Spellings(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            x = F.relu(self.fc(x)) - 0.5
+            x = torch.relu(self.fc(x)) - 0.5
+            x = self.fc(x).relu() - 0.5
+            x = F.relu(input=self.fc(x)) - 0.5
+            return F.relu(self.fc(x), inplace=False)
+
+    prepared = check(Spellings().eval(), torch.randn(2, 4), capture)
+    paths = called_modules(prepared)
+    assert [path for path in paths if "relu" in path] == ["module_relu", *(f"module_relu_{i}" for i in range(1, 5))]
+    assert [path for path in paths if "sub" in path] == ["module_sub", *(f"module_sub_{i}" for i in range(1, 4))]
+    assert [path for path in paths if "fc" in path] == ["fc", *(f"module_fc_{i}" for i in range(1, 5))]
+
+
+# One row: what a person writes, the module that must run there.
+SPELLINGS = {
+    "leaky_relu positional": (lambda x: F.leaky_relu(x, 0.2), nn.LeakyReLU(0.2)),
+    "leaky_relu keyword": (lambda x: F.leaky_relu(x, negative_slope=0.2), nn.LeakyReLU(0.2)),
+    "leaky_relu default": (lambda x: F.leaky_relu(x), nn.LeakyReLU()),
+    "leaky_relu all keyword": (lambda x: F.leaky_relu(input=x, negative_slope=0.3), nn.LeakyReLU(0.3)),
+    "softmax positional": (lambda x: F.softmax(x, -1), nn.Softmax(dim=-1)),
+    "softmax keyword": (lambda x: F.softmax(x, dim=1), nn.Softmax(dim=1)),
+    "softmax method positional": (lambda x: x.softmax(-1), nn.Softmax(dim=-1)),
+    "softmax method keyword": (lambda x: x.softmax(dim=-1), nn.Softmax(dim=-1)),
+    "softmax torch": (lambda x: torch.softmax(x, dim=-1), nn.Softmax(dim=-1)),
+    "log_softmax": (lambda x: F.log_softmax(x, 1), nn.LogSoftmax(dim=1)),
+    "hardswish": (lambda x: F.hardswish(x), nn.Hardswish()),
+    "hardsigmoid": (lambda x: F.hardsigmoid(x), nn.Hardsigmoid()),
+    "softplus positional": (lambda x: F.softplus(x, 2.0), nn.Softplus(beta=2.0)),
+    "softplus keyword": (lambda x: F.softplus(x, threshold=5.0), nn.Softplus(threshold=5.0)),
+    "softplus default": (lambda x: F.softplus(x), nn.Softplus()),
+    "sigmoid method": (lambda x: x.sigmoid(), nn.Sigmoid()),
+    "sigmoid torch": (lambda x: torch.sigmoid(x), nn.Sigmoid()),
+    "tanh": (lambda x: torch.tanh(x), nn.Tanh()),
+    "gelu": (lambda x: F.gelu(x), nn.GELU()),
+    "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), nn.GELU(approximate="tanh")),
+    "silu": (lambda x: F.silu(x), nn.SiLU()),
+    "elu": (lambda x: F.elu(x, 0.7), nn.ELU(alpha=0.7)),
+    "relu6": (lambda x: F.relu6(x), nn.ReLU6()),
+    "hardtanh": (lambda x: F.hardtanh(x, -2.0, 2.0), nn.Hardtanh(-2.0, 2.0)),
+}
+
+
+@both_captures
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_argument_spelling(spelling, capture):
+    function, expected = SPELLINGS[spelling]
+
+    class Spelling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return function(self.fc(x))
+
+    prepared = check(Spelling().eval(), torch.randn(2, 6), capture)
+    path = called_modules(prepared)[-1]
+    module = prepared.get_submodule(path)
+    assert type(module) is type(expected)
+    assert repr(module) == repr(expected)
+    assert path == "module_" + spelling.split()[0]
+
+
+@both_captures
+def test_prelu_holds_the_models_own_parameter(capture):
+    class Prelu(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = nn.Parameter(torch.tensor([0.1, 0.2, 0.3]))
+
+        def forward(self, x):
+            return F.prelu(x, self.slope)
+
+    model = Prelu().eval()
+    prepared = check(model, image(), capture)
+    assert called_modules(prepared) == ["module_prelu"]
+    assert type(prepared.module_prelu) is nn.PReLU
+    assert prepared.module_prelu.weight is model.slope
+    assert list(prepared.state_dict()) == ["slope"]
+
+
+@both_captures
+def test_functional_convolution_holds_the_models_own_parameters(capture):
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(8, 3, 3, 3))
+            self.b = nn.Parameter(torch.randn(8))
+            self.fc = nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = F.conv2d(x, self.w, self.b, stride=2, padding=1)
+            return self.fc(x.mean((2, 3)))
+
+    model = Functional().eval()
+    prepared = check(model, image(), capture)
+    assert called_modules(prepared) == ["module_conv2d", "module_mean", "fc"]
+    convolution = prepared.module_conv2d
+    assert type(convolution) is nn.Conv2d
+    assert convolution.weight is model.w
+    assert convolution.bias is model.b
+    assert (convolution.stride, convolution.padding) == ((2, 2), (1, 1))
+    assert [name for name, _ in prepared.named_parameters()] == ["w", "b", "fc.weight", "fc.bias"]
+
+
+@both_captures
+def test_functional_dropout_stays_live(capture):
+    class Drops(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(32, 32)
+
+        def forward(self, x):
+            return F.dropout(self.fc(x), 0.4, self.training)
+
+    model = Drops().eval()
+    prepared = check(model, torch.randn(2, 32), capture)
+    assert repr(prepared.module_dropout) == repr(nn.Dropout(0.4))
+    x = torch.randn(4, 32)
+    outputs = []
+    for module in (model.train(), prepared.train()):
+        torch.manual_seed(5)
+        outputs.append(module(x).detach())
+    assert_same(outputs[1], outputs[0])
+    assert (outputs[0] == 0).any()
+
+
+# --- reused module to independent modules ----------------------------------------------------------------------------
+
+
+class ReusedRelu(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3)
+        self.conv2 = nn.Conv2d(8, 8, 3)
+        self.fc = nn.Linear(8 * 4 * 4, 10)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        x = self.relu(self.conv1(x))
+        x = self.relu(self.conv2(x))
+        return self.relu(self.fc(x.flatten(1)))
+
+
+@both_captures
+def test_reused_relu_becomes_three_objects(capture):
+    prepared = check(ReusedRelu().eval(), image(), capture)
+    assert called_modules(prepared) == ["conv1", "relu", "conv2", "module_relu_1", "fc", "module_relu_2"]
+    relus = [prepared.relu, prepared.module_relu_1, prepared.module_relu_2]
+    assert [type(relu) for relu in relus] == [nn.ReLU] * 3
+    assert len({id(relu) for relu in relus}) == 3
+
+
+@both_captures
+def test_reused_linear_shares_its_parameters(capture):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.fc(torch.tanh(self.fc(x)))
+
+    model = Twice().eval()
+    prepared = check(model, torch.randn(2, 6), capture)
+    assert called_modules(prepared) == ["fc", "module_tanh", "module_fc_1"]
+    assert prepared.module_fc_1 is not prepared.fc
+    assert prepared.module_fc_1.weight is prepared.fc.weight is model.fc.weight
+
+
+@both_captures
+def test_blocks_of_a_residual_network_get_the_same_names(capture):
+    torchvision = pytest.importorskip("torchvision")
+    prepared = check(torchvision.models.resnet18().eval(), image(size=32), capture)
+    paths = called_modules(prepared)
+    for block in ("layer1.0", "layer1.1", "layer4.1"):
+        inside = [path.removeprefix(block + ".") for path in paths if path.startswith(block + ".")]
+        assert inside == ["conv1", "bn1", "relu", "conv2", "bn2", "module_add", "module_relu_1"]
+    assert type(prepared.get_submodule("layer1.0.module_add")) is modulize.nn.Add
+    assert paths[-3:] == ["layer4.1.module_relu_1", "avgpool", "fc"]
+
+
+@both_captures
+def test_a_taken_name_counts_up_and_nothing_is_overwritten(capture):
+    class Taken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module_relu = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return F.relu(self.module_relu(x))
+
+    model = Taken().eval()
+    prepared = check(model, torch.randn(2, 4), capture)
+    assert type(prepared.module_relu) is nn.Linear
+    assert called_modules(prepared) == ["module_relu", "module_relu_1"]
+    assert type(prepared.module_relu_1) is nn.ReLU
+
+
+# --- elementwise operation to module ---------------------------------------------------------------------------------
+
+
+class AddsInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3)
+        self.conv2 = nn.Conv2d(3, 8, 3)
+
+    def forward(self, *inputs):
+        return self.conv1(inputs[0]) + self.conv2(inputs[1])
+
+
+@both_captures
+def test_addition_of_star_inputs(capture):
+    model = AddsInputs().eval()
+    before = (image(), image(seed=1))
+    prepared = prepare(model, before, capture)
+    assert sorted(called_modules(prepared)) == ["conv1", "conv2", "module_add"]
+    assert type(prepared.module_add) is modulize.nn.Add
+    assert not leftovers(prepared, *before)
+    assert_same_outputs(prepared, model, before)
+    assert_same_outputs(prepared, model, other_values(before, 2, batch=5))
+
+
+# One row: what a person writes of two tensors, and the name of the module that must run there.
+ARITHMETIC = {
+    "x + y": (lambda x, y: x + y, "module_add"),
+    "x + 1": (lambda x, y: x + 1, "module_add"),
+    "1 + x": (lambda x, y: 1 + x, "module_add"),
+    "torch.add alpha": (lambda x, y: torch.add(x, y, alpha=2), "module_add"),
+    "x.add": (lambda x, y: x.add(y), "module_add"),
+    "x.add alpha": (lambda x, y: x.add(y, alpha=3), "module_add"),
+    "x - y": (lambda x, y: x - y, "module_sub"),
+    "y - x": (lambda x, y: y - x, "module_sub"),
+    "1 - x": (lambda x, y: 1 - x, "module_sub"),
+    "x - 1": (lambda x, y: x - 1, "module_sub"),
+    "torch.sub alpha": (lambda x, y: torch.sub(x, y, alpha=2), "module_sub"),
+    "x * y": (lambda x, y: x * y, "module_mul"),
+    "0.5 * x": (lambda x, y: 0.5 * x, "module_mul"),
+    "torch.mul": (lambda x, y: torch.mul(x, y), "module_mul"),
+    "x / y": (lambda x, y: x / y, "module_div"),
+    "2 / x": (lambda x, y: 2 / x, "module_div"),
+    "x / 3": (lambda x, y: x / 3, "module_div"),
+    "torch.div rounding": (lambda x, y: torch.div(x, y, rounding_mode="floor"), "module_div"),
+    "x @ y.T": (lambda x, y: x @ y.transpose(0, 1), "module_matmul"),
+    "torch.matmul": (lambda x, y: torch.matmul(x, y.transpose(0, 1)), "module_matmul"),
+    "x ** 2": (lambda x, y: x**2, "module_pow"),
+    "2 ** x": (lambda x, y: 2**x, "module_pow"),
+    "torch.cat positional": (lambda x, y: torch.cat([x, y], 1), "module_cat"),
+    "torch.cat keyword": (lambda x, y: torch.cat(tensors=[x, y], dim=-1), "module_cat"),
+    "torch.cat tuple": (lambda x, y: torch.cat((x, y)), "module_cat"),
+    "x.mean": (lambda x, y: x.mean(dim=1, keepdim=True), "module_mean"),
+    "torch.mean": (lambda x, y: torch.mean(x, 1), "module_mean"),
+    "x.sum": (lambda x, y: x.sum(-1), "module_sum"),
+}
+
+
+@both_captures
+@pytest.mark.parametrize("spelling", ARITHMETIC)
+def test_arithmetic_becomes_a_module(spelling, capture):
+    function, name = ARITHMETIC[spelling]
+
+    class Arithmetic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(6, 6)
+            self.b = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return function(self.a(x), self.b(x))
+
+    prepared = check(Arithmetic().eval(), torch.randn(2, 6), capture)
+    assert called_modules(prepared)[-1] == name
+    assert [path for path in called_modules(prepared) if path.startswith("module_")] == [name]
+
+
+@both_captures
+def test_operand_order_and_scalars(capture):
+    class Order(nn.Module):
+        def forward(self, x, y):
+            return 1 - x, x - 1, 2 / x, x / 2, y - x, 3 * x, x * y, 2**x, x**2
+
+    prepared = check(Order().eval(), (torch.rand(2, 4) + 1, torch.rand(2, 4) + 1), capture)
+    paths = called_modules(prepared)
+    assert paths == [
+        "module_sub",
+        "module_sub_1",
+        "module_div",
+        "module_div_1",
+        "module_sub_2",
+        "module_mul",
+        "module_mul_1",
+        "module_pow",
+        "module_pow_1",
+    ]
+
+
+@both_captures
+def test_in_place_addition_reaches_the_alias(capture):
+    class Alias(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            y = self.fc(x)
+            z = y
+            z += 1
+            return y * 10
+
+    prepared = check(Alias().eval(), torch.randn(2, 4), capture)
+    assert [path for path in called_modules(prepared) if path.startswith("module_")] == ["module_add", "module_mul"]
+
+
+@both_captures
+def test_in_place_addition_reaches_a_view(capture):
+    class View(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            y = self.fc(x)
+            half = y[:, :2]
+            half += 1
+            half *= 3
+            return y, half
+
+    check(View().eval(), torch.randn(2, 4), capture)
+
+
+@both_captures
+def test_in_place_change_of_an_input_reaches_the_caller(capture):
+    class ChangesInput(nn.Module):
+        def forward(self, x):
+            x += 1
+            return x * 2
+
+    check(ChangesInput().eval(), torch.randn(2, 4), capture)  # compares the inputs after the call too
+
+
+@both_captures
+def test_arithmetic_on_sizes_stays_a_number(capture):
+    class Sizes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, x):
+            n = x.shape[0] * 2
+            return self.fc(x).view(n, x.size(1) // 2) * n
+
+    prepared = check(Sizes().eval(), torch.randn(2, 6), capture)
+    assert called_modules(prepared) == ["fc", "module_mul"]
+
+
+# --- the limitations of torch.fx -------------------------------------------------------------------------------------
+
+
+class Flagged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x, flag):
+        x = self.conv(x)
+        if flag:
+            return F.relu(x)
+        return torch.sigmoid(x)
+
+
+@pytest.mark.parametrize("flag", [True, False])
+@both_captures
+def test_limitation_1_control_flow_by_concrete_args(capture, flag):
+    model = Flagged().eval()
+    prepared = prepare(model, image(), capture, concrete_args={"flag": flag})
+    assert called_modules(prepared) == ["conv", "module_relu" if flag else "module_sigmoid"]
+    x = image(batch=3, seed=1)
+    expected = model(x, flag).detach()
+    for got in (prepared(x), prepared(x, flag), prepared(x, flag=flag), prepared(flag=flag, x=x)):
+        assert_same(got.detach(), expected)
+    with pytest.raises(AssumptionError, match="flag"):
+        prepared(x, not flag)
+    with pytest.raises(AssumptionError, match="flag"):
+        prepared(x, flag=not flag)
+
+
+def test_limitation_1_a_flag_given_with_the_example_is_specialised():
+    model = Flagged().eval()
+    prepared = prepare_model(model, example_inputs=image(), example_kwargs={"flag": False})
+    x = image(batch=3, seed=1)
+    assert called_modules(prepared) == ["conv", "module_sigmoid"]
+    assert_same(prepared(x, flag=False).detach(), model(x, False).detach())
+    with pytest.raises(AssumptionError, match="flag"):
+        prepared(x, flag=True)
+
+
+def test_limitation_1_a_default_flag_is_fixed_without_inputs():
+    class Defaulted(Flagged):
+        def forward(self, x, flag=False):
+            return super().forward(x, flag)
+
+    model = Defaulted().eval()
+    prepared = prepare_model(model)
+    assert called_modules(prepared) == ["conv", "module_sigmoid"]
+    assert_same(prepared(image()).detach(), model(image()).detach())
+    with pytest.raises(AssumptionError, match="flag"):
+        prepared(image(), True)
+
+
+def test_limitation_1_a_wrapped_function_is_one_node_without_inputs():
+    model = wrapped_models.CallsWrappedFunction().eval()
+    inputs = (image(), image(seed=1))
+    prepared = check(model, inputs, "symbolic", allowed=["loop_and_multiply"])
+    assert called_names(prepared) == ["loop_and_multiply"]
+    assert any("loop_and_multiply" in str(entry) for entry in prepared.report.kept)
+
+
+def test_limitation_1_a_wrapped_function_is_traced_through_with_inputs():
+    prepared = check(wrapped_models.CallsWrappedFunction().eval(), (image(), image(seed=1)))
+    assert [path for path in called_modules(prepared) if path.startswith("module_")] == [
+        "module_add",
+        "module_add_1",
+        "module_add_2",
+        "module_add_3",
+        "module_mul",
+        "module_mul_1",
+        "module_add_4",
+    ]
+    assert "loop_and_multiply" not in called_names(prepared)
+
+
+@both_captures
+def test_limitation_1_an_excluded_function_is_one_node(capture):
+    prepared = check(
+        wrapped_models.CallsWrappedFunction().eval(),
+        (image(), image(seed=1)),
+        capture,
+        functions_to_exclude=[wrapped_models.loop_and_multiply],
+        allowed=["loop_and_multiply"],
+    )
+    assert called_names(prepared) == ["loop_and_multiply"]
+
+
+@both_captures
+def test_limitation_2_wrapped_number_functions(capture):
+    model = wrapped_models.DividesByRootOfLength().eval()
+    prepared = check(model, torch.randn(4, 8), capture, other_batch=9)
+    assert called_modules(prepared) == ["fc", "module_div"]
+
+
+@both_captures
+def test_limitation_2_math_by_attribute(capture):
+    check(wrapped_models.RootByModule().eval(), torch.randn(4, 8), capture, other_batch=9)
+
+
+def test_limitation_2_with_inputs_nothing_needs_wrapping():
+    class Unwrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.fc(x) / sqrt(len(x))
+
+    prepared = check(Unwrapped().eval(), torch.randn(4, 8), other_batch=9)
+    assert called_modules(prepared) == ["fc", "module_div"]
+
+
+class Custom(nn.Module):
+    @staticmethod
+    def forward(x):
+        return x * F.softplus(x).sigmoid()
+
+
+class HasCustom(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.custom = Custom()
+
+    def forward(self, x):
+        return self.custom(self.conv(x))
+
+
+@both_captures
+def test_limitation_3_an_excluded_module_is_left_alone(capture):
+    model = HasCustom().eval()
+    prepared = prepare(model, image(), capture, modules_to_exclude=[model.custom])
+    assert called_modules(prepared) == ["conv", "custom"]
+    assert type(prepared.custom) is Custom
+    assert_same_outputs(prepared, model, (image(batch=3, seed=1),))
+
+
+@both_captures
+def test_limitation_3_an_excluded_class_is_left_alone(capture):
+    model = HasCustom().eval()
+    prepared = prepare(model, image(), capture, module_classes_to_exclude=[Custom])
+    assert called_modules(prepared) == ["conv", "custom"]
+    assert_same_outputs(prepared, model, (image(batch=3, seed=1),))
+
+
+@both_captures
+def test_limitation_3_a_subclass_of_an_excluded_class_is_traced(capture):
+    class Subclass(Custom):
+        pass
+
+    model = HasCustom().eval()
+    model.custom = Subclass().eval()
+    prepared = check(model, image(), capture, module_classes_to_exclude=[Custom])
+    assert called_modules(prepared) == ["conv", "custom.module_softplus", "custom.module_sigmoid", "custom.module_mul"]
+
+
+@both_captures
+def test_limitation_3_without_exclusion_its_operations_become_modules(capture):
+    prepared = check(HasCustom().eval(), image(), capture)
+    assert called_modules(prepared) == ["conv", "custom.module_softplus", "custom.module_sigmoid", "custom.module_mul"]
+    assert type(prepared.get_submodule("custom.module_softplus")) is nn.Softplus
+
+
+class Positions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(x) + torch.arange(x.shape[0], device=x.device).view(-1, 1)
+
+
+@both_captures
+def test_limitation_4_a_constructor_follows_the_input(capture):
+    prepared = check(Positions().eval(), torch.randn(4, 8), capture, other_batch=9)
+    assert "arange" in called_names(prepared)
+    assert called_modules(prepared) == ["fc", "module_add"]
+    moved = prepared.to("meta")(torch.empty(5, 8, device="meta"))
+    assert moved.device.type == "meta"
+    assert moved.shape == (5, 4)
+
+
+def test_limitation_4_a_constructor_in_a_wrapped_function():
+    model = wrapped_models.WrappedPositions().eval()
+    by_running = check(model, torch.randn(4, 8), other_batch=9)
+    assert "arange" in called_names(by_running)
+    assert called_modules(by_running) == ["fc", "module_add"]
+    symbolic = check(model, torch.randn(4, 8), "symbolic", other_batch=9, allowed=["add_positions"])
+    assert called_names(symbolic) == ["add_positions"]
+
+
+# --- both captures agree ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_class", [FunctionalRelus, ReusedRelu, HasCustom])
+def test_names_are_the_same_in_both_captures(model_class):
+    model = model_class().eval()
+    by_running = prepare(model, image())
+    symbolic = prepare(model, image(), "symbolic")
+    assert called_modules(by_running) == called_modules(symbolic)
+    assert [name for name, _ in by_running.named_modules()] == [name for name, _ in symbolic.named_modules()]
+
+
+@both_captures
+def test_two_preparations_give_the_same_code(capture):
+    model = HasCustom().eval()
+    assert prepare(model, image(), capture).code == prepare(model, image(), capture).code
