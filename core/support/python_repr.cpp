@@ -229,7 +229,8 @@ void append_repr(std::string& out, double value) {
     text.remove_prefix(1);
   }
   const std::size_t e = text.find('e');
-  const int exponent = std::atoi(buffer + (text.data() - buffer) + e + 1);
+  int exponent = 0;
+  std::from_chars(text.data() + e + (text[e + 1] == '+' ? 2 : 1), end, exponent);
   std::string digits(1, text[0]);
   if (e > 2) digits += text.substr(2, e - 2);
   // CPython's rule for repr (format code 'r'): an exponent below -4 or from 16 on is written as one.
