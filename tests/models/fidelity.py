@@ -286,8 +286,10 @@ class Snapshot:
 
     @staticmethod
     def _tensor(tensor: torch.Tensor, values: bool) -> tuple[Any, ...]:
+        # A buffer may be written while the model runs, if its values are put back.
         content = tensor.detach().flatten().tolist() if values and tensor.numel() < 100_000 else None
-        return id(tensor), tensor.data_ptr(), tensor._version, tensor.requires_grad, content, dict(vars(tensor))
+        version = None if values else tensor._version
+        return id(tensor), tensor.data_ptr(), version, tensor.requires_grad, content, dict(vars(tensor))
 
     def assert_unchanged(self) -> None:
         after = self._take()

@@ -38,6 +38,8 @@ _CLASSES = [
     torch.jit.ScriptFunction,
     torch.Size,
 ]
+# Written by CPython itself at first use.
+_FILLED_LATER = {"__doc__", "__annotations__", "__abstractmethods__", "_abc_impl", "__slotnames__"}
 
 
 class World:
@@ -74,7 +76,7 @@ class World:
                 state[name] = {key: id(value) for key, value in vars(sys.modules[name]).items() if callable(value)}
         for cls in _CLASSES:
             state[f"class {cls.__qualname__}"] = {
-                key: id(value) for key, value in vars(cls).items() if key not in ("__doc__", "__annotations__", "__abstractmethods__", "_abc_impl")
+                key: id(value) for key, value in vars(cls).items() if key not in _FILLED_LATER
             }
         for index, namespace in enumerate(self._namespaces):
             state[f"namespace {index}"] = identities({k: v for k, v in namespace.items() if not k.startswith("@py")})

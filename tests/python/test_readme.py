@@ -1,0 +1,43 @@
+"""Every Python block of README.md and docs/ runs. The blocks of one file share a namespace, from top to bottom."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page):
+    text = page.read_text()
+    return [(text.count("\n", 0, match.start(1)), match.group(1)) for match in BLOCK.finditer(text)]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_run(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "readme"}
+    for line, source in blocks(page):
+        exec(compile("\n" * line + source, str(page), "exec"), namespace)
+
+
+def test_readme_has_an_example():
+    assert blocks(ROOT / "README.md")
+
+
+def test_links_between_pages_lead_somewhere():
+    broken = []
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in link and not (page.parent / link).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert not broken
+
+
+def test_commands_of_the_readme_exist():
+    usage = (ROOT / "dev").read_text()
+    commands = set(re.findall(r"\./dev ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert {"demo", "test"} <= commands
+    assert not [command for command in commands if not re.search(rf"^  ([a-z |]*\| )?{command}[ |)]", usage, re.MULTILINE)]
