@@ -1,0 +1,186 @@
+#include "codegen/codegen.h"
+
+#include <map>
+
+#include "codegen/expression.h"
+#include "codegen/identifier.h"
+#include "codegen/source_names.h"
+#include "codegen/variables.h"
+#include "support/error.h"
+#include "support/python_repr.h"
+
+namespace modulize {
+
+namespace {
+
+class Writer {
+ public:
+  Writer(const Graph& graph, const CodegenOptions& options)
+      : graph_(graph),
+        options_(options),
+        names_(graph),
+        plan_(plan_variables(graph, names_)),
+        expressions_(graph, plan_, names_, options) {}
+
+  GeneratedSource run() {
+    std::string signature = parameters();
+    write_body();
+    GeneratedSource source;
+    if (pieces_.empty()) {
+      source.pieces.push_back("def forward(self" + signature + "):\n" + body_);
+    } else {
+      finish_piece({});
+      std::string forward = "def forward(self" + signature + "):\n";
+      for (std::size_t i = 0; i < pieces_.size(); ++i) {
+        const Piece& piece = pieces_[i];
+        const std::string name = "_forward_" + std::to_string(i + 1);
+        const std::string inputs = piece.inputs.empty() ? "" : ", " + piece.inputs;
+        source.pieces.push_back("def " + name + "(self" + inputs + "):\n" + piece.body);
+        forward += i + 1 == pieces_.size() ? "    return "
+                   : piece.outputs.empty() ? "    "
+                                           : "    " + piece.outputs + " = ";
+        forward += name + "(self" + inputs + ")\n";
+      }
+      source.pieces.push_back(std::move(forward));
+    }
+    names_.write_to(source);
+    return source;
+  }
+
+ private:
+  struct Piece {
+    std::string body, inputs, outputs;
+  };
+
+  // ", x, flag=False, *args, k=None, **kwargs"
+  std::string parameters() {
+    std::string text;
+    std::size_t index = 0;
+    bool positional_only = false, star = false;
+    for (const NodeId id : graph_.order()) {
+      const Node& node = graph_[id];
+      if (node.op != Opcode::placeholder) continue;
+      const std::string& name = plan_.variable[id];
+      if (!is_parameter_name(name) || name == "self")
+        throw Error(ErrorCode::ModulizeError,
+                    "cannot spell the parameter " + python_repr(std::string_view(name)) + " of forward");
+      const ParameterKind kind = this->kind(node, index++);
+      if (positional_only && kind != ParameterKind::positional_only) text += ", /";
+      positional_only = kind == ParameterKind::positional_only;
+      if (kind == ParameterKind::keyword_only && !star) {
+        text += ", *";
+        star = true;
+      }
+      star |= kind == ParameterKind::var_positional;
+      text += kind == ParameterKind::var_positional ? ", *" : kind == ParameterKind::var_keyword ? ", **" : ", ";
+      text += name;
+      if (!node.args.empty()) text += "=" + expressions_.literal(node.args[0]);
+    }
+    if (positional_only) text += ", /";
+    return text;
+  }
+
+  ParameterKind kind(const Node& node, std::size_t index) const {
+    if (node.target.starts_with("**")) return ParameterKind::var_keyword;
+    if (node.target.starts_with("*")) return ParameterKind::var_positional;
+    return index < graph_.parameter_kinds.size() ? graph_.parameter_kinds[index] : ParameterKind::positional_or_keyword;
+  }
+
+  void write_body() {
+    // Values that are held and read later, by order of definition.
+    std::map<std::size_t, NodeId> live;
+    std::vector<std::size_t> defined(graph_.id_limit(), 0);
+    std::vector<bool> read(graph_.id_limit(), false);
+    for (const Statement& statement : plan_.statements)
+      for (const NodeId in : statement.reads) read[in] = true;
+    std::size_t order = 0;
+    for (const NodeId id : graph_.order()) {
+      if (graph_[id].op != Opcode::placeholder || !read[id]) continue;
+      live.emplace(defined[id] = order++, id);
+    }
+
+    bool returned = false;
+    std::vector<int> prefixes;
+    for (const Statement& statement : plan_.statements) {
+      if (lines_ >= options_.chunk_lines) cut(live);
+      const Node& node = graph_[statement.node];
+      prefixes.clear();
+      const std::string text = expressions_.statement(node, statement.node, prefixes);
+      for (const int index : prefixes) declare(index);
+      line(text);
+      returned = node.op == Opcode::output;
+      if (!statement.deletes.empty()) {
+        std::string names;
+        for (const std::string& name : statement.deletes) names += (names.empty() ? "" : ", ") + name;
+        line("del " + names);
+      }
+      for (const NodeId in : statement.dies) live.erase(defined[in]);
+      if (read[statement.node]) live.emplace(defined[statement.node] = order++, statement.node);
+    }
+    if (!returned) line("return None");
+  }
+
+  void line(const std::string& text) {
+    body_ += "    ";
+    body_ += text;
+    body_ += '\n';
+    ++lines_;
+  }
+
+  void declare(int index) {
+    const PrefixLocal& local = expressions_.prefix_locals()[index];
+    if (declared_.size() <= static_cast<std::size_t>(index)) declared_.resize(index + 1);
+    if (declared_[index]) return;
+    declared_[index] = true;
+    if (local.parent >= 0) declare(local.parent);
+    line(local.name + " = " + local.value);
+  }
+
+  void cut(const std::map<std::size_t, NodeId>& live) {
+    std::string names;
+    for (const auto& [order, id] : live) names += (names.empty() ? "" : ", ") + plan_.variable[id];
+    if (!names.empty()) body_ += "    return " + names + "\n";
+    finish_piece(names);
+  }
+
+  void finish_piece(std::string outputs) {
+    std::string inputs = pieces_.empty() ? first_inputs() : pieces_.back().outputs;
+    pieces_.push_back({std::move(body_), std::move(inputs), std::move(outputs)});
+    body_.clear();
+    lines_ = 0;
+    declared_.clear();
+  }
+
+  // The first piece takes every parameter, read or not.
+  std::string first_inputs() const {
+    std::string names;
+    for (const NodeId id : graph_.order())
+      if (graph_[id].op == Opcode::placeholder) names += (names.empty() ? "" : ", ") + plan_.variable[id];
+    return names;
+  }
+
+  const Graph& graph_;
+  const CodegenOptions& options_;
+  SourceNames names_;
+  VariablePlan plan_;
+  ExpressionWriter expressions_;
+  std::string body_;
+  std::size_t lines_ = 0;
+  std::vector<bool> declared_;
+  std::vector<Piece> pieces_;
+};
+
+}  // namespace
+
+std::string GeneratedSource::text() const {
+  std::string out;
+  for (const std::string& piece : pieces) {
+    if (!out.empty()) out += "\n";
+    out += piece;
+  }
+  return out;
+}
+
+GeneratedSource generate(const Graph& graph, const CodegenOptions& options) { return Writer(graph, options).run(); }
+
+}  // namespace modulize
