@@ -1,0 +1,30 @@
+// Errors across the border: core Error <-> the Python classes made from support/errors.def.
+#pragma once
+
+#include "bridge/support/python.h"
+#include "support/error.h"
+
+namespace modulize {
+
+/// Creates one Python class per entry of errors.def in the module `m`, and teaches nanobind to translate Error.
+void bind_errors(nb::module_& m);
+
+/// Sets the Python error for `error`. For C slots, which nanobind does not guard.
+void set_error(const Error& error);
+
+/// Runs `body` in a C slot: a C++ exception becomes the Python error, and `failed` is returned.
+template <class Result, class Body>
+Result guarded(Result failed, Body&& body) {
+  try {
+    return body();
+  } catch (nb::python_error& e) {
+    e.restore();
+  } catch (const Error& e) {
+    set_error(e);
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
+  }
+  return failed;
+}
+
+}  // namespace modulize

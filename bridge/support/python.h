@@ -1,0 +1,33 @@
+// What every part of the bridge uses of CPython and nanobind.
+// GIL: everything in bridge/ is called with the GIL held, unless a comment says otherwise.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ir/value.h"
+
+namespace modulize {
+
+namespace nb = nanobind;
+
+/// The opaque Python objects that a graph refers to by number. Owns a reference to each.
+class ObjectTable {
+ public:
+  /// The number of this object (by identity), new or known.
+  ObjectId add(nb::handle object);
+  nb::handle operator[](ObjectId id) const { return objects_[id]; }
+  std::size_t size() const { return objects_.size(); }
+  /// A Value that refers to the object, labelled for people.
+  Value value(nb::handle object);
+
+ private:
+  std::vector<nb::object> objects_;
+  std::unordered_map<PyObject*, ObjectId> index_;
+};
+
+}  // namespace modulize
