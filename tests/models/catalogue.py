@@ -31,8 +31,12 @@ _SETTINGS = {
     "inception_v3": Settings(75, 107, (("init_weights", False),)),
     "maxvit": Settings(224, None),
     "squeezenet": Settings(33, 65),
-    "swin_v2": Settings(32, None, wrapped=("_get_relative_position_bias", "_patch_merging_pad", "shifted_window_attention")),
-    "swin": Settings(32, None, wrapped=("_get_relative_position_bias", "_patch_merging_pad", "shifted_window_attention")),
+    "swin_v2": Settings(
+        32, None, wrapped=("_get_relative_position_bias", "_patch_merging_pad", "shifted_window_attention")
+    ),
+    "swin": Settings(
+        32, None, wrapped=("_get_relative_position_bias", "_patch_merging_pad", "shifted_window_attention")
+    ),
     "vit_h_14": Settings(28, None, (("image_size", 28),)),
     "vit": Settings(32, None, (("image_size", 32),)),
 }

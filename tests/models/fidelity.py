@@ -64,7 +64,15 @@ def redraw(model: nn.Module, seed: int = 0, *, all_parameters: bool = False) -> 
 @contextlib.contextmanager
 def without_initialisation() -> Iterator[None]:
     """Within it, ``torch.nn.init`` leaves matrices as they are: most of the time of building a model goes there."""
-    names = ["kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_", "trunc_normal_", "normal_", "uniform_"]
+    names = [
+        "kaiming_uniform_",
+        "kaiming_normal_",
+        "xavier_uniform_",
+        "xavier_normal_",
+        "trunc_normal_",
+        "normal_",
+        "uniform_",
+    ]
     saved = {name: getattr(nn.init, name) for name in names}
     try:
         for name in names:
@@ -142,11 +150,15 @@ def assert_same(got: Any, expected: Any, where: str = "output") -> None:
         assert got.dtype == expected.dtype, f"{where}: {got.dtype} instead of {expected.dtype}"
         assert got.shape == expected.shape, f"{where}: {tuple(got.shape)} instead of {tuple(expected.shape)}"
         if not torch.equal(got, expected):
-            both_nan = got.isnan() & expected.isnan() if got.is_floating_point() else torch.zeros_like(got, dtype=torch.bool)
+            both_nan = (
+                got.isnan() & expected.isnan() if got.is_floating_point() else torch.zeros_like(got, dtype=torch.bool)
+            )
             different = (got != expected) & ~both_nan
             if different.any():
                 distance = (got.double() - expected.double()).abs()[different].max().item()
-                raise AssertionError(f"{where}: {int(different.sum())} of {got.numel()} values differ, at most by {distance}")
+                raise AssertionError(
+                    f"{where}: {int(different.sum())} of {got.numel()} values differ, at most by {distance}"
+                )
     elif isinstance(expected, dict):
         assert list(got) == list(expected), f"{where}: keys {list(got)} instead of {list(expected)}"
         for key in expected:
@@ -162,7 +174,11 @@ def assert_same(got: Any, expected: Any, where: str = "output") -> None:
 
 
 def assert_same_outputs(
-    prepared: nn.Module, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, where: str = "output"
+    prepared: nn.Module,
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    where: str = "output",
 ) -> None:
     """Both get their own copy of the inputs: in-place effects on them must be the same too."""
     inputs = [map_tensors(torch.clone, args) for _ in range(2)]
@@ -172,7 +188,9 @@ def assert_same_outputs(
         got = prepared(*inputs[1], **keywords[1])
     for tensor in tensors_in(expected):
         if tensor.is_floating_point():
-            assert torch.isfinite(tensor).all(), f"{where}: the original's values are not finite, equality would mean little"
+            assert torch.isfinite(tensor).all(), (
+                f"{where}: the original's values are not finite, equality would mean little"
+            )
     assert_same(got, expected, where)
     assert_same(inputs[1], inputs[0], f"{where}: inputs after the call")
     assert_same(keywords[1], keywords[0], f"{where}: keyword inputs after the call")
@@ -233,7 +251,9 @@ def assert_same_state(prepared: nn.Module, model: nn.Module) -> None:
     def identities(items: Iterator[tuple[str, torch.Tensor]]) -> list[tuple[str, int]]:
         return [(name, id(tensor)) for name, tensor in items]
 
-    assert identities(prepared.named_parameters()) == identities(model.named_parameters()), "parameters: name, order or object"
+    assert identities(prepared.named_parameters()) == identities(model.named_parameters()), (
+        "parameters: name, order or object"
+    )
     assert identities(prepared.named_parameters(remove_duplicate=False)) == identities(
         model.named_parameters(remove_duplicate=False)
     ), "parameters under all their names"

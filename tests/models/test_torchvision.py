@@ -1,4 +1,4 @@
-"""Every classification network of torchvision, by running and without inputs: all that must hold of a prepared model."""
+"""Every classification network of torchvision, by running and without inputs: all that must hold."""
 
 import pytest
 import torch
@@ -42,7 +42,9 @@ def test_gradients_are_the_originals(name):
     def gradients(module):
         module.zero_grad()
         module(x).square().mean().backward()
-        return {key: parameter.grad.clone() for key, parameter in module.named_parameters() if parameter.grad is not None}
+        return {
+            key: parameter.grad.clone() for key, parameter in module.named_parameters() if parameter.grad is not None
+        }
 
     expected, got = gradients(model), gradients(prepared)
     assert list(got) == list(expected)

@@ -47,23 +47,35 @@ def test_core_layer_includes_only_what_lies_below(root, layer):
 def test_core_and_tools_know_no_python(root):
     files = [*sources(root / "core"), *sources(root / "tools")]
     assert files
-    wrong = [str(path) for path in files if re.search(r"#include\s*[<\"](Python\.h|nanobind|bridge/)", path.read_text())]
+    wrong = [
+        str(path) for path in files if re.search(r"#include\s*[<\"](Python\.h|nanobind|bridge/)", path.read_text())
+    ]
     assert not wrong
 
 
 def test_core_library_has_no_python_no_output_and_no_abort(build_folder):
     library = build_folder / "libmodulize_core.a"
-    listing = subprocess.run(["nm", "-C", "--undefined-only", library], check=True, capture_output=True, text=True).stdout
-    symbols = {line.split(maxsplit=1)[1] for line in listing.splitlines() if line.startswith(" ") and len(line.split()) > 1}
+    listing = subprocess.run(
+        ["nm", "-C", "--undefined-only", library], check=True, capture_output=True, text=True
+    ).stdout
+    symbols = {
+        line.split(maxsplit=1)[1] for line in listing.splitlines() if line.startswith(" ") and len(line.split()) > 1
+    }
     assert len(symbols) > 50
-    forbidden = re.compile(r"^(_?Py[A-Z_]|puts$|printf$|putchar$|abort$|exit$|_exit$|std::cout|std::cerr|std::clog|std::terminate)")
+    forbidden = re.compile(
+        r"^(_?Py[A-Z_]|puts$|printf$|putchar$|abort$|exit$|_exit$|std::cout|std::cerr|std::clog|std::terminate)"
+    )
     # The compiler itself calls std::terminate in noexcept functions and destructors.
     assert not {symbol for symbol in symbols if forbidden.match(symbol)} - {"std::terminate()"}
 
 
 def test_python_package_is_thin(root):
     package = root / "python" / "modulize"
-    files = [path for path in package.rglob("*.py*") if path.suffix in (".py", ".pyi") and "nn" not in path.relative_to(package).parts]
+    files = [
+        path
+        for path in package.rglob("*.py*")
+        if path.suffix in (".py", ".pyi") and "nn" not in path.relative_to(package).parts
+    ]
     assert files
     lines = {str(path.relative_to(package)): len(path.read_text().splitlines()) for path in files}
     assert sum(lines.values()) < 1500, lines
@@ -73,7 +85,9 @@ def test_capture_does_not_lean_on_torch_fx_tracing(root):
     """torch.fx's own tracer, symbolic_trace and Interpreter appear nowhere in the package."""
     files = [*(root / "python").rglob("*.py"), *sources(root / "bridge"), *sources(root / "core")]
     assert files
-    used = re.compile(r"\bsymbolic_trace\s*\(|\bTracer\s*\(|\bInterpreter\s*\(|fx\.(Interpreter|Tracer|symbolic_trace)\b|import.*\b(Tracer|Interpreter|symbolic_trace)\b")
+    used = re.compile(
+        r"\bsymbolic_trace\s*\(|\bTracer\s*\(|\bInterpreter\s*\(|fx\.(Interpreter|Tracer|symbolic_trace)\b|import.*\b(Tracer|Interpreter|symbolic_trace)\b"
+    )
     wrong = []
     for path in files:
         comment = "#" if path.suffix == ".py" else "//"
@@ -84,7 +98,12 @@ def test_capture_does_not_lean_on_torch_fx_tracing(root):
 
 
 def test_source_files_stay_readable(root):
-    files = [*sources(root / "core"), *sources(root / "bridge"), *sources(root / "tools"), *(root / "tests").rglob("*.py")]
+    files = [
+        *sources(root / "core"),
+        *sources(root / "bridge"),
+        *sources(root / "tools"),
+        *(root / "tests").rglob("*.py"),
+    ]
     long_lines = [
         f"{path.relative_to(root)}:{number}"
         for path in files

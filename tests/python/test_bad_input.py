@@ -231,7 +231,7 @@ def test_other_python_arguments_raise_and_name_the_argument():
     prepared(x)
     prepared(x, "relu", None)
     prepared(x, mode="relu", scale=None)
-    with pytest.raises(AssumptionError, match="mode.*'relu'.*'none'"):
+    with pytest.raises(AssumptionError, match=r"mode.*'relu'.*'none'"):
         prepared(x, mode="none")
     with pytest.raises(AssumptionError, match="scale"):
         prepared(x, scale=2.0)
@@ -263,7 +263,9 @@ def test_lazy_modules_are_refused():
     refused(ModulizeError, "LazyLinear", model=nn.Sequential(nn.LazyLinear(3)), example_inputs=torch.randn(2, 4))
 
 
-@pytest.mark.parametrize("name", ["ArgumentError", "CaptureError", "UnsupportedError", "VerificationError", "AssumptionError"])
+@pytest.mark.parametrize(
+    "name", ["ArgumentError", "CaptureError", "UnsupportedError", "VerificationError", "AssumptionError"]
+)
 def test_errors_have_one_base_class(name):
     import modulize
 

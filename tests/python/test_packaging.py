@@ -37,7 +37,10 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert len(extensions) == 1
     assert re.fullmatch(r"modulize/_core\..*\.so", extensions[0])
     assert not [name for name in names if name.endswith((".pyc", ".cpp", ".h", ".a"))]
-    assert {name.split("/")[0] for name in names} == {"modulize", next(n.split("/")[0] for n in names if ".dist-info" in n)}
+    assert {name.split("/")[0] for name in names} == {
+        "modulize",
+        next(n.split("/")[0] for n in names if ".dist-info" in n),
+    }
 
 
 def test_metadata_asks_for_torch_alone(wheel):
@@ -49,13 +52,26 @@ def test_metadata_asks_for_torch_alone(wheel):
 
 def test_installed_wheel_links_no_torch_and_prepares_a_model(wheel, tmp_path):
     site = tmp_path / "site"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     extension = next((site / "modulize").glob("_core*.so"))
     linked = subprocess.run(["ldd", extension], check=True, capture_output=True, text=True).stdout
     assert "libstdc++" in linked
     assert not re.search(r"torch|c10|cuda", linked)
-    symbols = subprocess.run(["nm", "-DC", "--undefined-only", extension], check=True, capture_output=True, text=True).stdout
+    symbols = subprocess.run(
+        ["nm", "-DC", "--undefined-only", extension], check=True, capture_output=True, text=True
+    ).stdout
     assert not re.search(r"\b(c10|at|torch)::", symbols)
     script = """
         import modulize, torch, torch.nn.functional as F
@@ -77,7 +93,12 @@ def test_installed_wheel_links_no_torch_and_prepares_a_model(wheel, tmp_path):
     """
     environment = {**os.environ, "PYTHONPATH": str(site)}
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == str(site / "modulize" / "__init__.py")

@@ -40,4 +40,6 @@ def test_commands_of_the_readme_exist():
     usage = (ROOT / "dev").read_text()
     commands = set(re.findall(r"\./dev ([a-z]+)", (ROOT / "README.md").read_text()))
     assert {"demo", "test"} <= commands
-    assert not [command for command in commands if not re.search(rf"^  ([a-z |]*\| )?{command}[ |)]", usage, re.MULTILINE)]
+    assert not [
+        command for command in commands if not re.search(rf"^  ([a-z |]*\| )?{command}[ |)]", usage, re.MULTILINE)
+    ]

@@ -7,7 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 import wrapped_models
-from fidelity import assert_same, assert_same_outputs, called_modules, check, leftovers, other_values, prepare, target_name
+from fidelity import (
+    assert_same,
+    assert_same_outputs,
+    called_modules,
+    check,
+    leftovers,
+    other_values,
+    prepare,
+    target_name,
+)
 from modulize import AssumptionError, prepare_model
 from torch import nn
 
