@@ -1,0 +1,39 @@
+// What both captures return.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bridge/support/python.h"
+#include "ir/graph.h"
+
+namespace modulize {
+
+/// A captured model. The graph is as recorded: no pass has run.
+struct Capture {
+  Graph graph;
+  ObjectTable objects;
+  nb::object root;  // the user's model, unchanged
+  /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
+  std::map<std::string, nb::object> constants;
+  /// "path.attribute" of module state that forward wrote (put back since).
+  std::vector<std::string> written_state;
+};
+
+/// What prepare_model was asked, checked by the Python skin.
+struct CaptureOptions {
+  /// None: symbolic capture. A tuple: capture by running.
+  nb::object example_inputs = nb::none();
+  nb::object example_kwargs = nb::none();
+  nb::object concrete_args = nb::none();  // dict or None
+  nb::object modules_to_exclude = nb::none();
+  nb::object module_classes_to_exclude = nb::none();
+  nb::object functions_to_exclude = nb::none();
+};
+
+/// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
+/// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.
+void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture);
+
+}  // namespace modulize

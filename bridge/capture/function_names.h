@@ -1,0 +1,45 @@
+// What a callable that torch hands us is called in a graph.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "bridge/support/python.h"
+
+namespace modulize {
+
+enum class CallForm : std::uint8_t {
+  function,  // call_function <name>
+  method,    // call_method <name>
+  getter,    // builtins.getattr(x, <name>)
+  setter,    // builtins.setattr(x, <name>, value)
+  opaque,    // no importable name: call_function of the object itself
+};
+
+struct CallName {
+  CallForm form = CallForm::opaque;
+  std::string name;
+  /// True for `add_`, `__iadd__`, `__setitem__`, `relu_`: the first argument is written.
+  bool in_place = false;
+};
+
+/// Names of callables by identity, found by walking torch's namespaces once a process. Never freed: borrowed pointers
+/// to functions of imported modules. GIL held.
+class FunctionNames {
+ public:
+  static FunctionNames& instance();
+
+  /// The name of `callable`; valid until the process ends or, for opaque ones, until the next call.
+  const CallName& find(PyObject* callable);
+
+ private:
+  FunctionNames();
+  void add_namespace(const char* qualified, CallForm form);
+  const CallName& remember(PyObject* callable, CallName name);
+
+  std::unordered_map<PyObject*, CallName> names_;
+  std::unordered_map<std::string, CallName> getters_;
+  CallName scratch_;
+};
+
+}  // namespace modulize

@@ -1,0 +1,136 @@
+// Recorder::module_call: leaves become call_module nodes, other modules are traced through in a scope of their own.
+#include "bridge/capture/recorder.h"
+#include "bridge/support/errors.h"
+
+namespace modulize {
+
+namespace {
+
+PyObject* module_function(PyObject* module) {
+  // nn.Module._call_impl runs hooks and forward; torch >= 2.0 reaches it through _wrapped_call_impl, which also serves
+  // `module.compile()`.
+  static PyObject* const key = PyUnicode_InternFromString("_wrapped_call_impl");
+  static PyObject* const older = PyUnicode_InternFromString("_call_impl");
+  PyObject* bound = PyObject_GetAttr(module, key);
+  if (bound) return bound;
+  PyErr_Clear();
+  bound = PyObject_GetAttr(module, older);
+  if (!bound) nb::raise_python_error();
+  return bound;
+}
+
+bool has_hooks(PyObject* module) {
+  PyObject** slot = _PyObject_GetDictPtr(module);
+  if (!slot || !*slot) return false;
+  static PyObject* const forward = PyUnicode_InternFromString("_forward_hooks");
+  static PyObject* const pre = PyUnicode_InternFromString("_forward_pre_hooks");
+  for (PyObject* key : {forward, pre}) {
+    PyObject* hooks = PyDict_GetItem(*slot, key);
+    if (hooks && PyDict_Check(hooks) && PyDict_GET_SIZE(hooks) > 0) return true;
+  }
+  return false;
+}
+
+bool is_training(PyObject* module) {
+  nb::object flag = nb::steal(PyObject_GetAttrString(module, "training"));
+  if (!flag.is_valid()) {
+    PyErr_Clear();
+    return false;
+  }
+  return flag.is(nb::handle(Py_True));
+}
+
+}  // namespace
+
+void Recorder::use_module(const std::string& path, PyObject* module) {
+  if (path.empty() || graph().modules.find(path)) return;
+  ModuleSpec spec;
+  spec.path = path;
+  spec.kind = ModuleKind::existing;
+  spec.type = class_name(Py_TYPE(module));
+  spec.training = is_training(module);
+  graph().modules.add(std::move(spec));
+}
+
+void Recorder::meet_globals_of(PyObject* module) {
+  if (!on_globals) return;
+  PyTypeObject* type = Py_TYPE(module);
+  if (!forward_met_.try_emplace(type, true).second) return;
+  // The globals of every class on the way up: a base's forward may call one of the derived class and the reverse.
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(type->tp_mro); ++i) {
+    auto* cls = reinterpret_cast<PyTypeObject*>(PyTuple_GET_ITEM(type->tp_mro, i));
+    if (cls == TorchTypes::instance().module) break;
+    PyObject *key, *value;
+    if (!cls->tp_dict) continue;
+    for (Py_ssize_t at = 0; PyDict_Next(cls->tp_dict, &at, &key, &value);) {
+      if (!PyFunction_Check(value)) continue;
+      PyObject* globals = PyFunction_GetGlobals(value);
+      if (met_globals_.insert(globals).second) on_globals(globals);
+      break;  // the functions of one class body share their module
+    }
+  }
+}
+
+PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  const std::string* path = scan_.path_of(module);
+  PyTypeObject* type = Py_TYPE(module);
+  const bool leaf = is_library_leaf(type) || excluded_modules.contains(module) ||
+                    excluded_classes.contains(reinterpret_cast<PyObject*>(type)) || has_hooks(module) ||
+                    !_PyObject_GetDictPtr(module);
+  if (leaf) {
+    nb::object tuple = nb::steal(PyTuple_New(nargs));
+    if (!tuple.is_valid()) nb::raise_python_error();
+    for (Py_ssize_t i = 0; i < nargs; ++i) {
+      Py_INCREF(args[i]);
+      PyTuple_SET_ITEM(tuple.ptr(), i, args[i]);
+    }
+    nb::object dict;
+    if (kwnames && PyTuple_GET_SIZE(kwnames)) {
+      dict = nb::steal(PyDict_New());
+      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
+        if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
+    }
+    return leaf_call(module, path, tuple.ptr(), dict.is_valid() ? dict.ptr() : nullptr);
+  }
+  meet_globals_of(module);
+  nb::object call = nb::steal(module_function(module));
+  if (!path) return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
+  use_module(*path, module);
+  const ScopeId outer = scope_;
+  scope_ = graph().add_scope({*path, scope_calls_[*path]++, outer});
+  PyObject* result = PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
+  scope_ = outer;
+  return result;
+}
+
+PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs) {
+  const NodeId first = static_cast<NodeId>(graph().id_limit());
+  try {
+    CallName name;
+    NodeId node;
+    if (path) {
+      use_module(*path, module);
+      name.form = CallForm::method;
+      name.name = *path;
+      node = add_call(module, name, args, kwargs);
+      graph()[node].op = Opcode::call_module;
+    } else {
+      // Built inside forward: it has no place in the tree, so the object itself is called.
+      node = add_call(module, name, args, kwargs);
+    }
+    if (mode_ == CaptureMode::symbolic) return make_proxy(node);
+    Pause quiet(*this);
+    nb::object call = nb::steal(module_function(module));
+    nb::object result = nb::steal(PyObject_Call(call.ptr(), args, kwargs));
+    if (!result.is_valid()) {
+      rollback(first);
+      return nullptr;
+    }
+    return wrap_result(result.ptr(), node, false);
+  } catch (...) {
+    rollback(first);
+    throw;
+  }
+}
+
+}  // namespace modulize

@@ -1,0 +1,175 @@
+#include "bridge/capture/module_scan.h"
+
+#include "bridge/capture/recorder.h"
+#include "bridge/support/errors.h"
+
+namespace modulize {
+
+namespace {
+
+PyObject* instance_dict(PyObject* object) {
+  PyObject** slot = _PyObject_GetDictPtr(object);
+  return slot ? *slot : nullptr;
+}
+
+PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); }
+
+bool looks_like_ours(PyObject* name) {
+  return PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) > 7 && PyUnicode_READ_CHAR(name, 0) == 'm' &&
+         nb::cast<std::string>(nb::handle(name)).starts_with("module_");
+}
+
+/// Names of a class's own and inherited attributes that begin with "module_".
+const std::vector<std::string>& class_names_like_ours(PyTypeObject* type) {
+  static auto* const known = new std::unordered_map<PyTypeObject*, std::vector<std::string>>();
+  const auto [it, fresh] = known->try_emplace(type);
+  if (!fresh) return it->second;
+  Py_INCREF(type);
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(type->tp_mro); ++i) {
+    PyObject* dict = reinterpret_cast<PyTypeObject*>(PyTuple_GET_ITEM(type->tp_mro, i))->tp_dict;
+    PyObject *key, *value;
+    if (!dict) continue;
+    for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
+      if (looks_like_ours(key)) it->second.push_back(nb::cast<std::string>(nb::handle(key)));
+  }
+  return it->second;
+}
+
+void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
+  if (scan.module_index.contains(module)) return;
+  scan.module_index.emplace(module, scan.modules.size());
+  scan.modules.push_back({module, path});
+  static PyObject* const kParameters = interned("_parameters");
+  static PyObject* const kBuffers = interned("_buffers");
+  static PyObject* const kModules = interned("_modules");
+  const TorchTypes& torch = TorchTypes::instance();
+  PyObject* dict = instance_dict(module);
+  if (!dict) {
+    // A ScriptModule keeps its tensors elsewhere; it is a leaf, so only itself matters.
+    return;
+  }
+  const std::string prefix = path.empty() ? std::string() : path + ".";
+  const auto name_of = [&](PyObject* key) { return prefix + nb::cast<std::string>(nb::handle(key)); };
+  for (PyObject* which : {kParameters, kBuffers}) {
+    PyObject* tensors = PyDict_GetItem(dict, which);
+    if (!tensors || !PyDict_Check(tensors)) continue;
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(tensors, &at, &key, &value);)
+      if (value != Py_None) {
+        static PyObject* const lazy = [] {
+          PyObject* out = PyObject_GetAttrString(nb::module_::import_("torch.nn.parameter").ptr(), "is_lazy");
+          if (!out) PyErr_Clear();
+          return out;
+        }();
+        if (lazy && Py_TYPE(value) != torch.parameter && Py_TYPE(value) != torch.tensor &&
+            nb::cast<bool>(nb::handle(lazy)(nb::handle(value))))
+          throw Error(ErrorCode::UnsupportedError,
+                      "'" + name_of(key) + "' is a lazy parameter without a shape: run the model once on an input before preparing it");
+        scan.tensors.emplace(value, name_of(key));
+      }
+  }
+  PyObject *key, *value;
+  for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
+    if (torch.is_tensor(value) && PyUnicode_Check(key))
+      scan.tensors.emplace(value, name_of(key));
+    else if (looks_like_ours(key))
+      scan.taken.push_back(name_of(key));
+  for (const std::string& name : class_names_like_ours(Py_TYPE(module))) scan.taken.push_back(prefix + name);
+  PyObject* children = PyDict_GetItem(dict, kModules);
+  if (!children || !PyDict_Check(children)) return;
+  for (Py_ssize_t at = 0; PyDict_Next(children, &at, &key, &value);) {
+    if (looks_like_ours(key)) scan.taken.push_back(name_of(key));
+    if (value != Py_None && PyObject_TypeCheck(value, torch.module)) walk(value, name_of(key), scan);
+  }
+}
+
+}  // namespace
+
+ModuleScan scan_modules(nb::handle root) {
+  ModuleScan scan;
+  walk(root.ptr(), "", scan);
+  return scan;
+}
+
+bool is_library_leaf(PyTypeObject* type) {
+  static std::unordered_map<PyTypeObject*, bool>* const known = new std::unordered_map<PyTypeObject*, bool>();
+  if (const auto it = known->find(type); it != known->end()) return it->second;
+  nb::object module = nb::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__module__"));
+  if (!module.is_valid()) nb::raise_python_error();
+  const std::string name = PyUnicode_Check(module.ptr()) ? nb::cast<std::string>(module) : std::string();
+  const auto inside = [&](const char* package) {
+    const std::string p = package;
+    return name == p || name.starts_with(p + ".");
+  };
+  const bool leaf = (inside("torch.nn") || inside("torch.ao.nn") || inside("torch.jit")) &&
+                    !PyType_IsSubtype(type, TorchTypes::instance().sequential);
+  Py_INCREF(type);
+  known->emplace(type, leaf);
+  return leaf;
+}
+
+std::string class_name(PyTypeObject* type) {
+  static std::unordered_map<PyTypeObject*, std::string>* const known =
+      new std::unordered_map<PyTypeObject*, std::string>();
+  if (const auto it = known->find(type); it != known->end()) return it->second;
+  nb::handle cls(reinterpret_cast<PyObject*>(type));
+  std::string module = nb::cast<std::string>(nb::str(cls.attr("__module__")));
+  const std::string name = nb::cast<std::string>(nb::str(cls.attr("__qualname__")));
+  if (module.starts_with("torch.nn.")) {
+    nb::object torch_nn = nb::module_::import_("torch.nn");
+    if (nb::hasattr(torch_nn, name.c_str()) && torch_nn.attr(name.c_str()).ptr() == cls.ptr()) module = "torch.nn";
+  }
+  Py_INCREF(type);
+  return known->emplace(type, module + "." + name).first->second;
+}
+
+StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
+  const TorchTypes& torch = TorchTypes::instance();
+  static PyObject* const kBuffers = interned("_buffers");
+  dicts_.reserve(scan.modules.size() * 4);
+  for (const ModuleScan::Entry& entry : scan.modules) {
+    PyObject* dict = instance_dict(entry.module);
+    if (!dict) continue;
+    const auto save = [&](PyObject* live) {
+      dicts_.push_back({nb::borrow(live), nb::steal(PyDict_Copy(live)), &entry.path});
+    };
+    save(dict);
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
+      if (PyDict_CheckExact(value) && PyDict_GET_SIZE(value) > 0) save(value);
+    if (!with_values) continue;
+    PyObject* buffers = PyDict_GetItem(dict, kBuffers);
+    if (!buffers || !PyDict_Check(buffers)) continue;
+    for (Py_ssize_t at = 0; PyDict_Next(buffers, &at, &key, &value);) {
+      if (!torch.is_tensor(value)) continue;
+      nb::handle buffer(value);
+      buffers_.push_back({nb::borrow(value), buffer.attr("detach")().attr("clone")(), buffer.attr("_version"),
+                          (entry.path.empty() ? "" : entry.path + ".") + nb::cast<std::string>(nb::handle(key))});
+    }
+  }
+}
+
+std::vector<std::string> StateSnapshot::restore() {
+  std::vector<std::string> changed;
+  for (Dict& saved : dicts_) {
+    PyObject *key, *value;
+    bool differs = PyDict_GET_SIZE(saved.live.ptr()) != PyDict_GET_SIZE(saved.copy.ptr());
+    for (Py_ssize_t at = 0; PyDict_Next(saved.live.ptr(), &at, &key, &value);) {
+      if (PyDict_GetItem(saved.copy.ptr(), key) == value) continue;
+      differs = true;
+      changed.push_back((saved.path->empty() ? "" : *saved.path + ".") + nb::cast<std::string>(nb::str(nb::handle(key))));
+    }
+    if (!differs) continue;
+    // Emptied and filled again, so that the order of keys comes back too.
+    PyDict_Clear(saved.live.ptr());
+    if (PyDict_Update(saved.live.ptr(), saved.copy.ptr()) < 0) nb::raise_python_error();
+  }
+  for (Buffer& saved : buffers_) {
+    if (nb::cast<long>(saved.live.attr("_version")) == nb::cast<long>(saved.version)) continue;
+    changed.push_back(saved.path);
+    saved.live.attr("detach")().attr("copy_")(saved.copy);
+  }
+  return changed;
+}
+
+}  // namespace modulize

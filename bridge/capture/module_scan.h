@@ -1,0 +1,64 @@
+// The user's module tree, walked once: paths of modules and tensors, and which modules are leaves.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "bridge/support/python.h"
+
+namespace modulize {
+
+struct ModuleScan {
+  struct Entry {
+    PyObject* module;  // borrowed: the root holds it
+    std::string path;  // the first one
+  };
+  std::vector<Entry> modules;  // in order of Module.named_modules()
+  std::unordered_map<PyObject*, std::size_t> module_index;
+  /// Parameters, buffers and plain tensor attributes, by their first path; all later paths of the same tensor too.
+  std::unordered_map<PyObject*, std::string> tensors;
+
+  /// Paths of children, attributes and methods whose names begin with "module_".
+  std::vector<std::string> taken;
+
+  /// The path of a module of the tree; null for any other object.
+  const std::string* path_of(PyObject* module) const {
+    const auto it = module_index.find(module);
+    return it == module_index.end() ? nullptr : &modules[it->second].path;
+  }
+};
+
+/// Walks the tree below `root`. Throws UnsupportedError for lazy modules that have no shapes yet.
+ModuleScan scan_modules(nb::handle root);
+
+/// torch.nn's own modules but Sequential, the rule of torch.fx: called as a whole, never traced through.
+bool is_library_leaf(PyTypeObject* type);
+
+/// The qualified name of a class: "torch.nn.modules.conv.Conv2d" is given as its public "torch.nn.Conv2d".
+std::string class_name(PyTypeObject* type);
+
+/// What forward may assign while it runs: the attributes of all modules. Takes shallow copies; `restore` puts back what
+/// changed and returns the "path.attribute" names that had.
+class StateSnapshot {
+ public:
+  explicit StateSnapshot(const ModuleScan& scan, bool with_values);
+  std::vector<std::string> restore();
+
+ private:
+  struct Dict {
+    nb::object live;
+    nb::object copy;
+    const std::string* path;
+  };
+  struct Buffer {
+    nb::object live;
+    nb::object copy;
+    nb::object version;
+    std::string path;
+  };
+  std::vector<Dict> dicts_;
+  std::vector<Buffer> buffers_;
+};
+
+}  // namespace modulize

@@ -1,0 +1,364 @@
+#include "bridge/capture/patches.h"
+
+#include "bridge/capture/proxy.h"
+#include "bridge/support/errors.h"
+
+namespace modulize {
+
+// --- undo list ---------------------------------------------------------------------------------------
+
+void Patches::set_item(nb::handle dict, nb::handle key, nb::handle value) {
+  PyObject* was = PyDict_GetItem(dict.ptr(), key.ptr());
+  entries_.push_back({nb::borrow(dict), nb::borrow(key), was ? nb::borrow(was) : nb::object(), true});
+  if (PyDict_SetItem(dict.ptr(), key.ptr(), value.ptr()) < 0) nb::raise_python_error();
+}
+
+void Patches::set_attribute(nb::handle object, const char* name, nb::handle value) {
+  nb::object key = nb::steal(PyUnicode_InternFromString(name));
+  // The object's own entry, not an inherited one: what was inherited is deleted again.
+  nb::object dict = nb::steal(PyObject_GetAttrString(object.ptr(), "__dict__"));
+  if (!dict.is_valid()) nb::raise_python_error();
+  nb::object was = nb::steal(PyObject_GetItem(dict.ptr(), key.ptr()));
+  if (!was.is_valid()) PyErr_Clear();
+  entries_.push_back({nb::borrow(object), key, std::move(was), false});
+  if (PyObject_SetAttr(object.ptr(), key.ptr(), value.ptr()) < 0) nb::raise_python_error();
+}
+
+void Patches::undo() {
+  if (entries_.empty()) return;
+  // May run while an exception (KeyboardInterrupt included) is on its way: keep it.
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    int failed;
+    if (it->item)
+      failed = it->original.is_valid() ? PyDict_SetItem(it->target.ptr(), it->key.ptr(), it->original.ptr())
+                                       : PyDict_DelItem(it->target.ptr(), it->key.ptr());
+    else
+      failed = it->original.is_valid() ? PyObject_SetAttr(it->target.ptr(), it->key.ptr(), it->original.ptr())
+                                       : PyObject_DelAttr(it->target.ptr(), it->key.ptr());
+    if (failed) PyErr_WriteUnraisable(it->target.ptr());
+  }
+  entries_.clear();
+  PyErr_Restore(type, value, trace);
+}
+
+namespace {
+
+template <class F>
+PyCFunction as_c_function(F* f) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
+}
+
+nb::object c_function(PyMethodDef* def, nb::handle self) {
+  nb::object made = nb::steal(PyCFunction_New(def, self.ptr()));
+  if (!made.is_valid()) nb::raise_python_error();
+  return made;
+}
+
+// --- nn.Module.__call__ -------------------------------------------------------------------------------
+
+PyObject* original_module_call = nullptr;  // the Python function; immortal
+
+PyObject* module_call_slot(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  if (Recorder* recorder = Recorder::recording())
+    return guarded<PyObject*>(nullptr, [&] { return recorder->module_call(self, args, nargs, kwnames); });
+  // Vectorcall with `self` in front.
+  const Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+  std::vector<PyObject*> all(static_cast<std::size_t>(1 + nargs + named));
+  all[0] = self;
+  for (Py_ssize_t i = 0; i < nargs + named; ++i) all[static_cast<std::size_t>(1 + i)] = args[i];
+  return PyObject_Vectorcall(original_module_call, all.data(), static_cast<std::size_t>(1 + nargs), kwnames);
+}
+
+PyMethodDef module_call_def = {"__call__", as_c_function(module_call_slot), METH_FASTCALL | METH_KEYWORDS, nullptr};
+
+// --- Module.__getattr__: parameters and buffers as symbols ----------------------------------------------
+
+PyObject* original_getattr = nullptr;
+
+PyObject* module_getattr_slot(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject*) {
+  if (nargs != 1) {
+    PyErr_SetString(PyExc_TypeError, "__getattr__ takes one argument");
+    return nullptr;
+  }
+  PyObject* pair[2] = {self, args[0]};
+  nb::object found = nb::steal(PyObject_Vectorcall(original_getattr, pair, 2, nullptr));
+  if (!found.is_valid()) return nullptr;
+  Recorder* recorder = Recorder::recording();
+  if (!recorder || !TorchTypes::instance().is_tensor(found.ptr())) return found.release().ptr();
+  return guarded<PyObject*>(nullptr, [&] { return recorder->make_proxy(recorder->to_value(found.ptr()).as_node()); });
+}
+
+PyMethodDef module_getattr_def = {"__getattr__", as_c_function(module_getattr_slot), METH_FASTCALL | METH_KEYWORDS,
+                                  nullptr};
+
+// --- torch.overrides.handle_torch_function ---------------------------------------------------------------
+
+// torch's own goes through a Python context manager, several microseconds a call. `self` is the original.
+PyObject* handle_torch_function_slot(PyObject* original, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder || nargs < 2) return PyObject_Vectorcall(original, args, static_cast<std::size_t>(nargs), kwnames);
+  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    const TorchTypes& torch = TorchTypes::instance();
+    nb::object length = nb::steal(PyObject_CallNoArgs(torch.mode_stack_length));
+    if (!length.is_valid()) nb::raise_python_error();
+    const long depth = PyLong_AsLong(length.ptr());
+    bool ours = false;
+    if (depth > 0) {
+      nb::object index = nb::int_(depth - 1);
+      nb::object top = nb::steal(PyObject_CallOneArg(torch.mode_at, index.ptr()));
+      if (!top.is_valid()) nb::raise_python_error();
+      ours = top.ptr() == recorder->function_mode;
+    }
+    if (!ours) return PyObject_Vectorcall(original, args, static_cast<std::size_t>(nargs), kwnames);
+    nb::object call_args = nb::steal(PyTuple_New(nargs - 2));
+    if (!call_args.is_valid()) nb::raise_python_error();
+    for (Py_ssize_t i = 2; i < nargs; ++i) {
+      Py_INCREF(args[i]);
+      PyTuple_SET_ITEM(call_args.ptr(), i - 2, args[i]);
+    }
+    nb::object call_kwargs;
+    if (kwnames) {
+      call_kwargs = nb::steal(PyDict_New());
+      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
+        if (PyDict_SetItem(call_kwargs.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0)
+          nb::raise_python_error();
+    }
+    Recorder::Pause off(*recorder);
+    return recorder->torch_call(args[0], call_args.ptr(), call_kwargs.is_valid() ? call_kwargs.ptr() : nullptr);
+  });
+}
+
+PyMethodDef handle_torch_function_def = {"handle_torch_function", as_c_function(handle_torch_function_slot),
+                                         METH_FASTCALL | METH_KEYWORDS, nullptr};
+
+// --- functions that stay one node ---------------------------------------------------------------------------
+
+bool any_proxy(PyObject* args, PyObject* kwargs, Recorder& recorder) {
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
+    if (recorder.has_origin(PyTuple_GET_ITEM(args, i))) return true;
+  PyObject *key, *value;
+  if (kwargs)
+    for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);)
+      if (recorder.has_origin(value)) return true;
+  return false;
+}
+
+// `self` is the function: recorded as one node when an argument is a recorded value.
+PyObject* one_node_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(function, args, kwargs);
+  return guarded<PyObject*>(nullptr, [&] {
+    if (!any_proxy(args, kwargs, *recorder)) return PyObject_Call(function, args, kwargs);
+    return recorder->opaque_call(function, args, kwargs);
+  });
+}
+PyMethodDef one_node_def = {"one_node", as_c_function(one_node_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
+// `self` is math.* or a builtin of numbers: recorded when an argument itself (not something inside it) is recorded.
+PyObject* number_function_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(function, args, kwargs);
+  return guarded<PyObject*>(nullptr, [&] {
+    bool traced = false;
+    NumberOrigin origin;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i) {
+      PyObject* a = PyTuple_GET_ITEM(args, i);
+      traced |= is_proxy(a) || (traced_origin(a, &origin) && origin.capture == recorder->id()) ||
+                TorchTypes::instance().is_tensor(a);
+    }
+    if (!traced) return PyObject_Call(function, args, kwargs);
+    return recorder->opaque_call(function, args, kwargs);
+  });
+}
+PyMethodDef number_function_def = {"number_function", as_c_function(number_function_slot), METH_VARARGS | METH_KEYWORDS,
+                                   nullptr};
+
+// A method under torch.fx.wrap: `self` is (original, name); the first argument is the instance.
+PyObject* wrapped_method_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  PyObject* original = PyTuple_GET_ITEM(self, 0);
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(original, args, kwargs);
+  return guarded<PyObject*>(nullptr, [&] {
+    if (!any_proxy(args, kwargs, *recorder)) return PyObject_Call(original, args, kwargs);
+    CallName name{CallForm::method, nb::cast<std::string>(nb::handle(PyTuple_GET_ITEM(self, 1))), false};
+    return recorder->make_proxy(recorder->add_call(original, name, args, kwargs));
+  });
+}
+PyMethodDef wrapped_method_def = {"wrapped_method", as_c_function(wrapped_method_slot), METH_VARARGS | METH_KEYWORDS,
+                                  nullptr};
+
+// The body of an excluded Python function while a capture runs: `self` is (function, clone with the real code).
+PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
+  if (nargs != 2) {
+    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
+    return nullptr;
+  }
+  PyObject* kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
+  return guarded<PyObject*>(nullptr,
+                            [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs); });
+}
+PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
+
+// --- the function mode ------------------------------------------------------------------------------------
+
+PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  // (func, types, args=(), kwargs=None); torch has taken this mode off its stack.
+  if (nargs < 2 || nargs > 4 || kwnames) {
+    PyErr_SetString(PyExc_TypeError, "__torch_function__(func, types, args, kwargs)");
+    return nullptr;
+  }
+  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    nb::object call_args = nargs > 2 ? nb::borrow(args[2]) : nb::object(nb::tuple());
+    PyObject* kwargs = nargs > 3 && args[3] != Py_None && PyDict_GET_SIZE(args[3]) ? args[3] : nullptr;
+    Recorder* recorder = Recorder::recording();
+    if (!recorder) return PyObject_Call(args[0], call_args.ptr(), kwargs);
+    return recorder->torch_call(args[0], call_args.ptr(), kwargs);
+  });
+}
+
+PyMethodDef mode_methods[] = {
+    {"__torch_function__", as_c_function(mode_torch_function), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+PyObject* function_mode() {
+  static PyObject* mode = nullptr;
+  if (mode) return mode;
+  // torch wants a TorchFunctionMode where it looks at the kind of a mode.
+  nb::object base = nb::module_::import_("torch.overrides").attr("TorchFunctionMode");
+  static PyType_Slot slots[] = {{Py_tp_methods, mode_methods}, {0, nullptr}};
+  static PyType_Spec spec = {"modulize._core.CaptureMode", 0, 0, Py_TPFLAGS_DEFAULT, slots};
+  spec.basicsize = static_cast<int>(reinterpret_cast<PyTypeObject*>(base.ptr())->tp_basicsize);
+  nb::object type = nb::steal(PyType_FromSpecWithBases(&spec, nb::make_tuple(base).ptr()));
+  if (!type.is_valid()) nb::raise_python_error();
+  mode = type().release().ptr();
+  return mode;
+}
+
+ModeOnStack::ModeOnStack(Recorder& recorder) {
+  recorder.function_mode = function_mode();
+  nb::object done = nb::steal(PyObject_CallOneArg(TorchTypes::instance().push_mode, recorder.function_mode));
+  if (!done.is_valid()) nb::raise_python_error();
+}
+
+ModeOnStack::~ModeOnStack() {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyObject* done = PyObject_CallNoArgs(TorchTypes::instance().pop_mode);
+  if (!done) PyErr_WriteUnraisable(nullptr);
+  Py_XDECREF(done);
+  PyErr_Restore(type, value, trace);
+}
+
+void patch_torch(Patches& patches, CaptureMode mode) {
+  nb::object module_class = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().module));
+  if (!original_module_call) original_module_call = nb::object(module_class.attr("__call__")).release().ptr();
+  // A method descriptor binds to the instance; a plain builtin function would not.
+  nb::object call = nb::steal(PyDescr_NewMethod(TorchTypes::instance().module, &module_call_def));
+  patches.set_attribute(module_class, "__call__", call);
+  if (mode == CaptureMode::symbolic) {
+    if (!original_getattr) original_getattr = nb::object(module_class.attr("__getattr__")).release().ptr();
+    nb::object getter = nb::steal(PyDescr_NewMethod(TorchTypes::instance().module, &module_getattr_def));
+    patches.set_attribute(module_class, "__getattr__", getter);
+  }
+  nb::str name("handle_torch_function");
+  for (const char* module : {"torch.nn.functional", "torch.functional", "torch._tensor"}) {
+    nb::object globals = nb::module_::import_(module).attr("__dict__");
+    PyObject* original = PyDict_GetItem(globals.ptr(), name.ptr());
+    if (original) patches.set_item(globals, name, c_function(&handle_torch_function_def, nb::handle(original)));
+  }
+}
+
+void patch_python(Patches& patches, Recorder& recorder) {
+  nb::dict math = nb::borrow<nb::dict>(nb::module_::import_("math").attr("__dict__"));
+  auto* replaced = new std::unordered_map<PyObject*, nb::object>();
+  auto shared = std::shared_ptr<std::unordered_map<PyObject*, nb::object>>(replaced);
+  std::vector<std::pair<nb::object, nb::object>> wrappers;
+  for (auto [key, value] : math)
+    if (PyCFunction_Check(value.ptr())) wrappers.emplace_back(nb::borrow(key), nb::borrow(value));
+  for (auto& [key, value] : wrappers) {
+    nb::object wrapper = c_function(&number_function_def, value);
+    patches.set_item(math, key, wrapper);
+    replaced->emplace(value.ptr(), wrapper);
+  }
+  if (recorder.mode() == CaptureMode::running) {
+    nb::object builtins = nb::module_::import_("builtins").attr("__dict__");
+    for (const char* name : {"len", "max", "min"}) {
+      nb::str key(name);
+      nb::object original = nb::borrow(PyDict_GetItem(builtins.ptr(), key.ptr()));
+      nb::object wrapper = c_function(&number_function_def, original);
+      patches.set_item(builtins, key, wrapper);
+      replaced->emplace(original.ptr(), wrapper);
+    }
+  }
+  recorder.on_globals = [&patches, shared](PyObject* globals) {
+    std::vector<std::pair<nb::object, nb::object>> found;
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(globals, &at, &key, &value);)
+      if (PyCFunction_Check(value))
+        if (const auto it = shared->find(value); it != shared->end()) found.emplace_back(nb::borrow(key), it->second);
+    for (auto& [name, wrapper] : found) patches.set_item(globals, name, wrapper);
+  };
+}
+
+void patch_wrapped(Patches& patches) {
+  nb::object tracing = nb::module_::import_("torch.fx._symbolic_trace");
+  nb::object builtins = nb::module_::import_("builtins").attr("__dict__");
+  const auto patch = [&](nb::handle frame, nb::handle name) {
+    PyObject* original = PyDict_GetItem(frame.ptr(), name.ptr());
+    if (!original) original = PyDict_GetItem(builtins.ptr(), name.ptr());
+    if (!original) return;  // the module that asked for it never defined it
+    patches.set_item(frame, name, c_function(&one_node_def, nb::handle(original)));
+  };
+  nb::object functions = tracing.attr("_wrapped_fns_to_patch");
+  if (PyDict_Check(functions.ptr())) {
+    nb::list items = nb::steal<nb::list>(PyDict_Items(functions.ptr()));  // {(id, name): globals}
+    for (nb::handle item : items) patch(item[1], item[0][1]);
+  } else {
+    for (nb::handle item : functions) patch(item[0], item[1]);  // [(globals, name)] before torch 1.12
+  }
+  for (nb::handle item : tracing.attr("_wrapped_methods_to_patch")) {
+    nb::object cls = item[0], name = item[1];
+    nb::object original = nb::steal(PyObject_GetAttr(cls.ptr(), name.ptr()));
+    if (!original.is_valid()) nb::raise_python_error();
+    nb::object function = c_function(&wrapped_method_def, nb::make_tuple(original, name));
+    nb::object method = nb::steal(PyInstanceMethod_New(function.ptr()));
+    patches.set_attribute(cls, nb::cast<std::string>(name).c_str(), method);
+  }
+}
+
+void patch_excluded(Patches& patches, nb::handle functions) {
+  if (functions.is_none()) return;
+  nb::object types = nb::module_::import_("types");
+  nb::object function_type = types.attr("FunctionType");
+  for (nb::handle f : functions) {
+    if (!PyFunction_Check(f.ptr())) continue;  // torch's builtins reach the function mode
+    nb::object real = f.attr("__code__");
+    nb::object clone = function_type(real, f.attr("__globals__"), f.attr("__name__"), f.attr("__defaults__"),
+                                     f.attr("__closure__"));
+    clone.attr("__kwdefaults__") = f.attr("__kwdefaults__");
+    nb::object handler = c_function(&excluded_def, nb::make_tuple(nb::borrow(f), clone));
+    // A function that hands its arguments to a constant, which is then our handler; with the free variables of the
+    // real code, as Python insists.
+    nb::dict space;
+    PyObject* done = PyRun_String("def call(*args, **kwargs):\n    handler = 'handler'\n    return handler(args, kwargs)\n",
+                                  Py_file_input, nb::module_::import_("builtins").attr("__dict__").ptr(), space.ptr());
+    if (!done) nb::raise_python_error();
+    Py_DECREF(done);
+    nb::object stub = space["call"].attr("__code__");
+    nb::list constants;
+    for (nb::handle c : stub.attr("co_consts"))
+      constants.append(PyUnicode_Check(c.ptr()) && nb::cast<std::string>(c) == "handler" ? handler : nb::borrow(c));
+    nb::object code = stub.attr("replace")(nb::arg("co_consts") = nb::tuple(constants),
+                                           nb::arg("co_freevars") = real.attr("co_freevars"));
+    patches.set_attribute(f, "__code__", code);
+  }
+}
+
+}  // namespace modulize

@@ -1,0 +1,55 @@
+// What is put in place of torch's and Python's own while a capture runs, and put back afterwards whatever happens.
+#pragma once
+
+#include <vector>
+
+#include "bridge/capture/recorder.h"
+
+namespace modulize {
+
+/// Replacements, undone in reverse order by the destructor.
+class Patches {
+ public:
+  Patches() = default;
+  ~Patches() { undo(); }
+  Patches(const Patches&) = delete;
+  Patches& operator=(const Patches&) = delete;
+
+  void set_item(nb::handle dict, nb::handle key, nb::handle value);
+  void set_attribute(nb::handle object, const char* name, nb::handle value);
+  void undo();
+
+ private:
+  struct Entry {
+    nb::object target;
+    nb::object key;
+    nb::object original;  // invalid: was not there
+    bool item;
+  };
+  std::vector<Entry> entries_;
+};
+
+/// nn.Module.__call__ (both captures), Module.__getattr__ (symbolic), torch's handle_torch_function.
+void patch_torch(Patches& patches, CaptureMode mode);
+
+/// math.*, len and the like, which Python answers without asking torch. Those that the user's globals hold by name are
+/// replaced when their globals are met (Recorder::on_globals).
+void patch_python(Patches& patches, Recorder& recorder);
+
+/// Functions and methods under torch.fx.wrap become one node each. Symbolic capture only.
+void patch_wrapped(Patches& patches);
+
+/// `functions`: Python functions become one node each however they are reached: their code is replaced.
+void patch_excluded(Patches& patches, nb::handle functions);
+
+/// The function mode object; one a process.
+PyObject* function_mode();
+
+/// Pushes the function mode for its lifetime.
+class ModeOnStack {
+ public:
+  explicit ModeOnStack(Recorder& recorder);
+  ~ModeOnStack();
+};
+
+}  // namespace modulize

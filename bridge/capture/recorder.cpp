@@ -1,0 +1,694 @@
+#include "bridge/capture/recorder.h"
+
+#include <frameobject.h>
+
+#include <atomic>
+
+#include "bridge/capture/proxy.h"
+#include "bridge/support/errors.h"
+
+namespace modulize {
+
+namespace {
+
+thread_local Recorder* current_recorder = nullptr;
+std::uint32_t next_capture_id = 1;  // guarded by the GIL
+
+PyObject* tag_key() {
+  static PyObject* const key = PyUnicode_InternFromString("_modulize_node");
+  return key;
+}
+
+PyObject* checked(PyObject* object) {
+  if (!object) nb::raise_python_error();
+  return object;
+}
+
+// Calls whose result is a Python value read out of a tensor's data.
+bool reads_value(const CallName& name) {
+  return name.form == CallForm::method && (name.name == "item" || name.name == "__int__" || name.name == "__float__" ||
+                                           name.name == "__index__" || name.name == "__complex__");
+}
+
+}  // namespace
+
+Recorder::Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Capture& capture)
+    : id_(next_capture_id++), mode_(mode), scan_(scan), capture_(capture) {
+  capture_.root = nb::borrow(root);
+}
+
+Recorder::~Recorder() {
+  for (const Site& site : sites_) Py_DECREF(site.code);
+  for (const auto& [device, node] : devices_) Py_DECREF(device);
+}
+
+Recorder* Recorder::recording() { return current_recorder && !current_recorder->paused_ ? current_recorder : nullptr; }
+Recorder* Recorder::current() { return current_recorder; }
+
+ActiveRecorder::ActiveRecorder(Recorder& recorder) : previous_(current_recorder) { current_recorder = &recorder; }
+ActiveRecorder::~ActiveRecorder() { current_recorder = previous_; }
+
+Recorder::Pause::Pause(Recorder& recorder) : recorder_(recorder), was_paused_(recorder.paused_) {
+  const TorchTypes& torch = TorchTypes::instance();
+  // Another mode may lie above ours (`with torch.device(...)`): then only the flag keeps us quiet.
+  nb::object length = nb::steal(checked(PyObject_CallNoArgs(torch.mode_stack_length)));
+  const long depth = PyLong_AsLong(length.ptr());
+  if (depth > 0) {
+    nb::object index = nb::int_(depth - 1);
+    nb::object top = nb::steal(checked(PyObject_CallOneArg(torch.mode_at, index.ptr())));
+    if (top.ptr() == recorder.function_mode) popped_ = checked(PyObject_CallNoArgs(torch.pop_mode));
+  }
+  recorder.paused_ = true;
+}
+
+Recorder::Pause::~Pause() {
+  recorder_.paused_ = was_paused_;
+  if (!popped_) return;
+  // Runs while an exception of the model may be set: keep it.
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyObject* done = PyObject_CallOneArg(TorchTypes::instance().push_mode, popped_);
+  Py_XDECREF(done);
+  Py_DECREF(popped_);
+  PyErr_Restore(type, value, trace);
+}
+
+// --- where we are ------------------------------------------------------------------------------------
+
+bool Recorder::is_user_code(PyCodeObject* code) {
+  const auto [it, fresh] = user_code_.try_emplace(code, true);
+  if (fresh) {
+    Py_ssize_t size = 0;
+    const char* file = PyUnicode_AsUTF8AndSize(code->co_filename, &size);
+    if (!file) {
+      PyErr_Clear();
+      it->second = false;
+    } else {
+      const std::string_view path(file, static_cast<std::size_t>(size));
+      it->second = !path.starts_with(TorchTypes::instance().folder) && !path.starts_with("<frozen");
+    }
+  }
+  return it->second;
+}
+
+SourceId Recorder::current_source() {
+  PyFrameObject* frame = PyEval_GetFrame();
+  if (!frame) return kNoSource;
+  Py_INCREF(frame);
+  while (frame) {
+    PyCodeObject* code = PyFrame_GetCode(frame);
+    if (is_user_code(code)) {
+#if PY_VERSION_HEX >= 0x030B0000
+      const int lasti = PyFrame_GetLasti(frame);
+#else
+      const int lasti = PyFrame_GetLineNumber(frame);
+#endif
+      const auto [it, fresh] = site_index_.try_emplace(Site{code, lasti}, static_cast<SourceId>(sites_.size() + 1));
+      if (fresh)
+        sites_.push_back(Site{code, lasti});
+      else
+        Py_DECREF(code);
+      Py_DECREF(frame);
+      return it->second;
+    }
+    Py_DECREF(code);
+    PyFrameObject* back = PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    frame = back;
+  }
+  return kNoSource;
+}
+
+namespace {
+int line_of(PyCodeObject* code, int lasti) {
+#if PY_VERSION_HEX >= 0x030B0000
+  return PyCode_Addr2Line(code, lasti);
+#else
+  (void)code;
+  return lasti;
+#endif
+}
+}  // namespace
+
+void Recorder::finish() {
+  Graph& g = graph();
+  std::vector<SourceId> final(sites_.size() + 1, kNoSource);
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    const char* file = PyUnicode_AsUTF8(sites_[i].code->co_filename);
+    if (!file) {
+      PyErr_Clear();
+      continue;
+    }
+    final[i + 1] = g.add_source(file, line_of(sites_[i].code, sites_[i].lasti));
+  }
+  for (const NodeId id : g.order()) g[id].source = final[g[id].source];
+}
+
+std::string Recorder::here() {
+  const SourceId source = current_source();
+  if (source == kNoSource) return "";
+  const Site& site = sites_[source - 1];
+  const char* file = PyUnicode_AsUTF8(site.code->co_filename);
+  if (!file) {
+    PyErr_Clear();
+    return "";
+  }
+  return std::string(file) + ":" + std::to_string(line_of(site.code, site.lasti));
+}
+
+std::string Recorder::place() {
+  const std::string line = here();
+  const std::string path = scope_path();
+  std::string out = line.empty() ? "" : " at " + line;
+  out += path.empty() ? " (in the root module)" : " (in module '" + path + "')";
+  return out;
+}
+
+void Recorder::refuse_control_flow(const std::string& what) {
+  if (mode_ == CaptureMode::symbolic)
+    throw Error(ErrorCode::CaptureError,
+                what + place() +
+                    " needs a value, and there is none without inputs: give example_inputs, fix the argument by "
+                    "concrete_args, or put the code into a function under torch.fx.wrap");
+  throw Error(ErrorCode::CaptureError,
+              what + place() +
+                  " depends on the value of a tensor: exclude the function (functions_to_exclude) or the module "
+                  "(modules_to_exclude) that does it");
+}
+
+// --- nodes ---------------------------------------------------------------------------------------------
+
+NodeId Recorder::add_node(Node node) {
+  node.scope = scope_;
+  node.source = current_source();
+  return graph().add(std::move(node));
+}
+
+NodeId Recorder::add_function(std::string target, ValueList args, ValueType type) {
+  Node node;
+  node.op = Opcode::call_function;
+  node.target = std::move(target);
+  node.args = std::move(args);
+  node.type = type;
+  return add_node(std::move(node));
+}
+
+void Recorder::rollback(NodeId first) {
+  graph().truncate(first);
+  while (!element_order_.empty()) {
+    const auto it = elements_.find(element_order_.back());
+    if (it->second < first) break;
+    elements_.erase(it);
+    element_order_.pop_back();
+  }
+  if (from_value_.size() > first) from_value_.resize(first);
+}
+
+NodeId Recorder::element(NodeId node, std::int32_t index) {
+  const std::uint64_t key = (static_cast<std::uint64_t>(node) << 32) | static_cast<std::uint32_t>(index);
+  if (const auto it = elements_.find(key); it != elements_.end()) return it->second;
+  const NodeId made =
+      add_function("operator.getitem", {Value::node(node), Value::integer(index)}, ValueType::number);
+  elements_.emplace(key, made);
+  element_order_.push_back(key);
+  return made;
+}
+
+void Recorder::add_check(NodeId value, Value expected, const std::string& text) {
+  add_function("modulize._runtime.check", {Value::node(value), std::move(expected), Value::string(text)},
+               ValueType::other);
+}
+
+// --- tensors -------------------------------------------------------------------------------------------
+
+NodeId Recorder::tag_of(PyObject* tensor) {
+  PyObject** slot = _PyObject_GetDictPtr(tensor);
+  if (!slot || !*slot) return kNoNode;
+  PyObject* tag = PyDict_GetItem(*slot, tag_key());
+  if (!tag) return kNoNode;
+  const unsigned long long bits = PyLong_AsUnsignedLongLong(tag);
+  return (bits >> 32) == id_ ? static_cast<NodeId>(bits & 0xffffffffu) : kNoNode;
+}
+
+void Recorder::tag(PyObject* tensor, NodeId node) {
+  PyObject* bits = checked(PyLong_FromUnsignedLongLong((static_cast<unsigned long long>(id_) << 32) | node));
+  PyObject** slot = _PyObject_GetDictPtr(tensor);
+  int failed;
+  if (slot && *slot)
+    failed = PyDict_SetItem(*slot, tag_key(), bits);
+  else
+    failed = PyObject_GenericSetAttr(tensor, tag_key(), bits);
+  Py_DECREF(bits);
+  if (failed) nb::raise_python_error();
+}
+
+Value Recorder::tensor_value(PyObject* tensor) {
+  if (const NodeId node = tag_of(tensor); node != kNoNode) return Value::node(node);
+  const auto describe = [&](const std::string& path, TensorKind kind) {
+    if (graph().modules.find_tensor(path)) return;
+    PauseFlag quiet(*this);
+    nb::handle t(tensor);
+    TensorSpec spec;
+    spec.path = path;
+    spec.kind = kind;
+    spec.dtype = nb::cast<std::string>(nb::str(t.attr("dtype"))).substr(6);  // without "torch."
+    nb::object shape = t.attr("shape");
+    for (nb::handle n : shape) spec.shape.push_back(nb::cast<std::int64_t>(n));
+    graph().modules.add_tensor(std::move(spec));
+  };
+  Node node;
+  node.op = Opcode::get_attr;
+  node.type = ValueType::tensor;
+  const TorchTypes& torch = TorchTypes::instance();
+  if (const auto it = scan_.tensors.find(tensor); it != scan_.tensors.end()) {
+    const bool parameter = Py_TYPE(tensor) == torch.parameter || PyType_IsSubtype(Py_TYPE(tensor), torch.parameter);
+    Pause quiet(*this);
+    describe(it->second, parameter ? TensorKind::parameter : TensorKind::buffer);
+    node.target = it->second;
+  } else {
+    // Nothing recorded made it and no module holds it: a closure's or a global's constant.
+    const auto [at, fresh] = constants_.try_emplace(tensor, "");
+    if (fresh) {
+      at->second = "_tensor_constant" + std::to_string(capture_.constants.size());
+      capture_.constants.emplace(at->second, nb::borrow(tensor));
+      Pause quiet(*this);
+      describe(at->second, TensorKind::constant);
+    }
+    node.target = at->second;
+  }
+  return Value::node(add_node(std::move(node)));
+}
+
+// --- arguments -----------------------------------------------------------------------------------------
+
+NodeId Recorder::node_of(PyObject* object) {
+  const TorchTypes& torch = TorchTypes::instance();
+  if (torch.is_tensor(object)) return tag_of(object);
+  NumberOrigin origin;
+  if (traced_origin(object, &origin)) {
+    if (origin.capture != id_) return kNoNode;
+    return origin.index < 0 ? origin.node : element(origin.node, origin.index);
+  }
+  return proxy_node(object, *this);
+}
+
+bool Recorder::has_origin(PyObject* object) {
+  NumberOrigin origin;
+  if (traced_origin(object, &origin)) return origin.capture == id_;
+  if (is_proxy(object)) return true;
+  if (TorchTypes::instance().is_tensor(object)) return true;
+  if (PyTuple_Check(object)) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i)
+      if (has_origin(PyTuple_GET_ITEM(object, i))) return true;
+  } else if (PyList_Check(object)) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i)
+      if (has_origin(PyList_GET_ITEM(object, i))) return true;
+  } else if (PyDict_Check(object)) {
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &value);)
+      if (has_origin(value)) return true;
+  } else if (PySlice_Check(object)) {
+    auto* slice = reinterpret_cast<PySliceObject*>(object);
+    return has_origin(slice->start) || has_origin(slice->stop) || has_origin(slice->step);
+  }
+  return false;
+}
+
+Value Recorder::to_value(PyObject* object) {
+  if (object == Py_None) return Value::none();
+  if (object == Py_True) return Value::boolean(true);
+  if (object == Py_False) return Value::boolean(false);
+  if (object == Py_Ellipsis) return Value::ellipsis();
+  const TorchTypes& torch = TorchTypes::instance();
+  PyTypeObject* type = Py_TYPE(object);
+  if (type == torch.tensor || PyType_IsSubtype(type, torch.tensor_base)) return tensor_value(object);
+  NumberOrigin origin;
+  if (traced_origin(object, &origin) && origin.capture == id_)
+    return Value::node(origin.index < 0 ? origin.node : element(origin.node, origin.index));
+  if (PyLong_Check(object) && (type == &PyLong_Type || traced_origin(object, &origin))) {
+    int overflow = 0;
+    const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (overflow) return capture_.objects.value(object);
+    return Value::integer(value);
+  }
+  if (PyFloat_Check(object)) return Value::floating(PyFloat_AS_DOUBLE(object));  // numpy.float64 is one too
+  if (type == &PyUnicode_Type) {
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(object, &size);
+    if (!text) {
+      PyErr_Clear();  // lone surrogates: kept as an object
+      return capture_.objects.value(object);
+    }
+    return Value::string(std::string(text, static_cast<std::size_t>(size)));
+  }
+  if (const NodeId node = proxy_node(object, *this); node != kNoNode) return Value::node(node);
+  if (PyTuple_Check(object) && (type == &PyTuple_Type || type == torch.size || !PyObject_HasAttrString(object, "_fields"))) {
+    ValueList items;
+    items.reserve(static_cast<std::size_t>(PyTuple_GET_SIZE(object)));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) items.push_back(to_value(PyTuple_GET_ITEM(object, i)));
+    return Value::tuple(std::move(items));
+  }
+  if (type == &PyList_Type) {
+    ValueList items;
+    items.reserve(static_cast<std::size_t>(PyList_GET_SIZE(object)));
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i) items.push_back(to_value(PyList_GET_ITEM(object, i)));
+    return Value::list(std::move(items));
+  }
+  if (type == &PyDict_Type) {
+    ValueDict items;
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &value);) items.emplace_back(to_value(key), to_value(value));
+    return Value::dict(std::move(items));
+  }
+  if (PySlice_Check(object)) {
+    auto* slice = reinterpret_cast<PySliceObject*>(object);
+    Value start = to_value(slice->start), stop = to_value(slice->stop);
+    return Value::slice(std::move(start), std::move(stop), to_value(slice->step));
+  }
+  if (type == torch.dtype || type == torch.layout || type == torch.memory_format) {
+    nb::object text = nb::steal(checked(PyObject_Repr(object)));
+    return Value::name(nb::cast<std::string>(text));
+  }
+  if (type == torch.device) {
+    if (const auto it = devices_.find(object); it != devices_.end()) return Value::node(it->second);
+    return capture_.objects.value(object);
+  }
+  if (has_origin(object)) {
+    // A container subclass with recorded values inside: rebuilt by its own class.
+    if (PyTuple_Check(object)) {
+      ValueList args;
+      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) args.push_back(to_value(PyTuple_GET_ITEM(object, i)));
+      Node node;
+      const CallName& name = FunctionNames::instance().find(reinterpret_cast<PyObject*>(type));
+      node.target = name.name;
+      if (name.form == CallForm::opaque) node.callee = capture_.objects.value(reinterpret_cast<PyObject*>(type));
+      node.args = std::move(args);
+      node.type = ValueType::other;
+      return Value::node(add_node(std::move(node)));
+    }
+    if (PyDict_Check(object)) {
+      ValueDict items;
+      PyObject *key, *value;
+      for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &value);) items.emplace_back(to_value(key), to_value(value));
+      Node node;
+      const CallName& name = FunctionNames::instance().find(reinterpret_cast<PyObject*>(type));
+      node.target = name.name;
+      if (name.form == CallForm::opaque) node.callee = capture_.objects.value(reinterpret_cast<PyObject*>(type));
+      // A dataclass that is a dict (a ModelOutput) is built from its fields, any other dict from a plain one.
+      if (PyObject_HasAttrString(object, "__dataclass_fields__"))
+        for (auto& [k, v] : items) node.kwargs.emplace_back(k.text(), std::move(v));
+      else
+        node.args.push_back(Value::dict(std::move(items)));
+      node.type = ValueType::other;
+      return Value::node(add_node(std::move(node)));
+    }
+  }
+  // numpy's integers count as the ints they stand for.
+  if (PyIndex_Check(object) && !PyLong_Check(object)) {
+    nb::object plain = nb::steal(PyNumber_Index(object));
+    if (plain.is_valid()) return to_value(plain.ptr());
+    PyErr_Clear();
+  }
+  if (PyCallable_Check(object)) {
+    const CallName& name = FunctionNames::instance().find(object);
+    if (name.form == CallForm::function) return Value::name(name.name);
+  }
+  return capture_.objects.value(object);
+}
+
+NodeId Recorder::add_call(PyObject* callable, const CallName& name, PyObject* args, PyObject* kwargs) {
+  Node node;
+  switch (name.form) {
+    case CallForm::function:
+      node.op = Opcode::call_function;
+      node.target = name.name;
+      break;
+    case CallForm::method:
+      node.op = Opcode::call_method;
+      node.target = name.name;
+      break;
+    case CallForm::getter:
+      node.op = Opcode::call_function;
+      node.target = "builtins.getattr";
+      break;
+    case CallForm::setter:
+      node.op = Opcode::call_function;
+      node.target = "builtins.setattr";
+      break;
+    case CallForm::opaque:
+      node.op = Opcode::call_function;
+      node.callee = capture_.objects.value(callable);
+      break;
+  }
+  const Py_ssize_t count = PyTuple_GET_SIZE(args);
+  node.args.reserve(static_cast<std::size_t>(count) + 1);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    node.args.push_back(to_value(PyTuple_GET_ITEM(args, i)));
+    if (i == 0 && (name.form == CallForm::getter || name.form == CallForm::setter))
+      node.args.push_back(Value::string(name.name));
+  }
+  // A getter's wrapper is called with (instance,) or (instance, owner).
+  if (name.form == CallForm::getter) node.args.resize(2);
+  if (kwargs) {
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);)
+      node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)), to_value(value));
+  }
+  return add_node(std::move(node));
+}
+
+// --- results ---------------------------------------------------------------------------------------------
+
+PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
+  const TorchTypes& torch = TorchTypes::instance();
+  Node& n = graph()[node];
+  if (torch.is_tensor(result)) {
+    n.type = ValueType::tensor;
+    if (!in_place && (tag_of(result) != kNoNode || scan_.tensors.contains(result) || constants_.contains(result))) {
+      // The call gave an argument back (`contiguous`, dropout in eval mode). Another object for the same data keeps the two
+      // apart: in another mode, or for another layout, they are two tensors.
+      PyObject* alias = checked(PyObject_CallOneArg(torch.detach, result));
+      tag(alias, node);
+      return alias;
+    }
+    tag(result, node);
+    Py_INCREF(result);
+    return result;
+  }
+  if (result == Py_None || PyBool_Check(result)) {
+    n.type = result == Py_None ? ValueType::other : ValueType::number;
+    Py_INCREF(result);
+    return result;
+  }
+  if (PyLong_CheckExact(result)) {
+    n.type = ValueType::number;
+    return make_traced_int(result, {id_, node, -1});
+  }
+  if (PyFloat_CheckExact(result)) {
+    n.type = ValueType::number;
+    return make_traced_float(PyFloat_AS_DOUBLE(result), {id_, node, -1});
+  }
+  if (PyTuple_Check(result) || PyList_CheckExact(result)) return wrap_sequence(result, node, in_place);
+  n.type = ValueType::other;
+  if (Py_TYPE(result) == torch.device) {
+    Py_INCREF(result);  // kept alive, so that its identity means this read
+    if (!devices_.insert_or_assign(result, node).second) Py_DECREF(result);
+  } else if (PyDict_Check(result)) {
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(result, &at, &key, &value);)
+      if (torch.is_tensor(value)) {
+        const NodeId item = add_function("operator.getitem", {Value::node(node), to_value(key)}, ValueType::tensor);
+        tag(value, item);
+      }
+  }
+  Py_INCREF(result);
+  return result;
+}
+
+PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) {
+  const TorchTypes& torch = TorchTypes::instance();
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(result);
+  bool numbers = count > 0 || Py_TYPE(result) == torch.size;
+  for (Py_ssize_t i = 0; i < count && numbers; ++i) numbers = PyLong_CheckExact(PySequence_Fast_GET_ITEM(result, i));
+  if (numbers) {
+    // Sizes and strides: elements are traced ints whose getitem nodes are made at first use.
+    graph()[node].type = ValueType::size;
+    nb::object items = nb::steal(checked(PyTuple_New(count)));
+    for (Py_ssize_t i = 0; i < count; ++i)
+      PyTuple_SET_ITEM(items.ptr(), i,
+                       checked(make_traced_int(PySequence_Fast_GET_ITEM(result, i),
+                                               {id_, node, static_cast<std::int32_t>(i)})));
+    if (PyList_CheckExact(result)) return checked(PySequence_List(items.ptr()));
+    if (Py_TYPE(result) == &PyTuple_Type) return items.release().ptr();
+    return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), items.ptr()));
+  }
+  graph()[node].type = ValueType::other;
+  nb::object out = nb::borrow(result);
+  bool replaced = false;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(out.ptr(), i));
+    if (!torch.is_tensor(item.ptr()) && !PyTuple_Check(item.ptr()) && !PyList_CheckExact(item.ptr())) continue;
+    const NodeId element_node =
+        add_function("operator.getitem", {Value::node(node), Value::integer(i)}, ValueType::unknown);
+    nb::object wrapped = nb::steal(checked(wrap_result(item.ptr(), element_node, in_place)));
+    if (wrapped.is(item)) continue;
+    if (!replaced && PyTuple_Check(out.ptr())) {
+      // Rebuilt only where an element had to become another object; a named result keeps its class.
+      nb::object list = nb::steal(checked(PySequence_List(out.ptr())));
+      PyList_SetItem(list.ptr(), i, wrapped.release().ptr());
+      out = std::move(list);
+      replaced = true;
+    } else if (PyList_Check(out.ptr())) {
+      PyList_SetItem(out.ptr(), i, wrapped.release().ptr());
+    }
+  }
+  if (!replaced) return out.release().ptr();
+  if (Py_TYPE(result) == &PyTuple_Type) return checked(PyList_AsTuple(out.ptr()));
+  return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), out.ptr()));
+}
+
+// --- calls ------------------------------------------------------------------------------------------------
+
+PyObject* Recorder::run(PyObject* function, PyObject* args, PyObject* kwargs) {
+  return PyObject_Call(function, args, kwargs);
+}
+
+PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwargs) {
+  const CallName name = FunctionNames::instance().find(function);
+  PauseFlag quiet(*this);
+
+  // Calls that are about Python, not about the computation.
+  if (name.form == CallForm::method) {
+    const std::string& m = name.name;
+    if (m == "__repr__" || m == "__str__" || m == "__format__" || m == "__hash__" || m == "__dir__" ||
+        m == "__reduce_ex__" || m == "is_shared")
+      return run(function, args, kwargs);
+    if (mode_ == CaptureMode::running) {
+      if (m == "__bool__") {
+        nb::object tensor = nb::borrow(PyTuple_GET_ITEM(args, 0));
+        refuse_control_flow("control flow on a tensor ('if', 'while', 'and', 'or', 'not', assert or bool())");
+      }
+      if (m == "numpy" || m == "tolist" || m == "__array__" || m == "__int__" || m == "__float__" || m == "__index__" ||
+          m == "__complex__" || m == "__contains__")
+        refuse_control_flow("Tensor." + m + "()");
+    }
+  }
+  if (name.name == "torch._C._set_grad_enabled" || name.name == "torch._assert") {
+    if (name.name == "torch._assert" && PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) == Py_True)
+      return run(function, args, kwargs);
+  }
+  if (PyCFunction_Check(function) && name.name.ends_with("_set_grad_enabled"))
+    throw Error(ErrorCode::CaptureError,
+                "a gradient mode is set inside forward" + place() +
+                    ": regions of no_grad are not captured yet; exclude the module (modules_to_exclude)");
+
+  const NodeId first = static_cast<NodeId>(graph().id_limit());
+  const bool excluded = !excluded_functions.empty() && excluded_functions.contains(function);
+  if (mode_ == CaptureMode::symbolic) {
+    const NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
+    return make_proxy(node);
+  }
+  try {
+    const NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
+    nb::object result = nb::steal(run(function, args, kwargs));
+    if (!result.is_valid()) {
+      rollback(first);
+      return nullptr;
+    }
+    if (result.is(nb::handle(Py_NotImplemented))) {
+      rollback(first);
+      return result.release().ptr();
+    }
+    if (reads_value(name)) {
+      from_value_.resize(node + 1, false);
+      from_value_[node] = true;
+    }
+    return wrap_result(result.ptr(), node, name.in_place);
+  } catch (...) {
+    rollback(first);
+    throw;
+  }
+}
+
+PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs) {
+  const NodeId first = static_cast<NodeId>(graph().id_limit());
+  CallName name = FunctionNames::instance().find(function);
+  if (name.form == CallForm::method) name = CallName{};  // only functions come here
+  if (excluded_functions.contains(function)) name = CallName{};
+  try {
+    const NodeId node = add_call(function, name, args, kwargs);
+    if (mode_ == CaptureMode::symbolic) return make_proxy(node);
+    nb::object result;
+    {
+      Pause quiet(*this);
+      result = nb::steal(run(function, args, kwargs));
+    }
+    if (!result.is_valid()) {
+      rollback(first);
+      return nullptr;
+    }
+    Pause quiet(*this);
+    return wrap_result(result.ptr(), node, false);
+  } catch (...) {
+    rollback(first);
+    throw;
+  }
+}
+
+// --- numbers ------------------------------------------------------------------------------------------------
+
+PyObject* Recorder::number_operation(const char* name, PyObject* const* operands, int count, PyObject* result) {
+  nb::object owned = nb::steal(result);
+  ValueList args;
+  bool value_derived = false;
+  for (int i = 0; i < count; ++i) {
+    Value v = to_value(operands[i]);
+    if (v.is_node()) value_derived |= v.as_node() < from_value_.size() && from_value_[v.as_node()];
+    args.push_back(std::move(v));
+  }
+  const std::string_view text = name;
+  const NodeId node = add_function(text.find('.') == text.npos ? "operator." + std::string(text) : std::string(text),
+                                   std::move(args), ValueType::number);
+  if (value_derived) {
+    from_value_.resize(node + 1, false);
+    from_value_[node] = true;
+  }
+  return wrap_result(owned.ptr(), node, false);
+}
+
+bool Recorder::number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
+  ValueList args;
+  for (int i = 0; i < count; ++i) {
+    Value v = to_value(operands[i]);
+    if (v.is_node() && v.as_node() < from_value_.size() && from_value_[v.as_node()])
+      refuse_control_flow("control flow on a number read from a tensor");
+    args.push_back(std::move(v));
+  }
+  const NodeId condition = add_function("operator." + std::string(name), std::move(args), ValueType::number);
+  const std::string line = here();
+  add_check(condition, Value::boolean(truth), "a decision on sizes" + (line.empty() ? "" : " at " + line));
+  return true;
+}
+
+PyObject* record_number_operation(const char* name, PyObject* const* operands, int count, PyObject* result) {
+  if (!result || result == Py_NotImplemented) return result;
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return result;
+  bool ours = false;
+  NumberOrigin origin;
+  for (int i = 0; i < count; ++i) ours |= traced_origin(operands[i], &origin) && origin.capture == recorder->id();
+  if (!ours) return result;
+  return guarded<PyObject*>(nullptr, [&] { return recorder->number_operation(name, operands, count, result); });
+}
+
+bool record_number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return true;
+  bool ours = false;
+  NumberOrigin origin;
+  for (int i = 0; i < count; ++i) ours |= traced_origin(operands[i], &origin) && origin.capture == recorder->id();
+  if (!ours) return true;
+  return guarded<bool>(false, [&] { return recorder->number_decision(name, operands, count, truth); });
+}
+
+}  // namespace modulize

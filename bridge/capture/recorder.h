@@ -1,0 +1,196 @@
+// Turns the calls of one forward into a Graph. Both captures record through it; they differ only in whether values exist.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "bridge/capture/capture.h"
+#include "bridge/capture/function_names.h"
+#include "bridge/capture/module_scan.h"
+#include "bridge/capture/traced_number.h"
+
+namespace modulize {
+
+enum class CaptureMode : std::uint8_t { running, symbolic };
+
+/// Records into one Capture. At most one is active a thread (`current()`); other threads are not affected by it.
+/// All methods need the GIL and throw nb::python_error or Error.
+class Recorder {
+ public:
+  Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Capture& capture);
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  /// The recorder that records on this thread right now; null when none, or while a leaf runs.
+  static Recorder* recording();
+  /// The recorder of this thread even while paused.
+  static Recorder* current();
+
+  CaptureMode mode() const { return mode_; }
+  std::uint32_t id() const { return id_; }
+  Graph& graph() { return capture_.graph; }
+  Capture& capture() { return capture_; }
+  const ModuleScan& scan() const { return scan_; }
+
+  // --- arguments and results ----------------------------------------------------------------------
+  /// The Value of a Python object as it stands in an argument. Creates get_attr and getitem nodes as needed.
+  Value to_value(PyObject* object);
+  /// True if the object is, or contains, anything that a node made.
+  bool has_origin(PyObject* object);
+  /// The node that made this object, kNoNode if none. Never creates nodes but for elements of sizes.
+  NodeId node_of(PyObject* object);
+  /// Makes `result`, the value of `node`, recognisable when it comes back as an argument. New reference. `in_place`: the
+  /// call wrote its first argument, so that an object known before is renamed rather than aliased.
+  PyObject* wrap_result(PyObject* result, NodeId node, bool in_place);
+  /// A symbolic value of `node`: a new reference to a Proxy.
+  PyObject* make_proxy(NodeId node);
+
+  // --- recording ------------------------------------------------------------------------------------
+  /// A node in the current scope, with the user's current line.
+  NodeId add_node(Node node);
+  /// A node like add_node whose type is known.
+  NodeId add_function(std::string target, ValueList args, ValueType type);
+  /// `callable(*args, **kwargs)` as a call_function or call_method node. `args` is a tuple, `kwargs` a dict or null.
+  NodeId add_call(PyObject* callable, const CallName& name, PyObject* args, PyObject* kwargs);
+  /// A call that torch dispatched to us: records and runs it (running), or only records it (symbolic). New reference,
+  /// null with a Python error set.
+  PyObject* torch_call(PyObject* function, PyObject* args, PyObject* kwargs);
+  /// A module's __call__. Same contract.
+  PyObject* module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
+  /// A call of a Python function that stays one node (torch.fx.wrap, functions_to_exclude, math.*). Same contract.
+  PyObject* opaque_call(PyObject* function, PyObject* args, PyObject* kwargs);
+
+  /// The check that `value` still is `expected` when the prepared model runs; `text` says what was assumed.
+  void add_check(NodeId value, Value expected, const std::string& text);
+  PyObject* number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
+  bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);
+
+  // --- options ---------------------------------------------------------------------------------------
+  std::unordered_set<PyObject*> excluded_modules;    // borrowed: the caller holds them
+  std::unordered_set<PyObject*> excluded_classes;
+  std::unordered_set<PyObject*> excluded_functions;
+
+  /// "file:line" of the user's code that runs now, or "".
+  std::string here();
+  std::string scope_path() const { return capture_.graph.scope(scope_).path; }
+  /// " at file:line (in module 'path')", for error messages.
+  std::string place();
+  [[noreturn]] void refuse_control_flow(const std::string& what);
+  /// Fills in the sources of all nodes. Call once, at the end.
+  void finish();
+  /// Drops all nodes from `first` on (a call that raised).
+  void rollback(NodeId first);
+
+  /// While one lives, nothing is recorded on this thread and our function mode is off the stack.
+  class Pause {
+   public:
+    explicit Pause(Recorder& recorder);
+    ~Pause();
+
+   private:
+    Recorder& recorder_;
+    bool was_paused_;
+    PyObject* popped_ = nullptr;
+  };
+
+  /// Called by the function mode, which torch has already taken off its stack.
+  class PauseFlag {
+   public:
+    explicit PauseFlag(Recorder& recorder) : recorder_(recorder), was_(recorder.paused_) { recorder.paused_ = true; }
+    ~PauseFlag() { recorder_.paused_ = was_; }
+
+   private:
+    Recorder& recorder_;
+    bool was_;
+  };
+
+  /// Called with the globals of every function met, to put recording functions in place of math.* and others.
+  std::function<void(PyObject* globals)> on_globals;
+  /// Meets the globals of the functions of the module's class and its bases.
+  void meet_globals_of(PyObject* module);
+  PyObject* function_mode = nullptr;  // borrowed
+
+ private:
+  friend class ActiveRecorder;
+  Value tensor_value(PyObject* tensor);
+  void tag(PyObject* tensor, NodeId node);
+  NodeId tag_of(PyObject* tensor);
+  NodeId element(NodeId node, std::int32_t index);
+  PyObject* wrap_sequence(PyObject* result, NodeId node, bool in_place);
+  PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
+  SourceId current_source();
+  bool is_user_code(PyCodeObject* code);
+  PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs);
+  void use_module(const std::string& path, PyObject* module);
+
+  std::uint32_t id_;
+  CaptureMode mode_;
+  const ModuleScan& scan_;
+  Capture& capture_;
+  bool paused_ = false;
+  ScopeId scope_ = kRootScope;
+  std::unordered_map<std::string, std::uint32_t> scope_calls_;
+  std::unordered_map<std::uint64_t, NodeId> elements_;
+  std::vector<std::uint64_t> element_order_;
+  std::unordered_map<PyObject*, std::string> constants_;  // tensor -> its name in the prepared model
+  std::vector<bool> from_value_;                          // node -> its number was read out of a tensor
+  std::unordered_map<PyObject*, NodeId> devices_;         // device objects read from tensors, owned
+  std::unordered_set<PyObject*> met_globals_;
+  std::unordered_map<PyTypeObject*, bool> forward_met_;
+
+  struct Site {
+    PyCodeObject* code;
+    int lasti;
+    bool operator==(const Site&) const = default;
+  };
+  struct SiteHash {
+    std::size_t operator()(const Site& s) const {
+      return std::hash<void*>()(s.code) * 31 + static_cast<std::size_t>(s.lasti);
+    }
+  };
+  std::unordered_map<Site, SourceId, SiteHash> site_index_;
+  std::vector<Site> sites_;  // owns a reference to each code object; site i is SourceId i + 1 until finish()
+  std::unordered_map<PyCodeObject*, bool> user_code_;
+};
+
+/// Makes a recorder the current one of this thread for its lifetime.
+class ActiveRecorder {
+ public:
+  explicit ActiveRecorder(Recorder& recorder);
+  ~ActiveRecorder();
+
+ private:
+  Recorder* previous_;
+};
+
+/// Facts about the installed torch that the capture asks often; read once a process.
+struct TorchTypes {
+  static const TorchTypes& instance();
+  PyTypeObject* tensor_base;  // torch._C.TensorBase
+  PyTypeObject* tensor;
+  PyTypeObject* parameter;
+  PyTypeObject* size;
+  PyTypeObject* dtype;
+  PyTypeObject* device;
+  PyTypeObject* layout;
+  PyTypeObject* memory_format;
+  PyTypeObject* module;
+  PyTypeObject* sequential;
+  PyObject* push_mode;  // torch._C._push_on_torch_function_stack
+  PyObject* pop_mode;
+  PyObject* mode_stack_length;
+  PyObject* mode_at;
+  PyObject* detach;  // TensorBase.detach
+  std::string folder;  // of the torch package, with a trailing separator
+
+  bool is_tensor(PyObject* o) const {
+    return Py_TYPE(o) == tensor || PyType_IsSubtype(Py_TYPE(o), tensor_base);
+  }
+};
+
+}  // namespace modulize

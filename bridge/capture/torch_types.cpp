@@ -1,0 +1,37 @@
+// TorchTypes: what the capture needs of the installed torch, looked up once.
+#include "bridge/capture/recorder.h"
+
+namespace modulize {
+
+const TorchTypes& TorchTypes::instance() {
+  static const TorchTypes* const types = [] {
+    auto* t = new TorchTypes();
+    nb::module_ torch = nb::module_::import_("torch");
+    nb::object c = torch.attr("_C");
+    const auto type = [](nb::handle from, const char* name) {
+      return reinterpret_cast<PyTypeObject*>(nb::object(from.attr(name)).release().ptr());
+    };
+    const auto object = [](nb::handle from, const char* name) { return nb::object(from.attr(name)).release().ptr(); };
+    t->tensor = type(torch, "Tensor");
+    t->tensor_base = nb::hasattr(c, "TensorBase") ? type(c, "TensorBase") : type(c, "_TensorBase");
+    t->parameter = type(torch.attr("nn"), "Parameter");
+    t->size = type(torch, "Size");
+    t->dtype = type(torch, "dtype");
+    t->device = type(torch, "device");
+    t->layout = type(torch, "layout");
+    t->memory_format = type(torch, "memory_format");
+    t->module = type(torch.attr("nn"), "Module");
+    t->sequential = type(torch.attr("nn"), "Sequential");
+    t->push_mode = object(c, "_push_on_torch_function_stack");
+    t->pop_mode = object(c, "_pop_torch_function_stack");
+    t->mode_stack_length = object(c, "_len_torch_function_stack");
+    t->mode_at = object(c, "_get_function_stack_at");
+    t->detach = object(nb::handle(reinterpret_cast<PyObject*>(t->tensor_base)), "detach");
+    t->folder = nb::cast<std::string>(torch.attr("__file__"));
+    t->folder.resize(t->folder.rfind('/') + 1);
+    return t;
+  }();
+  return *types;
+}
+
+}  // namespace modulize
