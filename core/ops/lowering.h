@@ -1,0 +1,51 @@
+// The module that computes what a call computes: every decision about a conversion, no edit.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ops/op_match.h"
+
+namespace modulize {
+
+/// A module and its call.
+struct Lowering {
+  const Op* op = nullptr;
+  std::string type;  // qualified class
+  ValueList ctor_args;
+  Kwargs ctor_kwargs;
+  std::vector<std::pair<std::string, std::string>> adopts;
+  ValueList args;
+  Kwargs kwargs;
+  /// The call writes its result into args[0], the module does not.
+  bool writes_first = false;
+};
+
+/// Decides for the calls of one graph, of which it keeps a reference: valid while the graph's nodes keep their meaning.
+class Lowerings {
+ public:
+  Lowerings(const Graph& graph, std::string_view target);
+
+  /// The op of a call that becomes a module, whichever pass does it; null where the call stays.
+  const Op* op_of(NodeId id) const;
+  /// The module for a call; requires op_of(id).
+  Lowering lower(NodeId id) const;
+
+ private:
+  bool computes_on_tensors(const OpSpelling& spelling, const Node& node) const;
+  bool follows_mode(const Node& node, const Value& flag) const;
+  bool lower_to_layer(const Node& node, const BoundArguments& bound, Lowering& out) const;
+  bool lower_to_aimet(const BoundArguments& bound, Lowering& out) const;
+  bool adopt(const Op& op, const BoundArguments& bound, Lowering& out) const;
+  bool construct(const std::vector<CtorArgument>& ctor, const BoundArguments& bound, Lowering& out) const;
+  const TensorSpec* held_tensor(const Value& value) const;
+  bool is_tensor(const Value& value) const;
+
+  const Graph& graph_;
+  bool aimet_;
+  std::vector<ValueType> types_;
+};
+
+}  // namespace modulize

@@ -1,0 +1,88 @@
+// One row of the op table: all that a mapping from calls to a module needs.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "ir/graph.h"
+
+namespace modulize {
+
+/// A call that computes, and the module that computes the same. All texts are static.
+///
+/// Shorthands in names of calls: `F.` is torch.nn.functional., `Tensor.` is torch.Tensor., `op.` is operator.
+struct OpRow {
+  /// The function that defines the meaning: "F.leaky_relu".
+  std::string_view call;
+  /// "torch.nn.LeakyReLU": settings in the constructor, tensors in the call; or
+  /// "modulize.nn.Add": no settings, everything in the call (the class is generated from this row).
+  std::string_view module;
+  /// Parameters of `call` in Python's spelling: "input, negative_slope=0.01, inplace=False".
+  std::string_view signature;
+  /// Constructor arguments of a torch.nn module, see `CtorArgument` in op_match.h:
+  /// "negative_slope, inplace", "out_channels=weight.shape[0], bias=has(bias)|True".
+  std::string_view ctor = {};
+  /// Further spellings, comma separated. Each may carry its own parameter order, `Tensor.__rsub__(other, input)`, and
+  /// fixed arguments, `F.relu_[inplace=True]`.
+  std::string_view also = {};
+  /// Spellings that write the result into their first argument; the module itself is out of place.
+  std::string_view inplace = {};
+  /// What new modules are named after; the last part of `call` where empty.
+  std::string_view base = {};
+  /// Class under target="aimet", in aimet_torch.nn.modules.custom: "Divide" (a plain wrapper: takes what torch takes,
+  /// a tensor first), "Add(input, other)" (takes these only), "Concat[axis=dim](*tensors)" (constructor, spread list).
+  std::string_view aimet = {};
+  /// Tensors that the module holds instead of taking them: "weight, bias?" (`?`: may be None;
+  /// `bias?weight`: and is given only together with weight).
+  std::string_view adopt = {};
+  /// What the module can do: "dtype=None, antialias=False". Other values go to the run-time class, or stay a call.
+  std::string_view only = {};
+  /// Parameters without meaning for the result: "_stacklevel".
+  std::string_view ignore = {};
+  /// The parameter that is the mode flag: "training".
+  std::string_view mode = {};
+  /// The run-time class of a torch.nn row, which takes every argument in the call; "Dynamic<Class>" where empty.
+  std::string_view dynamic = {};
+  /// Python of the generated class's forward where it is not the plain call.
+  std::string_view body = {};
+  /// What it computes, for the docstring: "`input + alpha * other`".
+  std::string_view doc = {};
+  /// Arguments for the tests: "f32[2,3], negative_slope=0.2".
+  std::string_view sample = {};
+  /// What the call yields; `unknown` where it depends on the arguments (torch.max).
+  ValueType result = ValueType::tensor;
+  /// Draws random numbers: order and number of calls matter.
+  bool random = false;
+  /// Changes tensors it is given (running statistics) or other state.
+  bool effect = false;
+  /// The result may share storage with an input.
+  bool may_alias = false;
+};
+
+/// Why a call becomes no module.
+enum class PassiveReason : std::uint8_t {
+  view,                // the same storage, seen otherwise
+  shape,               // yields sizes and numbers
+  metadata,            // yields dtype, device, flags
+  constructor,         // makes a tensor out of nothing
+  random_constructor,  // makes a random tensor out of nothing
+  moves_data,          // yields values that were in the inputs
+  converts,            // the same values in another dtype, on another device, in another layout
+  boolean,             // comparisons and logic
+  integer,             // indices and counts
+  in_place_write,      // moves data into an existing tensor
+  number,              // Python numbers
+};
+
+std::string_view passive_reason_name(PassiveReason reason);
+
+/// A call known not to compute.
+struct PassiveRow {
+  std::string_view call;
+  PassiveReason reason;
+  ValueType result = ValueType::tensor;
+  /// The result may share storage with an input.
+  bool may_alias = false;
+};
+
+}  // namespace modulize

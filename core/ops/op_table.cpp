@@ -1,0 +1,55 @@
+#include "ops/op_table.h"
+
+namespace modulize {
+
+std::string_view passive_reason_name(PassiveReason reason) {
+  switch (reason) {
+    case PassiveReason::view:
+      return "view";
+    case PassiveReason::shape:
+      return "shape";
+    case PassiveReason::metadata:
+      return "metadata";
+    case PassiveReason::constructor:
+      return "constructor";
+    case PassiveReason::random_constructor:
+      return "random constructor";
+    case PassiveReason::moves_data:
+      return "moves data";
+    case PassiveReason::converts:
+      return "converts";
+    case PassiveReason::boolean:
+      return "boolean result";
+    case PassiveReason::integer:
+      return "integer result";
+    case PassiveReason::in_place_write:
+      return "in-place write";
+    case PassiveReason::number:
+      return "Python number";
+  }
+  return "";
+}
+
+namespace {
+
+template <class Row>
+std::vector<Row> join(std::initializer_list<std::span<const Row>> families) {
+  std::vector<Row> out;
+  for (const auto& family : families) out.insert(out.end(), family.begin(), family.end());
+  return out;
+}
+
+}  // namespace
+
+const std::vector<OpRow>& op_rows() {
+  static const std::vector<OpRow> rows = join<OpRow>({activation_rows(), arithmetic_rows(), math_rows(),
+                                                      reduction_rows(), layer_rows(), pooling_rows(), loss_rows()});
+  return rows;
+}
+
+const std::vector<PassiveRow>& passive_rows() {
+  static const std::vector<PassiveRow> rows = join<PassiveRow>({layout_rows(), constructor_rows()});
+  return rows;
+}
+
+}  // namespace modulize

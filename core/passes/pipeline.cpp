@@ -1,0 +1,35 @@
+#include "passes/pipeline.h"
+
+#include "ir/verifier.h"
+#include "support/error.h"
+
+namespace modulize {
+
+const std::vector<std::string_view>& default_pipeline() {
+  static const std::vector<std::string_view> names = {
+      // First, so that nothing is named after or made for a call whose result nobody uses.
+      "dead_code",
+      // Before the calls become modules: the modules made there are new, each is called once.
+      "split_reused_modules",
+      "functional_to_module",
+      "elementwise_to_module",
+      // What the rewrites left over: reads of weights that a module holds now, of mode flags it follows.
+      "dead_code",
+  };
+  return names;
+}
+
+void run_pipeline(Graph& graph, const PipelineOptions& options, std::vector<Conversion>* conversions) {
+  PassContext context;
+  context.options = options;
+  context.conversions = conversions;
+  if (options.verify_each) verify(graph);
+  for (const std::string_view name : default_pipeline()) {
+    const PassInfo* pass = find_pass(name);
+    if (!pass) throw Error(ErrorCode::ModulizeError, "the pipeline names an unknown pass '" + std::string(name) + "'");
+    pass->run(graph, context);
+    if (options.verify_each) verify(graph);
+  }
+}
+
+}  // namespace modulize

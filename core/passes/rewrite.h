@@ -1,0 +1,59 @@
+// What the passes share: paths for new modules, and the turning of calls into module calls.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "ops/lowering.h"
+#include "passes/pass.h"
+
+namespace modulize {
+
+/// Numbers and paths of the module calls of one graph, by the naming rule (ir/namer.h). The numbers are those of the
+/// moment of construction: nodes may be rewritten afterwards.
+class ModuleNames {
+ public:
+  ModuleNames(const Graph& graph, const Lowerings& lowerings);
+
+  std::uint32_t number(NodeId id) const { return numbers_[id]; }
+  /// A free path for the call `id` under `base`, below `parent`. The caller adds a module there at once.
+  std::string path(const ModuleTree& tree, NodeId id, std::string_view parent, std::string_view base);
+
+ private:
+  std::vector<std::uint32_t> numbers_;
+  // Per stem, a run of numbers known to be taken: a block called n times would count up n*n times otherwise.
+  std::unordered_map<std::string, std::pair<std::uint32_t, std::uint32_t>> taken_;
+};
+
+/// Turns every call that `chooses(op)` into a call of a new module. In-place forms whose storage is read elsewhere keep
+/// their write: the module's result is copied into the storage.
+template <class Choose>
+PassResult convert_calls(Graph& graph, const PassContext& context, std::string_view pass, Choose&& chooses);
+
+/// Turns one call into a call of the module of `lowering`, at a new path.
+void convert_call(Graph& graph, NodeId id, Lowering lowering, bool storage_is_read, ModuleNames& names,
+                  const PassContext& context, std::string_view pass);
+
+}  // namespace modulize
+
+#include "ops/storage.h"
+
+namespace modulize {
+
+template <class Choose>
+PassResult convert_calls(Graph& graph, const PassContext& context, std::string_view pass, Choose&& chooses) {
+  std::vector<std::pair<NodeId, Lowering>> found;
+  const Lowerings lowerings(graph, context.options.target);
+  for (const NodeId id : graph.order())
+    if (const Op* op = lowerings.op_of(id); op && chooses(*op)) found.emplace_back(id, lowerings.lower(id));
+  if (found.empty()) return {};
+  ModuleNames names(graph, lowerings);
+  const std::vector<bool> is_read = written_storage_is_read(graph);
+  for (auto& [id, lowering] : found) convert_call(graph, id, std::move(lowering), is_read[id], names, context, pass);
+  return {.modified = true};
+}
+
+}  // namespace modulize
