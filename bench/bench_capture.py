@@ -8,7 +8,7 @@ from timing import interleaved, milliseconds, table
 
 def recorded(report: object) -> int:
     """Statements of the captured graph."""
-    return sum(line.lstrip().startswith("%") for line in report.captured.splitlines())
+    return sum(line.lstrip().startswith("%") for line in str(report.captured).splitlines())
 
 
 def main() -> None:
