@@ -179,6 +179,7 @@ ScopeId Graph::add_scope(Scope scope) {
 }
 
 SourceId Graph::add_source(std::string_view file, int line) {
+  if (file.empty() && line == 0) return kNoSource;
   std::string key(file);
   key += ':';
   key += std::to_string(line);
