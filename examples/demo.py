@@ -35,7 +35,7 @@ def forward_seconds(model: nn.Module, x: torch.Tensor) -> float:
 
 def show_conversions(prepared: torch.fx.GraphModule) -> None:
     """How often what became what."""
-    counts = collections.Counter((entry.source, entry.result) for entry in prepared.report.conversions)
+    counts = collections.Counter((entry["from"], entry["to"]) for entry in prepared.report.conversions)
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     width = max((len(source) for (source, _), _ in rows), default=0)
     for (source, result), count in rows:
