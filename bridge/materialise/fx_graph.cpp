@@ -1,0 +1,49 @@
+// Graph -> torch.fx.Graph, node by node. Only done when somebody reads `.graph`.
+#include <nanobind/stl/string.h>
+
+#include "bridge/materialise/module_types.h"
+#include "bridge/materialise/program.h"
+#include "bridge/materialise/python_value.h"
+#include "bridge/support/names.h"
+#include "support/error.h"
+
+namespace modulize {
+
+namespace {
+
+nb::object fx_target(const Node& node, const ValueContext& context) {
+  if (node.op == Opcode::output) return make_text("output");
+  if (node.op != Opcode::call_function) return make_text(node.target);
+  if (!node.target.empty()) return resolve_name(node.target);
+  if (node.callee.is_node())
+    throw Error(ErrorCode::ModulizeError, "%" + node.name + " calls another node's value, which torch.fx cannot hold");
+  return to_python(node.callee, context);
+}
+
+// In the form that torch.fx prints from: where the user wrote the call.
+nb::object stack_trace(const Source& source) {
+  const nb::object line = nb::module_::import_("linecache").attr("getline")(source.file, source.line);
+  std::string text = "  File \"" + source.file + "\", line " + std::to_string(source.line) + ", in forward\n    ";
+  text += nb::cast<std::string>(line.attr("strip")()) + "\n";
+  return make_text(text);
+}
+
+}  // namespace
+
+nb::object Program::make_fx_graph(nb::handle owner) const {
+  const nb::object graph = nb::module_::import_("torch.fx").attr("Graph")(owner);
+  const nb::object create_node = graph.attr("create_node");
+  std::vector<nb::object> nodes(graph_->id_limit());
+  const ValueContext context{objects_, [&](NodeId id) { return nodes[id]; }};
+  for (const NodeId id : graph_->order()) {
+    const Node& node = (*graph_)[id];
+    const nb::object fx =
+        create_node(make_text(opcode_name(node.op)), fx_target(node, context), to_python_args(node.args, context),
+                    to_python_kwargs(node.kwargs, context), make_text(node.name));
+    if (node.source != kNoSource) fx.attr("meta")["stack_trace"] = stack_trace(graph_->source(node.source));
+    nodes[id] = fx;
+  }
+  return graph;
+}
+
+}  // namespace modulize

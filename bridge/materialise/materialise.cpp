@@ -1,0 +1,100 @@
+#include "bridge/materialise/materialise.h"
+
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
+
+#include "bridge/materialise/module_types.h"
+#include "bridge/materialise/new_modules.h"
+#include "bridge/materialise/program.h"
+#include "bridge/materialise/shallow_clone.h"
+#include "bridge/materialise/tree_queries.h"
+#include "bridge/support/errors.h"
+#include "codegen/codegen.h"
+#include "ir/namer.h"
+#include "ir/parser.h"
+
+namespace modulize {
+
+namespace {
+
+nb::object graph_module_py() { return nb::module_::import_("modulize._graph_module"); }
+
+// Turns `root`, a module of the cloned tree whose class is a PreparedModule already, into the prepared model of
+// `graph`.
+void install(nb::handle root, const Graph& graph, const std::vector<nb::object>& objects,
+             const std::map<std::string, nb::object>& constants) {
+  NewModules modules(root, objects);
+  for (const auto& [path, tensor] : constants) modules.add_constant(path, tensor);
+  for (const ModuleSpec& spec : graph.modules.modules()) {
+    modules.add(spec);
+    if (spec.kind != ModuleKind::graph) continue;
+    const nb::object py = graph_module_py();
+    PyObject* const known = find_module(root.ptr(), spec.path);
+    nb::object inner;
+    if (known) {  // a block that stays callable keeps its object, its class and its tree
+      inner = nb::borrow(known);
+      py.attr("become_prepared")(inner);
+    } else {
+      inner = py.attr("new_prepared")(spec.graph->name);
+      modules.add_child(spec.path, inner);
+      check(PyObject_SetAttrString(inner.ptr(), "training", nb::object(root.attr("training")).ptr()));
+    }
+    install(inner, *spec.graph, objects, {});
+  }
+  Program program(std::make_shared<const Graph>(graph), objects, root);
+  root.attr("_install")(std::move(program));
+}
+
+}  // namespace
+
+nb::object materialise(const Capture& capture, const Graph& graph) {
+  const ModuleTypes& types = ModuleTypes::instance();
+  if (!types.is_module(capture.root.ptr()))
+    throw Error(ErrorCode::ArgumentError,
+                std::string("the model must be a torch.nn.Module, not ") + Py_TYPE(capture.root.ptr())->tp_name);
+  const nb::object type = graph_module_py().attr("prepared_class")(nb::handle((PyObject*)Py_TYPE(capture.root.ptr())));
+  TreeClone tree(capture.root, reinterpret_cast<PyTypeObject*>(type.ptr()));
+  graph_module_py().attr("initialise")(tree.root());
+  note_own_ties(tree);
+  std::vector<nb::object> objects;
+  for (std::size_t i = 0; i < capture.objects.size(); ++i)
+    objects.push_back(tree.rebound_object(capture.objects[static_cast<ObjectId>(i)]));
+  nb::object prepared = tree.root();
+  install(prepared, graph, objects, capture.constants);
+  nb::dict report;
+  nb::dict shared;
+  for (const TreeClone::Shared& entry : tree.shared()) shared[nb::cast(entry.path)] = nb::cast(entry.reason);
+  report["shared"] = shared;
+  check(PyDict_SetItemString(instance_dict(prepared.ptr()).ptr(), "_modulize", report.ptr()));
+  return prepared;
+}
+
+void bind_materialise(nb::module_& m) {
+  bind_program(m);
+  m.def(
+      "materialise_text",
+      [](const std::string& text, nb::object root, nb::handle objects,
+         const std::map<std::string, nb::object>& constants) {
+        Capture capture;
+        capture.graph = parse(text);
+        capture.root = std::move(root);
+        for (const nb::handle object : objects) capture.objects.add(object);
+        capture.constants = constants;
+        return materialise(capture, capture.graph);
+      },
+      nb::arg("text"), nb::arg("root"), nb::arg("objects") = nb::make_tuple(),
+      nb::arg("constants") = std::map<std::string, nb::object>(),
+      "The prepared model of a graph in .mzir text over the tree of `root`.");
+  m.def(
+      "generate_text",
+      [](const std::string& text, const std::string& access, std::size_t chunk_lines) {
+        CodegenOptions options;
+        options.access = access == "attribute" ? ModuleAccess::attribute : ModuleAccess::lookup;
+        options.chunk_lines = chunk_lines;
+        return generate(parse(text), options).text();
+      },
+      nb::arg("text"), nb::arg("access") = "lookup", nb::arg("chunk_lines") = 2000,
+      "The generated source of a graph in .mzir text; `access` is 'lookup' or 'attribute'.");
+}
+
+}  // namespace modulize

@@ -1,0 +1,258 @@
+#include "bridge/materialise/shallow_clone.h"
+
+#include "bridge/materialise/module_types.h"
+#include "support/error.h"
+#include "support/python_repr.h"
+
+namespace modulize {
+
+namespace {
+
+// Containers inside an attribute are searched for modules this deep.
+constexpr int kSearchDepth = 3;
+
+// Null where the value is none of the containers that a model may write to.
+nb::object copy_container(PyObject* value, const ModuleTypes& types) {
+  PyTypeObject* const type = Py_TYPE(value);
+  if (type == &PyDict_Type) return checked(PyDict_Copy(value));
+  if (type == &PyList_Type) return checked(PyList_GetSlice(value, 0, PyList_GET_SIZE(value)));
+  if (type == &PySet_Type) return checked(PySet_New(value));
+  if (type == types.ordered_dict) {
+    // Most hook dicts are empty.
+    if (PyDict_GET_SIZE(value) == 0) return checked(PyODict_New());
+    return nb::borrow(value).attr("copy")();
+  }
+  if (type == types.default_dict || type == types.deque) return nb::borrow(value).attr("copy")();
+  return {};
+}
+
+// Does object.__new__ alone make a whole instance? Not where a class has __slots__ or a base written in C.
+bool is_plain_layout(PyTypeObject* type, const ModuleTypes& types) {
+  return type->tp_basicsize == types.module->tp_basicsize && type->tp_itemsize == 0;
+}
+
+// Copies what stands in __slots__.
+void copy_slots(PyObject* from, PyObject* to) {
+  const nb::object names = nb::module_::import_("copyreg").attr("_slotnames")(nb::handle((PyObject*)Py_TYPE(from)));
+  for (const nb::handle name : names) {
+    PyObject* value = PyObject_GetAttr(from, name.ptr());
+    if (!value) {
+      if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw nb::python_error();
+      PyErr_Clear();  // an empty slot
+      continue;
+    }
+    const nb::object owner = nb::steal(value);
+    check(PyObject_GenericSetAttr(to, name.ptr(), value));
+  }
+}
+
+bool may_refer(PyObject* value) {
+  PyTypeObject* const type = Py_TYPE(value);
+  return !(type == &PyLong_Type || type == &PyBool_Type || type == &PyFloat_Type || type == &PyUnicode_Type ||
+           value == Py_None);
+}
+
+}  // namespace
+
+nb::object instance_with_dict(PyTypeObject* type, nb::handle dict) {
+  const ModuleTypes& types = ModuleTypes::instance();
+  PyObject* made;
+  if (is_plain_layout(type, types)) {
+    made = PyBaseObject_Type.tp_new(type, types.empty_tuple, nullptr);
+  } else {
+    // The method checks that a class with a C base is not made half.
+    made = PyObject_CallMethod(reinterpret_cast<PyObject*>(&PyBaseObject_Type), "__new__", "O", type);
+  }
+  if (!made) {
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw nb::python_error();
+    PyErr_Clear();
+    return {};
+  }
+  nb::object instance = nb::steal(made);
+  check(PyObject_GenericSetDict(made, dict.ptr(), nullptr));
+  return instance;
+}
+
+nb::object copy_dict_one_level(PyObject* dict) {
+  const ModuleTypes& types = ModuleTypes::instance();
+  nb::object copy = checked(PyDict_Copy(dict));
+  PyObject *key, *value;
+  Py_ssize_t position = 0;
+  // Setting an existing key while iterating is safe.
+  while (PyDict_Next(copy.ptr(), &position, &key, &value)) {
+    const nb::object own = copy_container(value, types);
+    if (own.is_valid()) check(PyDict_SetItem(copy.ptr(), key, own.ptr()));
+  }
+  return copy;
+}
+
+TreeClone::TreeClone(nb::handle root, PyTypeObject* root_type) {
+  const ModuleTypes& types = ModuleTypes::instance();
+  struct Pending {
+    PyObject* module;
+    std::string path;
+  };
+  std::vector<Pending> stack{{root.ptr(), ""}};
+  std::vector<Pending> children;
+  while (!stack.empty()) {
+    const Pending next = std::move(stack.back());
+    stack.pop_back();
+    if (memo_.count(next.module)) continue;
+    const bool is_root = entries_.empty();
+    nb::object clone = clone_one(next.module, is_root && root_type ? root_type : Py_TYPE(next.module), next.path);
+    if (!clone.is_valid()) {
+      memo_.emplace(next.module, next.module);
+      continue;
+    }
+    memo_.emplace(next.module, clone.ptr());
+    const nb::object dict = instance_dict(clone.ptr());
+    entries_.push_back({nb::borrow(next.module), std::move(clone), next.path});
+    PyObject* modules = dict_get(dict.ptr(), types.modules);
+    if (!modules || !PyDict_Check(modules)) continue;
+    children.clear();
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    while (PyDict_Next(modules, &position, &key, &value)) {
+      if (!types.is_module(value) || memo_.count(value)) continue;
+      std::string path = next.path.empty() ? std::string() : next.path + ".";
+      if (PyUnicode_Check(key)) path += view_text(key);
+      children.push_back({value, std::move(path)});
+    }
+    for (auto it = children.rbegin(); it != children.rend(); ++it) stack.push_back(std::move(*it));
+  }
+  for (const Entry& entry : entries_) fix_references(entry);
+}
+
+// Invalid where the module is to be shared; noted then.
+nb::object TreeClone::clone_one(PyObject* original, PyTypeObject* type, const std::string& path) {
+  const ModuleTypes& types = ModuleTypes::instance();
+  const auto share = [&](std::string reason) {
+    if (entries_.empty())
+      throw Error(ErrorCode::UnsupportedError,
+                  "cannot prepare a model of class " + std::string(Py_TYPE(original)->tp_name) + ": " + reason);
+    shared_.push_back({path, std::move(reason)});
+    return nb::object();
+  };
+  if (PyObject_TypeCheck(original, types.script_module)) return share("a ScriptModule cannot be cloned");
+  if (PyObject_TypeCheck(original, types.lazy_mixin) &&
+      nb::cast<bool>(nb::borrow(original).attr("has_uninitialized_params")())) {
+    throw Error(ErrorCode::UnsupportedError, "the lazy module " + python_repr(std::string_view(path)) + " of class " +
+                                                 Py_TYPE(original)->tp_name +
+                                                 " has no shapes yet; run the model once before preparing it");
+  }
+  const nb::object dict = copy_dict_one_level(instance_dict(original).ptr());
+  nb::object clone = instance_with_dict(type, dict);
+  if (!clone.is_valid()) return share("its class cannot be made without its own __new__");
+  if (!is_plain_layout(type, types) && PyType_IsSubtype(type, Py_TYPE(original))) copy_slots(original, clone.ptr());
+  return clone;
+}
+
+void TreeClone::fix_references(const Entry& entry) {
+  const ModuleTypes& types = ModuleTypes::instance();
+  const nb::object dict = instance_dict(entry.clone.ptr());
+  PyObject* const parameters = dict_get(dict.ptr(), types.parameters);
+  PyObject* const buffers = dict_get(dict.ptr(), types.buffers);
+  PyObject *key, *value;
+  Py_ssize_t position = 0;
+  while (PyDict_Next(dict.ptr(), &position, &key, &value)) {
+    if (value == parameters || value == buffers || !may_refer(value)) continue;
+    const nb::object own = rebound(value, 0);
+    if (own.is_valid()) check(PyDict_SetItem(dict.ptr(), key, own.ptr()));
+  }
+}
+
+// The value with every module of the tree replaced by its clone; invalid where nothing is to be replaced.
+nb::object TreeClone::rebound(PyObject* value, int depth) {
+  if (!may_refer(value)) return {};
+  const ModuleTypes& types = ModuleTypes::instance();
+  if (PyObject* clone = clone_of(value)) return clone == value ? nb::object() : nb::borrow(clone);
+  PyTypeObject* const type = Py_TYPE(value);
+  if (type == &PyMethod_Type) {
+    PyObject* clone = clone_of(PyMethod_GET_SELF(value));
+    if (!clone || clone == PyMethod_GET_SELF(value)) return {};
+    return checked(PyMethod_New(PyMethod_GET_FUNCTION(value), clone));
+  }
+  if (PyWeakref_CheckRefExact(value)) {
+    PyObject* clone = clone_of(PyWeakref_GetObject(value));
+    if (!clone || clone == PyWeakref_GetObject(value)) return {};
+    return checked(PyWeakref_NewRef(clone, nullptr));
+  }
+  if (depth > kSearchDepth) return {};
+  if (type == &PyTuple_Type) {
+    return rebound_items(value, PyTuple_GET_SIZE(value), depth);
+  }
+  if (type == &PyList_Type) {
+    const nb::object items = rebound_items(value, PyList_GET_SIZE(value), depth);
+    return items.is_valid() ? checked(PySequence_List(items.ptr())) : nb::object();
+  }
+  if (type == &PyDict_Type || type == types.ordered_dict) {
+    if (PyDict_GET_SIZE(value) == 0) return {};
+    nb::object copy;
+    PyObject *key, *item;
+    Py_ssize_t position = 0;
+    while (PyDict_Next(value, &position, &key, &item)) {
+      const nb::object own = rebound(item, depth + 1);
+      if (!own.is_valid()) continue;
+      // Keys and order stay, so a dict may be filled while it is read. On the top level it is the clone's own already.
+      if (!copy.is_valid()) copy = depth == 0 ? nb::borrow(value) : copy_container(value, types);
+      check(PyObject_SetItem(copy.ptr(), key, own.ptr()));
+    }
+    return copy;
+  }
+  if (type == types.wrapped_hook) return rebound_hook(value, depth);
+  if (type == types.partial) return rebound_partial(value, depth);
+  return {};
+}
+
+// A tuple; `fast` is a list or tuple.
+nb::object TreeClone::rebound_items(PyObject* fast, Py_ssize_t size, int depth) {
+  nb::object copy;
+  for (Py_ssize_t i = 0; i < size; ++i) {
+    nb::object own = rebound(PySequence_Fast_ITEMS(fast)[i], depth + 1);
+    if (!own.is_valid()) continue;
+    if (!copy.is_valid()) {
+      copy = checked(PyTuple_New(size));
+      for (Py_ssize_t j = 0; j < size; ++j) {
+        PyObject* item = PySequence_Fast_ITEMS(fast)[j];
+        Py_INCREF(item);
+        PyTuple_SET_ITEM(copy.ptr(), j, item);
+      }
+    }
+    PyObject* const before = PyTuple_GET_ITEM(copy.ptr(), i);
+    PyTuple_SET_ITEM(copy.ptr(), i, own.release().ptr());
+    Py_DECREF(before);
+  }
+  return copy;
+}
+
+nb::object TreeClone::rebound_hook(PyObject* hook, int depth) {
+  const nb::object dict = checked(PyDict_Copy(instance_dict(hook).ptr()));
+  bool changed = false;
+  PyObject *key, *value;
+  Py_ssize_t position = 0;
+  while (PyDict_Next(dict.ptr(), &position, &key, &value)) {
+    const nb::object own = rebound(value, depth + 1);
+    if (!own.is_valid()) continue;
+    check(PyDict_SetItem(dict.ptr(), key, own.ptr()));
+    changed = true;
+  }
+  return changed ? instance_with_dict(Py_TYPE(hook), dict) : nb::object();
+}
+
+nb::object TreeClone::rebound_partial(PyObject* partial, int depth) {
+  const nb::object object = nb::borrow(partial);
+  nb::object function = object.attr("func"), args = object.attr("args"), keywords = object.attr("keywords");
+  nb::object own_function = rebound(function.ptr(), depth + 1);
+  nb::object own_args = rebound(args.ptr(), depth + 1);
+  nb::object own_keywords = rebound(keywords.ptr(), depth + 1);
+  if (!own_function.is_valid() && !own_args.is_valid() && !own_keywords.is_valid()) return {};
+  if (own_function.is_valid()) function = own_function;
+  if (own_args.is_valid()) args = own_args;
+  if (own_keywords.is_valid()) keywords = own_keywords;
+  nb::object positional = checked(PyTuple_Pack(1, function.ptr()));
+  positional = checked(PySequence_Concat(positional.ptr(), args.ptr()));
+  return checked(
+      PyObject_Call(reinterpret_cast<PyObject*>(ModuleTypes::instance().partial), positional.ptr(), keywords.ptr()));
+}
+
+}  // namespace modulize

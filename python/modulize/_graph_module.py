@@ -1,0 +1,391 @@
+"""The class of prepared models, and how it keeps the original's state: names, order, ties."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable, Iterator
+
+import torch
+from torch import fx, nn
+
+from modulize import _core
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+# --- containers ------------------------------------------------------------------------------------
+
+
+class AddedChildrenHidden:
+    """Mix-in of containers: length, indices and iteration show the container's own children, not the added ones."""
+
+
+def _through_view(name: str) -> Callable[..., Any]:
+    """A method that runs the container's own `name` on a copy without the added children, and keeps what it changed."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        cls = type(self)._modulize_base
+        added = {key: self._modules[key] for key in self.__dict__.get("_modulize_added", ()) if key in self._modules}
+        view = object.__new__(cls)
+        own = {key: child for key, child in self._modules.items() if key not in added}
+        view.__dict__ = {**self.__dict__, "_modules": dict(own)}
+        result = getattr(cls, name)(view, *args, **kwargs)
+        if dict(view._modules) != own:
+            self.__dict__["_modules"] = type(self._modules)({**view._modules, **added})
+        return self if result is view else result
+
+    method.__name__ = name
+    return method
+
+
+_VIEWED = (
+    "__len__ __iter__ __getitem__ __setitem__ __delitem__ __contains__ __add__ __iadd__ __mul__ __imul__ __reversed__ "
+    "__dir__ append extend insert pop clear update keys items values"
+).split()
+
+
+def _view_members(base: type) -> dict[str, Any]:
+    return {name: _through_view(name) for name in _VIEWED if hasattr(base, name) and not hasattr(object, name)} | {
+        "__dir__": _through_view("__dir__")
+    }
+
+
+_container_classes: dict[type, type] = {}
+
+
+def container_class(base: type) -> type:
+    """The subclass of the container class `base`, of the same name, that hides added children. Made once."""
+    found = _container_classes.get(base)
+    if found is None:
+        members = {"__module__": base.__module__, "__qualname__": base.__qualname__, "_modulize_base": base}
+        members["__reduce_ex__"] = _reduce_container
+        found = type(base)(base.__name__, (AddedChildrenHidden, base), members | _view_members(base))
+        _container_classes[base] = found
+    return found
+
+
+def _reduce_container(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
+    return (_new_container, (type(self)._modulize_base,), self.__dict__.copy())
+
+
+def _new_container(base: type) -> Any:
+    return object.__new__(container_class(base))
+
+
+def hide_additions(container: nn.Module) -> None:
+    """Makes a container's clone hide the children that are in its `_modulize_added`."""
+    if not isinstance(container, AddedChildrenHidden):
+        object.__setattr__(container, "__class__", container_class(type(container)))
+
+
+# --- tensors under several names -------------------------------------------------------------------
+
+
+def _tied(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    return module.__dict__.get("_modulize_tied") or {}
+
+
+def _tensor(module: nn.Module, name: str) -> torch.Tensor | None:
+    found = module._parameters.get(name)
+    return found if found is not None else module._buffers.get(name)
+
+
+def _is_tied(module: nn.Module, name: str) -> bool:
+    entry = _tied(module).get(name)
+    return entry is not None and _tensor(*entry) is _tensor(module, name)
+
+
+def retie(root: nn.Module) -> None:
+    """Makes every tied name hold its owner's tensor again, after something replaced tensors one by one."""
+    for module in root.modules():
+        for name, (owner, owner_name) in _tied(module).items():
+            tensor = _tensor(owner, owner_name)
+            if tensor is None:
+                continue
+            for tensors in (module._parameters, module._buffers):
+                if name in tensors:
+                    tensors[name] = tensor
+
+
+def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """After state_dict: the tensors of a module that has them of another are the other's. Asked alone, it has its own."""
+    if not prefix:
+        return
+    for name in _tied(module):
+        if _is_tied(module, name):
+            state.pop(prefix + name, None)
+    state.pop(prefix + "_extra_state", None)
+    getattr(state, "_metadata", {}).pop(prefix[:-1], None)
+
+
+def _keep_tied(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Before load_state_dict: keys of tied tensors are neither missing nor unexpected, and load nothing."""
+    if not prefix:
+        return
+    for name in _tied(module):
+        if _is_tied(module, name):
+            state[prefix + name] = _tensor(module, name)
+    if type(module).set_extra_state is not nn.Module.set_extra_state:
+        state[prefix + "_extra_state"] = module.get_extra_state()
+
+
+def _retie_after_load(root: nn.Module, incompatible_keys: Any) -> None:
+    retie(root)
+
+
+def hide_tied(module: nn.Module) -> None:
+    """Leaves a module's tied tensors out of the state_dict of the models it is part of."""
+    if _drop_tied not in module._state_dict_hooks.values():
+        module._register_state_dict_hook(_drop_tied)
+        module._register_load_state_dict_pre_hook(_keep_tied, with_module=True)
+
+
+# --- the prepared model ----------------------------------------------------------------------------
+
+
+class PreparedModule(fx.GraphModule):
+    """A prepared model: a torch.fx.GraphModule that is also an instance of the original's class.
+
+    `forward` runs the source that the engine generated; `graph` is built when it is first read.
+    """
+
+    # torch.jit.script must not compile them.
+    __jit_unused_properties__ = ["graph", "_graph", "code", "_code", "_boxed_call"]
+    _modulize_base: type | None = None
+
+    # -- program --
+
+    def _install(self, program: Any) -> None:
+        """Makes `program` what forward runs."""
+        state = self.__dict__
+        for name in ("_fx_graph", "_fx_snapshot", "_fx_code"):
+            state.pop(name, None)
+        state["_modulize_program"] = program
+        self._use_program()
+        if _retie_after_load not in self._load_state_dict_post_hooks.values():
+            self.register_load_state_dict_post_hook(_retie_after_load)
+
+    def _use_program(self) -> None:
+        type(self).forward = self.__dict__["_modulize_program"].make_forward()
+
+    @property
+    def _graph(self) -> fx.Graph:
+        state = self.__dict__
+        if state.get("_fx_graph") is None:
+            graph = state["_modulize_program"].make_fx_graph(self)
+            state["_fx_graph"] = graph
+            state["_fx_snapshot"] = _snapshot(graph)
+        return state["_fx_graph"]
+
+    @_graph.setter
+    def _graph(self, graph: fx.Graph) -> None:
+        self.__dict__["_fx_graph"] = graph
+        self.__dict__.pop("_fx_snapshot", None)
+
+    @property
+    def _code(self) -> str:
+        state = self.__dict__
+        if "_fx_code" not in state:
+            state["_fx_code"] = state["_modulize_program"].readable_source(self)
+        return state["_fx_code"]
+
+    @_code.setter
+    def _code(self, code: str) -> None:
+        self.__dict__["_fx_code"] = code
+
+    @property
+    def code(self) -> str:
+        """The Python source of forward, as a person reads it."""
+        return self._code
+
+    def recompile(self) -> Any:
+        """Makes forward anew from `graph`, as torch.fx does it."""
+        graph = self._graph
+        self.__dict__.pop("_fx_snapshot", None)  # forward is torch.fx's from now on
+        graph.owning_module = self
+        return super().recompile()
+
+    def _is_edited(self) -> bool:
+        graph = self.__dict__.get("_fx_graph")
+        return graph is not None and self.__dict__.get("_fx_snapshot") != _snapshot(graph)
+
+    # -- state --
+
+    def _named_members(
+        self, get_members_fn: Any, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        if not remove_duplicate:  # torch.func and torch.export must learn every name
+            yield from super()._named_members(get_members_fn, prefix, recurse, remove_duplicate)
+            return
+        seen = set()
+        modules = list(self.named_modules(prefix=prefix)) if recurse else [(prefix, self)]
+        # First the tensors where they stand in the original, then what only stands where it was adopted.
+        for skip_tied in (True, False):
+            for path, module in modules:
+                constants = module.__dict__.get("_modulize_constants", ())
+                for name, tensor in get_members_fn(module):
+                    if tensor is None or tensor in seen or name in constants:
+                        continue
+                    if skip_tied and _is_tied(module, name):
+                        continue
+                    seen.add(tensor)
+                    yield path + ("." if path else "") + name, tensor
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        result = super()._apply(fn, *args, **kwargs)
+        retie(self)
+        return result
+
+    # -- copies --
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PreparedModule:
+        new = object.__new__(prepared_class(type(self)))
+        memo[id(self)] = new
+        new.__dict__.update(copy.deepcopy(self._state_without_program(), memo))
+        program = self.__dict__["_modulize_program"]
+        new._adopt_program(program.with_objects(copy.deepcopy(program.objects, memo)), self)
+        for hook in new.__dict__.get("_deepcopy_hooks", ()):
+            hook(new)
+        return new
+
+    def __copy__(self) -> PreparedModule:
+        new = object.__new__(prepared_class(type(self)))
+        new.__dict__.update(self._state_without_program())
+        for name in ("_parameters", "_buffers", "_modules"):
+            new.__dict__[name] = self.__dict__[name].copy()
+        new._adopt_program(self.__dict__["_modulize_program"], self)
+        return new
+
+    def _adopt_program(self, program: Any, source: PreparedModule) -> None:
+        self.__dict__["_modulize_program"] = program
+        if source._is_edited():
+            self.graph = copy.deepcopy(source._graph)
+        else:
+            self._use_program()
+
+    def _state_without_program(self) -> dict[str, Any]:
+        left_out = ("_modulize_program", "_fx_graph", "_fx_snapshot", "_fx_code")
+        return {key: value for key, value in self.__dict__.items() if key not in left_out}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.__reduce_ex__(2)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        program = self.__dict__["_modulize_program"]
+        state = self._state_without_program()
+        state["_modulize_program"] = (program.text, program.objects)
+        if self._is_edited():
+            state["_fx_graph"] = _pack_graph(self._graph)
+        return (_new_prepared_of, (type(self)._modulize_base, type(self).__name__), state)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        text, objects = state.pop("_modulize_program")
+        packed = state.pop("_fx_graph", None)
+        nn.Module.__setstate__(self, state)
+        self.__dict__["_modulize_program"] = _core.Program(text, objects, self)
+        if packed is None:
+            self._use_program()
+        else:
+            self.graph = _unpack_graph(packed, self)
+
+
+def prepared_class(base: type, name: str | None = None) -> type:
+    """A new class for one prepared model of class `base`, which `base` is a base of where it can be."""
+    if issubclass(base, PreparedModule):
+        name, base = name or base.__name__, base._modulize_base or nn.Module
+    elif issubclass(base, fx.GraphModule):
+        name, base = name or base.__name__, nn.Module
+    members: dict[str, Any] = {"__module__": base.__module__, "__qualname__": base.__qualname__}
+    bases: tuple[type, ...] = (PreparedModule,)
+    if base is not nn.Module:
+        members["_modulize_base"] = base
+        bases = (PreparedModule, base)
+        if issubclass(base, _CONTAINERS):
+            bases = (PreparedModule, AddedChildrenHidden, base)
+            members |= _view_members(base)
+    else:
+        members |= {"__module__": PreparedModule.__module__, "__qualname__": name or "GraphModule"}
+    try:
+        return type(base)(name or base.__name__, bases, members)
+    except TypeError:  # the two classes' memory layouts or metaclasses do not go together
+        return type(name or base.__name__, (PreparedModule,), {"__module__": __name__, "_modulize_base": base})
+
+
+_GRAPH_MODULE_STATE: dict[str, Callable[[], Any]] = {
+    "_tracer_cls": lambda: None,
+    "_tracer_extras": dict,
+    "meta": dict,
+    "_replace_hooks": list,
+    "_create_node_hooks": list,
+    "_erase_node_hooks": list,
+    "_deepcopy_hooks": list,
+    "shape_env": lambda: None,
+    "_lineno_map": dict,
+    "_prologue_start": lambda: 0,
+}
+
+
+def initialise(prepared: Any) -> None:
+    """Gives a clone what torch.fx.GraphModule's constructor sets; drops what a traced original kept of its own."""
+    state = prepared.__dict__
+    for name in ("forward", "_graph", "_code"):
+        state.pop(name, None)
+    for name, make in _GRAPH_MODULE_STATE.items():
+        state.setdefault(name, make())
+
+
+def new_prepared(name: str) -> Any:
+    """An empty prepared module, for a graph that stands for no module of the model."""
+    prepared = object.__new__(prepared_class(nn.Module, name))
+    nn.Module.__init__(prepared)
+    initialise(prepared)
+    return prepared
+
+
+def become_prepared(module: nn.Module) -> None:
+    """Turns a module of the cloned tree into a prepared one."""
+    object.__setattr__(module, "__class__", prepared_class(type(module)))
+    initialise(module)
+
+
+def _new_prepared_of(base: type | None, name: str) -> Any:
+    return object.__new__(prepared_class(base or nn.Module, name))
+
+
+# --- torch.fx graphs as plain data -----------------------------------------------------------------
+
+
+def _snapshot(graph: fx.Graph) -> list[tuple[Any, ...]]:
+    """Changes when the graph is edited; arguments are compared by identity, as torch.fx replaces them whole."""
+    return [(node.name, node.op, node.target, id(node.args), id(node.kwargs)) for node in graph.nodes]
+
+
+class _NodeName(str):
+    """Stands for a node in packed arguments."""
+
+
+def _pack_graph(graph: fx.Graph) -> list[tuple[Any, ...]]:
+    """The nodes as tuples that pickle: torch.fx itself pickles source only, and traces it again."""
+
+    def pack(value: Any) -> Any:
+        return fx.node.map_arg(value, lambda node: _NodeName(node.name))
+
+    return [
+        (node.op, node.target, pack(node.args), pack(node.kwargs), node.name, node.meta.get("stack_trace"))
+        for node in graph.nodes
+    ]
+
+
+def _unpack_graph(packed: list[tuple[Any, ...]], owner: nn.Module) -> fx.Graph:
+    graph = fx.Graph(owner)
+    nodes: dict[str, fx.Node] = {}
+
+    def unpack(value: Any) -> Any:
+        return fx.node.map_aggregate(value, lambda item: nodes[item] if isinstance(item, _NodeName) else item)
+
+    for op, target, args, kwargs, name, stack_trace in packed:
+        node = graph.create_node(op, target, unpack(args), unpack(kwargs), name)
+        if stack_trace is not None:
+            node.meta["stack_trace"] = stack_trace
+        nodes[name] = node
+    return graph
