@@ -418,9 +418,8 @@ class Parser {
   }
 
   void parse_call(ValueList& args, Kwargs& kwargs) {
-    skip();
-    ++brackets_;
     expect('(');
+    ++brackets_;
     while (!accept(')')) {
       skip();
       const std::size_t start = pos_;
@@ -512,8 +511,8 @@ class Parser {
     spec.path = parse_declared_path();
     expect(':');
     spec.dtype = parse_path("a dtype such as float32");
-    ++brackets_;
     expect('[');
+    ++brackets_;
     while (!accept(']')) {
       spec.shape.push_back(parse_integer<std::int64_t>("a size of 64 bits"));
       if (!accept(',')) {

@@ -48,6 +48,15 @@ class Printer {
     out_ += '}';
   }
 
+  void single_node(NodeId id) {
+    for (NodeId i = graph_.first(); i != id && i < graph_.id_limit(); i = graph_[i].next)
+      if (graph_[i].op == Opcode::placeholder)
+        ++placeholder_number_;
+      else
+        break;
+    node(id);
+  }
+
   void node(NodeId id) {
     const Node& node = graph_[id];
     if (node.op == Opcode::output) {
@@ -380,7 +389,7 @@ std::string print_value(const Graph& graph, const Value& value) {
 
 std::string print_node(const Graph& graph, NodeId id) {
   std::string out;
-  Printer(graph, out, 0).node(id);
+  Printer(graph, out, 0).single_node(id);
   return out;
 }
 
