@@ -55,7 +55,7 @@ std::vector<Parameter> signature_of(nb::handle forward) {
   for (nb::handle p : inspect.attr("signature")(forward).attr("parameters").attr("values")()) {
     nb::object fallback = p.attr("default");
     out.push_back({nb::cast<std::string>(p.attr("name")),
-                   static_cast<ParameterKind>(nb::cast<int>(nb::int_(p.attr("kind")))),
+                   static_cast<ParameterKind>(nb::cast<int>(nb::int_(nb::object(p.attr("kind"))))),
                    fallback.is(empty) ? nb::object() : fallback});
   }
   return out;
@@ -77,6 +77,7 @@ class ArgumentBuilder {
     if (is_free(value)) return nb::steal(recorder_.make_proxy(node));
     if (torch.is_tensor(value.ptr())) {
       if (recorder_.mode() == CaptureMode::symbolic) return nb::borrow(value);
+      Recorder::Pause quiet(recorder_);
       nb::object copy = value.attr("detach")().attr("clone")();
       if (nb::cast<bool>(value.attr("requires_grad"))) copy.attr("requires_grad_")();
       nb::object tagged = nb::steal(recorder_.wrap_result(copy.ptr(), node, true));
@@ -204,8 +205,8 @@ nb::dict bind_example(nb::handle forward, const CaptureOptions& options) {
     nb::python_error error;
     if (!error.matches(PyExc_TypeError)) throw error;
     throw Error(ErrorCode::ArgumentError, "the example inputs do not fit forward" +
-                                              nb::cast<std::string>(nb::str(signature)) + ": " +
-                                              nb::cast<std::string>(nb::str(error.value())));
+                                              text_of(signature) + ": " +
+                                              text_of(error.value()));
   }
   return nb::borrow<nb::dict>(nb::dict(bound.attr("arguments")));
 }
@@ -327,6 +328,7 @@ void exclude_tree(Recorder& recorder, nb::handle module) {
 void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   const CaptureMode mode = running ? CaptureMode::running : CaptureMode::symbolic;
+  FunctionNames::instance();  // before math.* and others are replaced, so that it knows the real ones
   const ModuleScan scan = scan_modules(root);
   if (!running) proxy_type();
   QuietRun quiet;

@@ -10,6 +10,12 @@
 
 namespace modulize {
 
+/// A module that is called as a whole though it is not one of torch.nn's leaves, and why.
+struct KeptModule {
+  std::string path;
+  std::string reason;
+};
+
 /// A captured model. The graph is as recorded: no pass has run.
 struct Capture {
   Graph graph;
@@ -17,6 +23,7 @@ struct Capture {
   nb::object root;  // the user's model, unchanged
   /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
   std::map<std::string, nb::object> constants;
+  std::vector<KeptModule> kept;
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
 };

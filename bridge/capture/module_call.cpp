@@ -74,10 +74,17 @@ void Recorder::meet_globals_of(PyObject* module) {
 PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const std::string* path = scan_.path_of(module);
   PyTypeObject* type = Py_TYPE(module);
-  const bool leaf = is_library_leaf(type) || excluded_modules.contains(module) ||
-                    excluded_classes.contains(reinterpret_cast<PyObject*>(type)) || has_hooks(module) ||
-                    !_PyObject_GetDictPtr(module);
-  if (leaf) {
+  const char* kept = nullptr;
+  if (excluded_modules.contains(module) || excluded_classes.contains(reinterpret_cast<PyObject*>(type)))
+    kept = "excluded";
+  else if (!is_library_leaf(type) && has_hooks(module))
+    kept = "it has forward hooks, which run only when the module itself is called";
+  if (kept && path) {
+    bool known = false;
+    for (const KeptModule& k : capture_.kept) known |= k.path == *path;
+    if (!known) capture_.kept.push_back({*path, kept});
+  }
+  if (kept || is_library_leaf(type)) {
     nb::object tuple = nb::steal(PyTuple_New(nargs));
     if (!tuple.is_valid()) nb::raise_python_error();
     for (Py_ssize_t i = 0; i < nargs; ++i) {

@@ -113,8 +113,8 @@ std::string class_name(PyTypeObject* type) {
       new std::unordered_map<PyTypeObject*, std::string>();
   if (const auto it = known->find(type); it != known->end()) return it->second;
   nb::handle cls(reinterpret_cast<PyObject*>(type));
-  std::string module = nb::cast<std::string>(nb::str(cls.attr("__module__")));
-  const std::string name = nb::cast<std::string>(nb::str(cls.attr("__qualname__")));
+  std::string module = text_of(cls.attr("__module__"));
+  const std::string name = text_of(cls.attr("__qualname__"));
   if (module.starts_with("torch.nn.")) {
     nb::object torch_nn = nb::module_::import_("torch.nn");
     if (nb::hasattr(torch_nn, name.c_str()) && torch_nn.attr(name.c_str()).ptr() == cls.ptr()) module = "torch.nn";
@@ -157,7 +157,7 @@ std::vector<std::string> StateSnapshot::restore() {
     for (Py_ssize_t at = 0; PyDict_Next(saved.live.ptr(), &at, &key, &value);) {
       if (PyDict_GetItem(saved.copy.ptr(), key) == value) continue;
       differs = true;
-      changed.push_back((saved.path->empty() ? "" : *saved.path + ".") + nb::cast<std::string>(nb::str(nb::handle(key))));
+      changed.push_back((saved.path->empty() ? "" : *saved.path + ".") + text_of(nb::handle(key)));
     }
     if (!differs) continue;
     // Emptied and filled again, so that the order of keys comes back too.

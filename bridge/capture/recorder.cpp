@@ -85,7 +85,8 @@ bool Recorder::is_user_code(PyCodeObject* code) {
       it->second = false;
     } else {
       const std::string_view path(file, static_cast<std::size_t>(size));
-      it->second = !path.starts_with(TorchTypes::instance().folder) && !path.starts_with("<frozen");
+      const TorchTypes& torch = TorchTypes::instance();
+      it->second = !path.starts_with(torch.folder) && !path.starts_with(torch.our_folder) && !path.starts_with("<frozen");
     }
   }
   return it->second;
@@ -251,7 +252,7 @@ Value Recorder::tensor_value(PyObject* tensor) {
     TensorSpec spec;
     spec.path = path;
     spec.kind = kind;
-    spec.dtype = nb::cast<std::string>(nb::str(t.attr("dtype"))).substr(6);  // without "torch."
+    spec.dtype = text_of(t.attr("dtype")).substr(6);  // without "torch."
     nb::object shape = t.attr("shape");
     for (nb::handle n : shape) spec.shape.push_back(nb::cast<std::int64_t>(n));
     graph().modules.add_tensor(std::move(spec));

@@ -186,7 +186,8 @@ struct TorchTypes {
   PyObject* mode_stack_length;
   PyObject* mode_at;
   PyObject* detach;  // TensorBase.detach
-  std::string folder;  // of the torch package, with a trailing separator
+  std::string folder;        // of the torch package, with a trailing separator
+  std::string our_folder;  // of this package, likewise
 
   bool is_tensor(PyObject* o) const {
     return Py_TYPE(o) == tensor || PyType_IsSubtype(Py_TYPE(o), tensor_base);

@@ -27,8 +27,13 @@ const TorchTypes& TorchTypes::instance() {
     t->mode_stack_length = object(c, "_len_torch_function_stack");
     t->mode_at = object(c, "_get_function_stack_at");
     t->detach = object(nb::handle(reinterpret_cast<PyObject*>(t->tensor_base)), "detach");
-    t->folder = nb::cast<std::string>(torch.attr("__file__"));
-    t->folder.resize(t->folder.rfind('/') + 1);
+    const auto folder_of = [](nb::handle module) {
+      std::string file = text_of(module.attr("__file__"));
+      file.resize(file.find_last_of("/\\") + 1);
+      return file;
+    };
+    t->folder = folder_of(torch);
+    t->our_folder = folder_of(nb::module_::import_("modulize._core"));
     return t;
   }();
   return *types;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 #include <map>
 #include <string>
@@ -14,6 +15,9 @@
 namespace modulize {
 
 namespace nb = nanobind;
+
+/// `str(object)`. nb::str of an accessor (`x.attr("y")`) would reinterpret instead of convert.
+inline std::string text_of(nb::handle object) { return nb::cast<std::string>(nb::str(object)); }
 
 /// The opaque Python objects that a graph refers to by number. Owns a reference to each.
 class ObjectTable {

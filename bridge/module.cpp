@@ -1,0 +1,148 @@
+// The extension module modulize._core: no logic of its own.
+#include "bridge/capture/capture.h"
+#include "bridge/capture/traced_number.h"
+#include "bridge/materialise/materialise.h"
+#include "bridge/support/errors.h"
+#include "ir/parser.h"
+#include "ir/printer.h"
+#include "ops/op_match.h"
+#include "ops/op_table.h"
+#include "passes/pipeline.h"
+#include "report/leftovers.h"
+
+namespace modulize {
+
+namespace {
+
+nb::dict as_dict(const Conversion& c) {
+  nb::dict out;
+  out["pass"] = c.pass;
+  out["from"] = c.from;
+  out["to"] = c.to;
+  out["path"] = c.path;
+  out["scope"] = c.scope;
+  out["where"] = c.where;
+  return out;
+}
+
+nb::dict as_dict(const Leftover& l) {
+  nb::dict out;
+  out["call"] = l.call;
+  out["known"] = l.computes;
+  out["scope"] = l.scope;
+  out["where"] = l.where;
+  return out;
+}
+
+struct PipelineRequest {
+  std::string target;
+  bool layout_modules, tie_parameters, verify_each;
+};
+
+nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineRequest& request) {
+  Capture capture;
+  capture_model(model, options, capture);
+  PipelineOptions pipeline;
+  pipeline.target = request.target;
+  pipeline.layout_modules = request.layout_modules;
+  pipeline.tie_parameters = request.tie_parameters;
+  pipeline.verify_each = request.verify_each;
+  std::vector<Conversion> conversions;
+  Graph shipped = capture.graph;
+  run_pipeline(shipped, pipeline, &conversions);
+  nb::object prepared = materialise(capture, shipped);
+
+  nb::dict report;
+  report["capture"] = options.example_inputs.is_none() && options.example_kwargs.is_none() ? "symbolic" : "running";
+  report["target"] = request.target;
+  nb::list converted;
+  for (const Conversion& c : conversions) converted.append(as_dict(c));
+  report["conversions"] = converted;
+  nb::list leftovers;
+  for (const Leftover& l : find_leftovers(shipped)) leftovers.append(as_dict(l));
+  report["leftovers"] = leftovers;
+  nb::list kept;
+  for (const KeptModule& k : capture.kept) {
+    nb::dict entry;
+    entry["path"] = k.path;
+    entry["reason"] = k.reason;
+    kept.append(entry);
+  }
+  report["kept"] = kept;
+  nb::list assumptions;
+  for (const std::string& text : find_assumptions(shipped)) assumptions.append(text);
+  report["assumptions"] = assumptions;
+  nb::list ties;
+  for (const ModuleSpec& spec : shipped.modules.modules())
+    if (spec.kind == ModuleKind::copy) ties.append(nb::make_tuple(spec.path, spec.copy_of));
+  report["ties"] = ties;
+  nb::list written;
+  for (const std::string& name : capture.written_state) written.append(name);
+  report["written_state"] = written;
+  report["captured"] = nb::cast(std::move(capture.graph));
+  report["shipped"] = nb::cast(std::move(shipped));
+  return nb::make_tuple(prepared, report);
+}
+
+nb::object graph_from_text(const std::string& text) { return nb::cast(parse(text)); }
+
+}  // namespace
+
+void bind_materialise(nb::module_& m);
+
+}  // namespace modulize
+
+NB_MODULE(_core, m) {
+  using namespace modulize;
+  if (!init_traced_number_types()) throw nb::python_error();
+  bind_errors(m);
+  bind_materialise(m);
+
+  nb::class_<Graph>(m, "Graph", "A graph of the core; `str()` of it is its .mzir text.")
+      .def("__str__", [](const Graph& g) { return print(g); })
+      .def("__repr__", [](const Graph& g) { return "<modulize graph of " + std::to_string(g.size()) + " nodes>"; })
+      .def("__len__", [](const Graph& g) { return g.size(); })
+      .def("__reduce_ex__",
+           [](const Graph& g, int) {
+             return nb::make_tuple(nb::module_::import_("modulize._core").attr("graph_from_text"),
+                                   nb::make_tuple(print(g)));
+           })
+      .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
+  m.def("graph_from_text", &graph_from_text, nb::arg("text"));
+
+  m.def(
+      "prepare",
+      [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
+         nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
+         const std::string& target, bool layout_modules, bool tie_parameters, bool verify_each) {
+        CaptureOptions options{std::move(example_inputs),           std::move(example_kwargs),
+                               std::move(concrete_args),            std::move(modules_to_exclude),
+                               std::move(module_classes_to_exclude), std::move(functions_to_exclude)};
+        return prepare(model, options, {target, layout_modules, tie_parameters, verify_each});
+      },
+      nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
+      nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(), nb::arg("module_classes_to_exclude").none(),
+      nb::arg("functions_to_exclude").none(), nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
+      nb::arg("verify_each") = false, "Captures, rewrites and materialises; returns (prepared model, report data).");
+  m.def(
+      "capture",
+      [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args) {
+        Capture capture;
+        CaptureOptions options;
+        options.example_inputs = std::move(example_inputs);
+        options.example_kwargs = std::move(example_kwargs);
+        options.concrete_args = std::move(concrete_args);
+        capture_model(model, options, capture);
+        return std::move(capture.graph);
+      },
+      nb::arg("model"), nb::arg("example_inputs").none() = nb::none(), nb::arg("example_kwargs").none() = nb::none(),
+      nb::arg("concrete_args").none() = nb::none(), "The captured graph alone, before any pass.");
+  m.def("pipeline", [](const Graph& graph, const std::string& target) {
+    Graph out = graph;
+    PipelineOptions options;
+    options.target = target;
+    options.verify_each = true;
+    run_pipeline(out, options, nullptr);
+    return out;
+  }, nb::arg("graph"), nb::arg("target") = "torch", "The graph after the default passes.");
+}

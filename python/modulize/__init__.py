@@ -1,0 +1,35 @@
+"""An equal model in which every computation is a module of its own, used once.
+
+``prepare_model`` takes any :class:`torch.nn.Module` and returns a :class:`torch.fx.GraphModule` that quantization tools
+can work on.
+"""
+
+from modulize import nn
+from modulize._api import prepare_model
+from modulize._core import (
+    ArgumentError,
+    AssumptionError,
+    CaptureError,
+    ModulizeError,
+    ParseError,
+    UnsupportedError,
+    VerificationError,
+    VerifierError,
+)
+from modulize._report import Report
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "AssumptionError",
+    "CaptureError",
+    "ModulizeError",
+    "ParseError",
+    "Report",
+    "UnsupportedError",
+    "VerificationError",
+    "VerifierError",
+    "nn",
+    "prepare_model",
+]

@@ -1,0 +1,236 @@
+"""The public function: checks what it is given and hands it to the engine."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from modulize import _core
+from modulize._report import Report
+from modulize._verify import verify_outputs
+
+_TARGETS = ("torch", "aimet")
+
+
+def prepare_model(
+    model: torch.nn.Module,
+    modules_to_exclude: list[torch.nn.Module] | None = None,
+    module_classes_to_exclude: list[type] | None = None,
+    concrete_args: dict[str, Any] | None = None,
+    *,
+    example_inputs: Any = None,
+    example_kwargs: dict[str, Any] | None = None,
+    functions_to_exclude: list[Callable[..., Any]] | None = None,
+    on_dynamic: str = "branch",
+    target: str = "torch",
+    shared_parameters: str | None = None,
+    hierarchy: str = "flat",
+    layout_modules: bool = False,
+    decompose_attention: bool = False,
+    plain_outputs: bool = False,
+    verify: bool = True,
+) -> torch.fx.GraphModule:
+    """Return an equal model in which every computation is a module of its own, used once.
+
+    Functional calls, operators and tensor methods that compute become modules; a module that is called several times
+    becomes one module a call, with tied parameters. The given model is not changed; the two share their parameters.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model, in train or eval mode.
+    modules_to_exclude : list of torch.nn.Module, optional
+        Modules of ``model`` that are left alone with all their children.
+    module_classes_to_exclude : list of type, optional
+        The same for all modules of exactly these classes.
+    concrete_args : dict of str to Any, optional
+        Arguments of ``forward`` that are fixed to a value. They keep their place in the prepared ``forward``; another
+        value raises there.
+    example_inputs : torch.Tensor or tuple or list, optional
+        Positional inputs to run the model with; a single tensor stands for a tuple of one. With example inputs the
+        model is captured by running it; without, by passing symbols through it. Never changed.
+    example_kwargs : dict of str to Any, optional
+        Keyword inputs to run the model with.
+    functions_to_exclude : list of callable, optional
+        Calls of these functions stay one node each.
+    on_dynamic : {"branch", "keep", "specialize", "error"}
+        What becomes of control flow on tensor values. Only ``"error"`` and the default, which refuses it as well, are
+        available in this version.
+    target : {"torch", "aimet"}
+        Whose module classes the computations become.
+    shared_parameters : {"tie", "copy"}, optional
+        Whether the modules made of a reused one share its parameters. Only ``"tie"`` is available in this version.
+    hierarchy : {"flat"}
+        ``"flat"``: one graph of leaf modules.
+    layout_modules : bool
+        Make modules of view, permute, getitem and the like too. Not available in this version.
+    decompose_attention : bool
+        Open attention layers into linear, matmul and softmax modules. Not available in this version.
+    plain_outputs : bool
+        Return tensors, tuples and dicts in place of dataclasses. Not available in this version.
+    verify : bool
+        With example inputs: run both models and compare their outputs bit for bit.
+
+    Returns
+    -------
+    torch.fx.GraphModule
+        The prepared model, with the original's ``forward`` signature, and a :class:`Report` as ``report``.
+
+    Raises
+    ------
+    ArgumentError
+        An argument of this function is not what it must be.
+    CaptureError
+        ``forward`` does something that cannot be captured; the message says what, where, and the way out.
+    UnsupportedError
+        The model or an option is not supported.
+    VerificationError
+        The outputs of the prepared model differ from the original's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from modulize import prepare_model
+    >>> class Net(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.fc = torch.nn.Linear(4, 2)
+    ...     def forward(self, x):
+    ...         return torch.nn.functional.relu(self.fc(x))
+    >>> prepared = prepare_model(Net().eval(), example_inputs=torch.randn(1, 4))
+    >>> prepared.module_relu
+    ReLU()
+    """
+    _check_model(model)
+    _check_options(
+        on_dynamic=on_dynamic,
+        target=target,
+        shared_parameters=shared_parameters,
+        hierarchy=hierarchy,
+        layout_modules=layout_modules,
+        decompose_attention=decompose_attention,
+        plain_outputs=plain_outputs,
+    )
+    inputs = _check_inputs(example_inputs, example_kwargs)
+    _check_excluded_modules(model, modules_to_exclude)
+    _check_list("module_classes_to_exclude", module_classes_to_exclude, lambda c: isinstance(c, type), "classes")
+    _check_list("functions_to_exclude", functions_to_exclude, callable, "callables")
+    _check_concrete_args(model, concrete_args)
+
+    prepared, data = _core.prepare(
+        model,
+        example_inputs=inputs,
+        example_kwargs=example_kwargs,
+        concrete_args=concrete_args or None,
+        modules_to_exclude=modules_to_exclude,
+        module_classes_to_exclude=module_classes_to_exclude,
+        functions_to_exclude=functions_to_exclude,
+        target=target,
+        layout_modules=layout_modules,
+        tie_parameters=True,
+    )
+    report = Report(data)
+    prepared._modulize = report
+    if verify and data["capture"] == "running":
+        kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
+        report.largest_difference = verify_outputs(model, prepared, inputs or (), kwargs)
+    return prepared
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, torch.nn.Module):
+        return
+    hint = ": call it first, prepare_model takes the object" if isinstance(model, type) else ""
+    raise _core.ArgumentError(f"model must be a torch.nn.Module, not {_describe(model)}{hint}")
+
+
+def _check_options(**options: Any) -> None:
+    if options["target"] not in _TARGETS:
+        raise _core.ArgumentError(f"target must be one of {', '.join(_TARGETS)}, not {options['target']!r}")
+    choices = {
+        "on_dynamic": ("branch", "keep", "specialize", "error"),
+        "shared_parameters": (None, "tie", "copy"),
+        "hierarchy": ("flat", "keep"),
+    }
+    for name, allowed in choices.items():
+        if options[name] not in allowed:
+            raise _core.ArgumentError(f"{name} must be one of {allowed}, not {options[name]!r}")
+    supported = {
+        "on_dynamic": ("branch", "error"),
+        "shared_parameters": (None, "tie"),
+        "hierarchy": ("flat",),
+        "layout_modules": (False,),
+        "decompose_attention": (False,),
+        "plain_outputs": (False,),
+    }
+    for name, values in supported.items():
+        if options[name] not in values:
+            raise _core.UnsupportedError(f"{name}={options[name]!r} is not available in this version")
+
+
+def _check_inputs(example_inputs: Any, example_kwargs: Any) -> tuple[Any, ...] | None:
+    if example_kwargs is not None and not (
+        isinstance(example_kwargs, dict) and all(isinstance(k, str) for k in example_kwargs)
+    ):
+        raise _core.ArgumentError(f"example_kwargs must be a dict of keyword inputs, not {_describe(example_kwargs)}")
+    if example_inputs is None:
+        return None
+    if isinstance(example_inputs, torch.Tensor):
+        return (example_inputs,)
+    if isinstance(example_inputs, (tuple, list)):
+        return tuple(example_inputs)
+    hint = ""
+    if isinstance(example_inputs, dict):
+        hint = ": keyword inputs go to example_kwargs; a dict that is itself the only input goes into a tuple"
+    raise _core.ArgumentError(
+        f"example_inputs must be a tensor, a tuple or a list, not {_describe(example_inputs)}{hint}"
+    )
+
+
+def _check_excluded_modules(model: torch.nn.Module, excluded: Sequence[Any] | None) -> None:
+    _check_list("modules_to_exclude", excluded, lambda m: isinstance(m, torch.nn.Module), "modules of the model")
+    inside = {id(m) for m in model.modules()}
+    for position, module in enumerate(excluded or ()):
+        if id(module) not in inside:
+            raise _core.ArgumentError(
+                f"modules_to_exclude[{position}], a {type(module).__name__}, is not in the model: "
+                "give the object itself, such as model.layer1"
+            )
+        if module is model:
+            raise _core.ArgumentError(
+                f"modules_to_exclude[{position}] is the model itself: nothing would be left to prepare"
+            )
+
+
+def _check_list(name: str, value: Any, accepts: Callable[[Any], bool], what: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise _core.ArgumentError(f"{name} must be a list of {what}, not {_describe(value)}")
+    for position, item in enumerate(value):
+        if not accepts(item):
+            raise _core.ArgumentError(f"{name} must hold {what}, but entry {position} is {_describe(item)}")
+
+
+def _check_concrete_args(model: torch.nn.Module, concrete_args: Any) -> None:
+    if concrete_args is None:
+        return
+    if not isinstance(concrete_args, dict):
+        raise _core.ArgumentError(f"concrete_args must be a dict of argument names, not {_describe(concrete_args)}")
+    names = list(inspect.signature(model.forward).parameters)
+    for name in concrete_args:
+        if name not in names:
+            raise _core.ArgumentError(
+                f"concrete_args names '{name}', but forward of {type(model).__name__} has the arguments "
+                f"{', '.join(names) or '(none)'}"
+            )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    article = "an" if type(value).__name__[:1].lower() in "aeiou" else "a"
+    return f"{article} {type(value).__name__}"

@@ -1,0 +1,72 @@
+"""What a preparation did: the data behind ``prepared.report``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Report"]
+
+
+class Report:
+    """What was converted, kept and assumed when a model was prepared.
+
+    Attributes
+    ----------
+    capture : str
+        ``"running"`` or ``"symbolic"``.
+    target : str
+        The target whose module classes were used.
+    conversions : list of dict
+        One entry a conversion, with the keys ``pass``, ``from``, ``to``, ``path``, ``scope`` and ``where``.
+    leftovers : list of dict
+        Calls that are no module and may compute, with the keys ``call``, ``known``, ``scope`` and ``where``.
+    kept : list of dict
+        Modules kept whole, with the keys ``path`` and ``reason``.
+    assumptions : list of str
+        What the prepared model checks whenever it runs.
+    ties : list of tuple of str
+        Pairs ``(path, path of the module whose parameters it shares)``.
+    written_state : list of str
+        Module attributes that ``forward`` wrote during the capture.
+    largest_difference : float or None
+        Largest absolute difference between the outputs of both models at verification; ``None`` if not verified.
+    """
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._captured = data.pop("captured")
+        self._shipped = data.pop("shipped")
+        self.largest_difference: float | None = None
+        self.__dict__.update(data)
+
+    @property
+    def captured(self) -> str:
+        """The graph as captured, before any pass, in the ``.mzir`` text form."""
+        return str(self._captured)
+
+    @property
+    def shipped(self) -> str:
+        """The graph that the prepared model runs, in the ``.mzir`` text form."""
+        return str(self._shipped)
+
+    def __str__(self) -> str:
+        lines = [
+            f"captured by {'running' if self.capture == 'running' else 'symbols'}, {len(self._shipped)} nodes, "
+            f"{len(self.conversions)} conversions"
+        ]
+        lines += [f"  {c['path']}: {c['from']} -> {c['to']}  {c['where']}".rstrip() for c in self.conversions]
+        for title, entries in (
+            ("kept whole", [f"{k['path']}: {k['reason']}" for k in self.kept]),
+            ("left as calls", [f"{c['call']}  {c['where']}".rstrip() for c in self.leftovers]),
+            ("assumptions", self.assumptions),
+            ("tied parameters", [f"{new} = {old}" for new, old in self.ties]),
+            ("state written by forward", self.written_state),
+        ):
+            if entries:
+                lines.append(title)
+                lines += [f"  {entry}" for entry in entries]
+        if self.largest_difference is not None:
+            lines.append(f"largest difference to the original: {self.largest_difference}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<modulize report: {len(self.conversions)} conversions, {len(self.leftovers)} leftovers>"

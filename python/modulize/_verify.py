@@ -1,0 +1,81 @@
+"""Compares the outputs of the original and the prepared model on the example."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from modulize._core import VerificationError
+
+__all__ = ["verify_outputs"]
+
+
+def verify_outputs(
+    model: torch.nn.Module, prepared: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> float:
+    """Run both models on the example and return the largest absolute difference, which is 0.0.
+
+    Raises
+    ------
+    VerificationError
+        The outputs differ in structure or in any bit.
+    """
+    expected = _run(model, inputs, kwargs)
+    actual = _run(prepared, inputs, kwargs)
+    difference = _compare(expected, actual, "the output")
+    return difference
+
+
+def _run(model: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # Copies, since forward may write its inputs; buffers and random state are put back for the same reason.
+    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(0)
+        try:
+            return model.forward(*copy.deepcopy(inputs), **copy.deepcopy(kwargs))
+        finally:
+            for live, saved in buffers:
+                live.copy_(saved)
+
+
+def _compare(expected: Any, actual: Any, where: str) -> float:
+    if isinstance(expected, torch.Tensor):
+        if not isinstance(actual, torch.Tensor):
+            raise VerificationError(f"{where} is a tensor, but the prepared model gives a {type(actual).__name__}")
+        if expected.shape != actual.shape or expected.dtype != actual.dtype:
+            raise VerificationError(
+                f"{where} is {expected.dtype} {tuple(expected.shape)}, but the prepared model gives "
+                f"{actual.dtype} {tuple(actual.shape)}"
+            )
+        if torch.equal(expected, actual):
+            return 0.0
+        both_nan = expected.isnan() & actual.isnan() if expected.is_floating_point() else torch.zeros(())
+        differs = (expected != actual) & ~both_nan.bool()
+        if not differs.any():
+            return 0.0
+        gap = (expected.double() - actual.double()).abs()[differs.expand_as(expected)].max().item()
+        raise VerificationError(
+            f"{where} of the prepared model differs from the original's in {int(differs.sum())} of "
+            f"{differs.numel()} elements, by up to {gap:g}"
+        )
+    if type(expected) is not type(actual) and not isinstance(actual, type(expected)):
+        raise VerificationError(
+            f"{where} is a {type(expected).__name__}, but the prepared model gives a {type(actual).__name__}"
+        )
+    if isinstance(expected, dict):
+        if list(expected) != list(actual):
+            raise VerificationError(
+                f"{where} has the keys {list(expected)}, but the prepared model gives {list(actual)}"
+            )
+        return max((_compare(expected[k], actual[k], f"{where}[{k!r}]") for k in expected), default=0.0)
+    if isinstance(expected, (list, tuple)):
+        if len(expected) != len(actual):
+            raise VerificationError(f"{where} has {len(expected)} items, but the prepared model gives {len(actual)}")
+        pairs = enumerate(zip(expected, actual))
+        return max((_compare(e, a, f"{where}[{i}]") for i, (e, a) in pairs), default=0.0)
+    if expected != actual and expected is not actual:
+        raise VerificationError(f"{where} is {expected!r}, but the prepared model gives {actual!r}")
+    return 0.0
