@@ -159,11 +159,16 @@ bool Lowerings::lower_to_layer(const Node& node, const BoundArguments& bound, Lo
   return true;
 }
 
-bool Lowerings::lower_to_aimet(const BoundArguments& bound, Lowering& out) const {
+bool Lowerings::lower_to_aimet(BoundArguments bound, Lowering& out) const {
   const Op& op = *out.op;
   if (!op.aimet || !satisfies_only(op, bound)) return false;
   const TargetClass& aimet = *op.aimet;
   Lowering call = out;
+  // None of the classes works in place.
+  if (op.inplace && bound.values[*op.inplace] == Value::boolean(true)) {
+    bound.values[*op.inplace] = Value::boolean(false);
+    call.writes = true;
+  }
   if (!construct(aimet.ctor, bound, call)) return false;
   call.type = aimet.type;
   if (aimet.takes.empty()) {
@@ -202,7 +207,8 @@ Lowering Lowerings::lower(NodeId id) const {
   BoundArguments bound = *bind_arguments(spelling, node);
   Lowering out;
   out.op = &op;
-  out.writes_first = spelling.writes_first;
+  out.writes = spelling.writes_first;
+  out.written = bound.values[spelling.positions[0]];
   if (aimet_ && lower_to_aimet(bound, out)) return out;
   if (op.is_layer && lower_to_layer(node, bound, out)) return out;
   out.type = op.run_time_class;

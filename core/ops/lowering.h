@@ -19,8 +19,9 @@ struct Lowering {
   std::vector<std::pair<std::string, std::string>> adopts;
   ValueList args;
   Kwargs kwargs;
-  /// The call writes its result into args[0], the module does not.
-  bool writes_first = false;
+  /// The call writes its result into `written`, the module does not.
+  bool writes = false;
+  Value written;
 };
 
 /// Decides for the calls of one graph, of which it keeps a reference: valid while the graph's nodes keep their meaning.
@@ -37,7 +38,7 @@ class Lowerings {
   bool computes_on_tensors(const OpSpelling& spelling, const Node& node) const;
   bool follows_mode(const Node& node, const Value& flag) const;
   bool lower_to_layer(const Node& node, const BoundArguments& bound, Lowering& out) const;
-  bool lower_to_aimet(const BoundArguments& bound, Lowering& out) const;
+  bool lower_to_aimet(BoundArguments bound, Lowering& out) const;
   bool adopt(const Op& op, const BoundArguments& bound, Lowering& out) const;
   bool construct(const std::vector<CtorArgument>& ctor, const BoundArguments& bound, Lowering& out) const;
   const TensorSpec* held_tensor(const Value& value) const;

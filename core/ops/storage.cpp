@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "ops/op_match.h"
+#include "ops/value_types.h"
 
 namespace modulize {
 
@@ -11,9 +12,26 @@ namespace {
 
 enum class Alias : std::uint8_t {
   none,      // a storage of its own
-  inputs,    // perhaps that of an input
-  anything,  // perhaps that of an input, or one that lives on outside of the graph
+  first,     // perhaps that of the first argument
+  inputs,    // perhaps that of any input
+  anything,  // perhaps that of any input, or one that lives on outside of the graph
 };
+
+// Layers whose result is new, beside those the op table has rows for.
+bool is_layer_with_own_result(std::string_view type) {
+  static constexpr std::string_view kLayers[] = {
+      "BatchNorm1d",      "BatchNorm2d",      "BatchNorm3d",      "SyncBatchNorm",    "InstanceNorm1d",
+      "InstanceNorm2d",   "InstanceNorm3d",   "EmbeddingBag",     "LSTM",             "GRU",
+      "RNN",              "LSTMCell",         "GRUCell",          "RNNCell",          "MultiheadAttention",
+      "MaxUnpool1d",      "MaxUnpool2d",      "MaxUnpool3d",      "ZeroPad1d",        "ZeroPad2d",
+      "ZeroPad3d",        "ConstantPad1d",    "ConstantPad2d",    "ConstantPad3d",    "ReflectionPad1d",
+      "ReflectionPad2d",  "ReflectionPad3d",  "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
+      "CircularPad1d",    "CircularPad2d",    "CircularPad3d",    "Softmax2d",        "CrossMapLRN2d",
+  };
+  constexpr std::string_view kHome = "torch.nn.";
+  if (!type.starts_with(kHome)) return false;
+  return std::find(std::begin(kLayers), std::end(kLayers), type.substr(kHome.size())) != std::end(kLayers);
+}
 
 const Value kNo = Value::boolean(false);
 
@@ -33,6 +51,7 @@ Alias alias_of_module(const Graph& graph, std::string_view path) {
       if (name == "inplace") return alias_of_op(*op, &value);
     return alias_of_op(*op, spec->args.empty() ? &kNo : nullptr);
   }
+  if (is_layer_with_own_result(spec->type)) return Alias::none;
   return spec->type.starts_with("torch.nn.") ? Alias::inputs : Alias::anything;
 }
 
@@ -50,13 +69,17 @@ Alias alias_of(const Graph& graph, const Node& node) {
   }
   if (node.find_kwarg("out")) return Alias::inputs;
   if (const OpSpelling* spelling = find_op(node)) {
-    if (spelling->writes_first) return Alias::inputs;
+    if (spelling->writes_first) return Alias::first;
     const auto bound = bind_arguments(*spelling, node);
     if (!bound) return Alias::inputs;
     const Op& op = *spelling->op;
     return alias_of_op(op, op.inplace ? &bound->values[*op.inplace] : nullptr);
   }
-  if (const PassiveRow* row = find_passive(node)) return row->may_alias ? Alias::inputs : Alias::none;
+  if (const PassiveRow* row = find_passive(node)) {
+    if (!row->may_alias) return Alias::none;
+    // broadcast_tensors, meshgrid and the like take any number of tensors.
+    return row->result != ValueType::tensor && node.op == Opcode::call_function ? Alias::inputs : Alias::first;
+  }
   return Alias::anything;
 }
 
@@ -88,14 +111,22 @@ std::vector<bool> written_storage_is_read(const Graph& graph) {
   const std::size_t n = graph.id_limit();
   Groups groups(n);
   std::vector<std::uint32_t> last_use(n, 0);  // position in the order, from 1
+  const std::vector<ValueType> types = value_types(graph);
+  const auto has_storage = [&](NodeId id) { return types[id] != ValueType::number && types[id] != ValueType::size; };
   std::uint32_t position = 0;
   for (const NodeId id : graph.order()) {
     ++position;
     const Node& node = graph[id];
     node.for_each_input([&](NodeId in) { last_use[in] = position; });
-    if (node.type == ValueType::number || node.type == ValueType::size) continue;
+    if (!has_storage(id)) continue;
+    const auto join = [&](NodeId in) {
+      if (has_storage(in)) groups.join(in, id);
+    };
     const Alias alias = alias_of(graph, node);
-    if (alias != Alias::none) node.for_each_input([&](NodeId in) { groups.join(in, id); });
+    if (alias == Alias::first && !node.args.empty())
+      node.args[0].for_each_node(join);
+    else if (alias != Alias::none)
+      node.for_each_input(join);
     if (alias == Alias::anything) groups.mark_living_on(id);
   }
 
@@ -106,8 +137,8 @@ std::vector<bool> written_storage_is_read(const Graph& graph) {
   for (const NodeId id : graph.order()) {
     ++position;
     const Node& node = graph[id];
-    if (!node.args.empty() && (node.op == Opcode::call_function || node.op == Opcode::call_method)) {
-      const Value& written = node.args[0];
+    if (node.op == Opcode::call_function || node.op == Opcode::call_method) {
+      const Value written = node.args.empty() ? Value() : node.args[0];
       is_read[id] = !written.is_node() || groups.lives_on(written.as_node()) ||
                     group_last_use[groups.find(written.as_node())] > position;
     }

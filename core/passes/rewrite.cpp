@@ -58,18 +58,17 @@ void convert_call(Graph& graph, NodeId id, Lowering lowering, bool storage_is_re
   call.args = std::move(lowering.args);
   call.kwargs = std::move(lowering.kwargs);
   Node& node = graph[id];
-  if (lowering.writes_first && storage_is_read) {
+  if (lowering.writes && storage_is_read) {
     // The node goes on meaning the storage; what is written there is computed just before it.
     call.type = node.type;
     call.scope = node.scope;
     call.source = node.source;
     call.name = op.base;
-    const Value written = node.args[0];
     const NodeId result = graph.insert_before(id, std::move(call));
     Node& write = graph[id];
     write.op = Opcode::call_method;
     write.target = "copy_";
-    write.args = {written, Value::node(result)};
+    write.args = {std::move(lowering.written), Value::node(result)};
     write.kwargs.clear();
     return;
   }

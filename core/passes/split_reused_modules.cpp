@@ -37,7 +37,8 @@ PassResult split_reused_modules(Graph& graph, const PassContext& context) {
     copy.path = path;
     copy.kind = ModuleKind::copy;
     copy.base = base;
-    copy.copy_of = original;
+    // A copy of a copy is one more copy of the original.
+    copy.copy_of = spec && spec->kind == ModuleKind::copy ? spec->copy_of : original;
     copy.training = spec && spec->training;
     if (context.conversions) {
       context.conversions->push_back({.pass = "split_reused_modules",
