@@ -95,19 +95,3 @@ def test_capture_does_not_lean_on_torch_fx_tracing(root):
             if used.search(line.split(comment)[0]):
                 wrong.append(f"{path.relative_to(root)}:{number}: {line.strip()}")
     assert not wrong
-
-
-def test_source_files_stay_readable(root):
-    files = [
-        *sources(root / "core"),
-        *sources(root / "bridge"),
-        *sources(root / "tools"),
-        *(root / "tests").rglob("*.py"),
-    ]
-    long_lines = [
-        f"{path.relative_to(root)}:{number}"
-        for path in files
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if len(line) > 120
-    ]
-    assert not long_lines

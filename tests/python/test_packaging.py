@@ -86,7 +86,8 @@ def test_installed_wheel_links_no_torch_and_prepares_a_model(wheel, tmp_path):
                 return F.relu(self.fc(x)) + 1
 
         model, x = Net().eval(), torch.randn(2, 4)
-        for prepared in (prepare_model(model), prepare_model(model, example_inputs=x), aimet_prepare_model(model)):
+        assert aimet_prepare_model.keywords == {"target": "aimet"}
+        for prepared in (prepare_model(model), prepare_model(model, example_inputs=x)):
             assert torch.equal(prepared(x), model(x))
             assert type(prepared.module_relu) is torch.nn.ReLU
         print(modulize.__file__)
