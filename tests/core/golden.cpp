@@ -96,7 +96,7 @@ void read_option(Case& c, std::string_view key, std::string_view value, bool& ha
   }
 }
 
-void read_options(Case& c, std::string_view pass) {
+void read_options(Case& c, std::string_view pass, const PassFinder& find) {
   bool has_passes = false;
   for (const std::string_view line : split_lines(c.input)) {
     if (trim(line).empty()) continue;
@@ -110,10 +110,10 @@ void read_options(Case& c, std::string_view pass) {
   }
   if (!has_passes) c.passes.emplace_back(pass);
   for (const std::string& name : c.passes)
-    if (!find_pass(name)) c.mistakes.push_back("no pass is called '" + name + "'");
+    if (!find(name)) c.mistakes.push_back("no pass is called '" + name + "'");
 }
 
-File read_file(std::string_view text, std::string_view pass) {
+File read_file(std::string_view text, std::string_view pass, const PassFinder& find) {
   File file;
   std::string* into = &file.preamble;
   std::set<std::string, std::less<>> titles;
@@ -156,7 +156,7 @@ File read_file(std::string_view text, std::string_view pass) {
     if (!trim(line).empty() && !line.starts_with("//"))
       file.mistakes.push_back("above the first `// === title` may stand comments only, found: " + std::string(line));
   for (Case& c : file.cases) {
-    read_options(c, pass);
+    read_options(c, pass, find);
     if (c.ending == Ending::none) c.mistakes.push_back("the case ends without an expectation");
     if (c.ending == Ending::unchanged && !trim(c.expected).empty())
       c.mistakes.push_back("text stands below `// --- unchanged`");
@@ -173,7 +173,7 @@ File read_file(std::string_view text, std::string_view pass) {
 
 struct Outcome {
   bool is_error = false;
-  std::string text;  // the output graph, or "ErrorName: message"
+  std::string text;   // the output graph, or "ErrorName: message"
   std::string input;  // as printed
   std::string conversions;
 };
@@ -189,7 +189,8 @@ std::string error_text(const Error& e) { return std::string(error_name(e.code())
 
 class Runner {
  public:
-  Runner(const Case& c, std::vector<std::string>& failures) : case_(c), failures_(failures) {}
+  Runner(const Case& c, const PassFinder& find, std::vector<std::string>& failures)
+      : case_(c), find_(find), failures_(failures) {}
 
   // Runs the case; what is checked unasked goes to the failures.
   Outcome run() {
@@ -228,16 +229,13 @@ class Runner {
     if (again != text) fail(std::string("the ") + which + " does not round-trip\n" + line_diff(text, again));
   }
 
-  // True if any pass said that it modified the graph.
-  bool run_passes(Graph& graph, std::vector<Conversion>* conversions, const std::string& when) {
-    bool any = false;
+  void run_passes(Graph& graph, std::vector<Conversion>* conversions, const std::string& when) {
     PassContext context{case_.options, conversions};
     std::string before = print(graph);
     for (const std::string& name : case_.passes) {
-      const PassInfo* pass = find_pass(name);
+      const PassInfo* pass = find_(name);
       if (!pass) continue;  // noted when the file was read
       const bool modified = pass->run(graph, context).modified;
-      any |= modified;
       std::string after = print(graph);
       if (modified != (after != before))
         fail(name + " says modified = " + (modified ? "true" : "false") + when + ", and the text says otherwise\n" +
@@ -249,7 +247,6 @@ class Runner {
       }
       before = std::move(after);
     }
-    return any;
   }
 
   void check_second_run(Graph graph, const std::string& text) {
@@ -266,6 +263,7 @@ class Runner {
   }
 
   const Case& case_;
+  const PassFinder& find_;
   std::vector<std::string>& failures_;
 };
 
@@ -302,15 +300,15 @@ void append_accepted(std::string& out, const Case& c, const Outcome& outcome) {
 
 }  // namespace
 
-Report run_text(std::string_view text, std::string_view pass) {
+Report run_text(std::string_view text, std::string_view pass, const PassFinder& find) {
   Report report;
-  const File file = read_file(text, pass);
+  const File file = read_file(text, pass, find);
   report.failures = file.mistakes;
   report.accepted = file.preamble;
   report.cases = file.cases.size();
   for (const Case& c : file.cases) {
     for (const std::string& mistake : c.mistakes) report.failures.push_back(c.title + ": " + mistake);
-    const Outcome outcome = Runner(c, report.failures).run();
+    const Outcome outcome = Runner(c, find, report.failures).run();
     check_expectation(c, outcome, report.failures);
     append_accepted(report.accepted, c, outcome);
   }
@@ -344,7 +342,9 @@ std::string line_diff(std::string_view expected, std::string_view actual) {
   while (back < a.size() - front && back < b.size() - front && a[a.size() - 1 - back] == b[b.size() - 1 - back]) ++back;
   constexpr std::size_t kContext = 2;
   std::string out;
-  const auto line = [&](char mark, std::string_view text) { out.append(1, mark).append(" ").append(text).append("\n"); };
+  const auto line = [&](char mark, std::string_view text) {
+    out.append(1, mark).append(" ").append(text).append("\n");
+  };
   for (std::size_t i = front - std::min(front, kContext); i < front; ++i) line(' ', a[i]);
   for (std::size_t i = front; i < a.size() - back; ++i) line('-', a[i]);
   for (std::size_t i = front; i < b.size() - back; ++i) line('+', b[i]);

@@ -40,9 +40,12 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "passes/pass.h"
 
 namespace modulize::golden {
 
@@ -54,8 +57,11 @@ struct Report {
   std::string accepted;
 };
 
+/// Null where there is no such pass.
+using PassFinder = std::function<const PassInfo*(std::string_view name)>;
+
 /// Runs all cases of one file's text. `pass` is what a case without `// passes:` runs.
-Report run_text(std::string_view text, std::string_view pass);
+Report run_text(std::string_view text, std::string_view pass, const PassFinder& find = find_pass);
 
 /// Every .mzir file below `folder` (or the file itself), sorted. Throws std::runtime_error if there is none.
 std::vector<std::filesystem::path> find_files(const std::filesystem::path& folder);

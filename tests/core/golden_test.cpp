@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
+#include "support/error.h"
+
 namespace modulize::golden {
 namespace {
 
@@ -33,11 +37,13 @@ using Failures = std::vector<std::string>;
 TEST(GoldenHarness, right_expectations_pass) {
   EXPECT_EQ(failures("// === a\n" + kDead + "// --- after\n" + kClean), Failures{});
   EXPECT_EQ(failures("// === a\n" + kClean + "// --- unchanged\n"), Failures{});
-  EXPECT_EQ(failures("// A preamble.\n\n// === a\n// passes: none\n" + kGraph + "// --- unchanged\n\n// === b\n" + kDead +
-                     "// --- after\n" + kClean),
+  EXPECT_EQ(failures("// A preamble.\n\n// === a\n// passes: none\n" + kGraph + "// --- unchanged\n\n// === b\n" +
+                     kDead + "// --- after\n" + kClean),
             Failures{});
-  EXPECT_EQ(failures("// === a\ngraph\n// --- error ParseError: 1:6: expected the name of the graph, found the end of the line\n"),
-            Failures{});
+  EXPECT_EQ(
+      failures(
+          "// === a\ngraph\n// --- error ParseError: 1:6: expected the name of the graph, found the end of the line\n"),
+      Failures{});
 }
 
 TEST(GoldenHarness, a_wrong_output_fails_with_the_lines_that_differ) {
@@ -78,8 +84,9 @@ TEST(GoldenHarness, an_input_that_breaks_an_invariant_fails) {
 }
 
 TEST(GoldenHarness, wrong_conversions_fail) {
-  EXPECT_EQ(failures("// === a\n" + kDead + "// --- after\n" + kClean + "// --- conversions\n// dead_code: a -> b as c\n"),
-            (Failures{"a: the conversions differ (- expected, + actual)\n- // dead_code: a -> b as c\n"}));
+  EXPECT_EQ(
+      failures("// === a\n" + kDead + "// --- after\n" + kClean + "// --- conversions\n// dead_code: a -> b as c\n"),
+      (Failures{"a: the conversions differ (- expected, + actual)\n- // dead_code: a -> b as c\n"}));
   EXPECT_EQ(failures("// === a\n" + kDead + "// --- after\n" + kClean + "// --- conversions\n"), Failures{});
 }
 
@@ -106,13 +113,83 @@ TEST(GoldenHarness, cases_must_be_written_as_they_must) {
             (Failures{"a: no pass is called 'no_pass'"}));
 }
 
+// Passes that break the rules, each in its own way.
+PassResult silent(Graph& graph, const PassContext&) {
+  graph[1].target = "torch.tanh";
+  return {false};
+}
+PassResult boastful(Graph&, const PassContext&) { return {true}; }
+PassResult restless(Graph& graph, const PassContext&) {
+  graph[1].target += "_again";
+  return {true};
+}
+PassResult breaking(Graph& graph, const PassContext&) {
+  const bool modified = graph[1].args[0].is_node();
+  graph[1].op = Opcode::call_module;
+  return {modified};
+}
+PassResult talkative(Graph&, const PassContext& context) {
+  if (context.conversions) context.conversions->push_back({"talkative", "a", "b", "c", "block", "net.py:1"});
+  return {false};
+}
+PassResult throwing(Graph& graph, const PassContext&) {
+  if (graph[1].target == "torch.relu") {
+    graph[1].target = "torch.tanh";
+    return {true};
+  }
+  throw Error(ErrorCode::UnsupportedError, "not twice");
+}
+
+const PassInfo* find_bad_pass(std::string_view name) {
+  static const std::array<PassInfo, 6> passes = {{{"silent", silent},
+                                                  {"boastful", boastful},
+                                                  {"restless", restless},
+                                                  {"breaking", breaking},
+                                                  {"talkative", talkative},
+                                                  {"throwing", throwing}}};
+  for (const PassInfo& pass : passes)
+    if (pass.name == name) return &pass;
+  return nullptr;
+}
+
+std::string with_target(std::string target) {
+  std::string text = kGraph;
+  return text.replace(text.find("torch.relu"), 10, target);
+}
+
+TEST(GoldenHarness, a_pass_that_breaks_the_rules_fails_though_its_output_is_as_expected) {
+  const auto run = [](const std::string& pass, const std::string& output) {
+    const Failures found = run_text("// === a\n" + kGraph + "// --- after\n" + output, pass, find_bad_pass).failures;
+    Failures first_lines;
+    for (const std::string& failure : found) first_lines.push_back(failure.substr(0, failure.find('\n')));
+    return first_lines;
+  };
+  EXPECT_EQ(run("silent", with_target("torch.tanh")),
+            (Failures{"a: silent says modified = false, and the text says otherwise"}));
+  EXPECT_EQ(run("boastful", kGraph),
+            (Failures{"a: boastful says modified = true, and the text says otherwise",
+                      "a: boastful says modified = true in the second run, and the text says otherwise"}));
+  EXPECT_EQ(run("restless", with_target("torch.relu_again")), (Failures{"a: a second run changes the graph"}));
+  EXPECT_EQ(run("talkative", kGraph),
+            (Failures{"a: a second run reports a conversion: // talkative: a -> b as c in block at net.py:1"}));
+  EXPECT_EQ(run("throwing", with_target("torch.tanh")),
+            (Failures{"a: the second run throws UnsupportedError: not twice"}));
+  std::string broken = kGraph;
+  broken.replace(broken.find("call_function"), 13, "call_module");
+  const Failures found = run("breaking", broken);
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0],
+            "a: the verifier refuses the graph after breaking: invariant 10: the module tree has no module "
+            "'torch.relu': `%y: tensor = call_module torch.relu(%x)`");
+}
+
 TEST(GoldenHarness, accept_writes_what_came_out_and_nothing_else) {
   const std::string preamble = "// About these.\n\n";
-  const std::string wrong = preamble + "// === a\n// a remark\n" + kDead + "// --- after\n" + kDead + "\n// === b\n" + kDead +
-                            "// --- unchanged\n\n// === c\ngraph {\n// --- after\n" + kClean + "\n// === d\n" + kClean +
-                            "// --- unchanged\n";
-  const std::string right = preamble + "// === a\n// a remark\n" + kDead + "// --- after\n" + kClean + "\n// === b\n" + kDead +
-                            "// --- after\n" + kClean +
+  const std::string wrong = preamble + "// === a\n// a remark\n" + kDead + "// --- after\n" + kDead + "\n// === b\n" +
+                            kDead + "// --- unchanged\n\n// === c\ngraph {\n// --- after\n" + kClean + "\n// === d\n" +
+                            kClean + "// --- unchanged\n";
+  const std::string right = preamble + "// === a\n// a remark\n" + kDead + "// --- after\n" + kClean + "\n// === b\n" +
+                            kDead + "// --- after\n" + kClean +
                             "\n// === c\ngraph {\n"
                             "// --- error ParseError: 1:7: expected the name of the graph, found '{'\n"
                             "\n// === d\n" +

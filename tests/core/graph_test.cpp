@@ -50,7 +50,8 @@ TEST(Graph, add_names_nodes_after_their_target) {
   Node output;
   output.op = Opcode::output;
   g.add(output);
-  EXPECT_EQ(names(g), (Names{"relu", "relu_1", "relu_2", "layer1_0_conv1", "kwargs", "getitem", "call", "_0", "output"}));
+  EXPECT_EQ(names(g),
+            (Names{"relu", "relu_1", "relu_2", "layer1_0_conv1", "kwargs", "getitem", "call", "_0", "output"}));
   EXPECT_EQ(g.size(), 9u);
 }
 

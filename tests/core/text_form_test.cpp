@@ -91,10 +91,37 @@ TEST(TextForm, bytes_that_are_not_utf8_are_printed_as_python_would_escape_them) 
   expect_round_trip(graph_of(Value::string("a\xff\xc3z")));
 }
 
-const std::string kHostile[] = {"",      "a b",    "1",     "a..b", "\"",       "'",     "\\",   "\n",    "// x",
-                                "<locals>", "in",  "at",    "for",  "graph",    "copy",  "existing", "output", "default",
-                                "None",  "\xff",   "\xc3\xa9", "x=1", "a.b",    "%x",    "@1",   "*a",    "{",
-                                "training", "adopt", "positional_only", std::string("\0", 1)};
+const std::string kHostile[] = {"",
+                                "a b",
+                                "1",
+                                "a..b",
+                                "\"",
+                                "'",
+                                "\\",
+                                "\n",
+                                "// x",
+                                "<locals>",
+                                "in",
+                                "at",
+                                "for",
+                                "graph",
+                                "copy",
+                                "existing",
+                                "output",
+                                "default",
+                                "None",
+                                "\xff",
+                                "\xc3\xa9",
+                                "x=1",
+                                "a.b",
+                                "%x",
+                                "@1",
+                                "*a",
+                                "{",
+                                "training",
+                                "adopt",
+                                "positional_only",
+                                std::string("\0", 1)};
 
 TEST(TextForm, hostile_names_are_quoted_everywhere) {
   for (const std::string& text : kHostile) {
@@ -179,7 +206,8 @@ TEST(TextForm, random_scope_trees_read_back) {
   const char* const parts[] = {"a", "b", "a.b", "a.b.c", "", "c.a"};
   for (int round = 0; round < 500; ++round) {
     Graph g;
-    for (std::uint32_t i = 0; i < 12; ++i) g.add_scope({parts[random() % 6], i + 1, static_cast<ScopeId>(random() % (i + 1))});
+    for (std::uint32_t i = 0; i < 12; ++i)
+      g.add_scope({parts[random() % 6], i + 1, static_cast<ScopeId>(random() % (i + 1))});
     Node node;
     node.target = "f";
     for (int i = 0; i < 10; ++i) {
@@ -257,18 +285,25 @@ TEST(Parser, errors_say_where_what_was_expected_and_what_stands_there) {
       {"", "1:1: expected 'graph', found the end of the text"},
       {"  grph net {}", "1:3: expected 'graph', found 'grph'"},
       {"graph {", "1:7: expected the name of the graph, found '{'"},
-      {"graph net {", "1:12: expected a node, 'output', 'module', 'parameter', 'buffer', 'constant', 'taken' or '}', found the end of the text"},
+      {"graph net {",
+       "1:12: expected a node, 'output', 'module', 'parameter', 'buffer', 'constant', 'taken' or '}', found the end of "
+       "the text"},
       {"graph net {} x", "1:14: expected the end of the text, found 'x'"},
-      {"graph net {\n  conv\n}", "2:3: expected a node, 'output', 'module', 'parameter', 'buffer', 'constant', 'taken' or '}', found 'conv'"},
-      {"graph net {\n  output None\n  module m = existing T\n}", "3:3: expected a node, 'output' or '}', found 'module'"},
+      {"graph net {\n  conv\n}",
+       "2:3: expected a node, 'output', 'module', 'parameter', 'buffer', 'constant', 'taken' or '}', found 'conv'"},
+      {"graph net {\n  output None\n  module m = existing T\n}",
+       "3:3: expected a node, 'output' or '}', found 'module'"},
       {"graph net {\n  %x = placeholder\n}", "2:19: expected a parameter's name, found the end of the line"},
-      {"graph net {\n  %x = call_modul f()\n}", "2:8: expected an opcode (placeholder, get_attr, call_function, call_method, call_module), found 'call_modul'"},
+      {"graph net {\n  %x = call_modul f()\n}",
+       "2:8: expected an opcode (placeholder, get_attr, call_function, call_method, call_module), found 'call_modul'"},
       {"graph net {\n  %x placeholder x\n}", "2:6: expected '=' or ':', found 'placeholder'"},
-      {"graph net {\n  %x: tensr = placeholder x\n}", "2:7: expected a type (tensor, number, size, other, unknown), found 'tensr'"},
+      {"graph net {\n  %x: tensr = placeholder x\n}",
+       "2:7: expected a type (tensor, number, size, other, unknown), found 'tensr'"},
       {"graph net {\n  %x = placeholder x y\n}", "2:22: expected the end of the line, found 'y'"},
       {"graph net {\n  %x = call_function f(%y)\n}", "2:24: expected a node defined above, found '%y'"},
       {"graph net {\n  %x = call_function f(%x)\n}", "2:24: expected a node defined above, found '%x'"},
-      {"graph net {\n  %x = placeholder x\n  %x = placeholder y\n}", "3:3: expected a new name (this one is defined above), found '%x'"},
+      {"graph net {\n  %x = placeholder x\n  %x = placeholder y\n}",
+       "3:3: expected a new name (this one is defined above), found '%x'"},
       {"graph net {\n  %x = call_function f(1 2)\n}", "2:26: expected ',' or ')', found '2'"},
       {"graph net {\n  %x = call_function f(a=1, 2)\n}", "2:29: expected a keyword argument (`key=value`), found '2'"},
       {"graph net {\n  %x = call_function f(\n", "3:1: expected a value, found the end of the text"},
@@ -277,26 +312,32 @@ TEST(Parser, errors_say_where_what_was_expected_and_what_stands_there) {
       {"graph net {\n  output [1\n}", "3:1: expected ',' or ']', found '}'"},
       {"graph net {\n  output ..\n}", "2:10: expected a value, found '..'"},
       {"graph net {\n  output torch.\n}", "2:10: expected a qualified name such as torch.float32, found 'torch.'"},
-      {"graph net {\n  output 9223372036854775808\n}", "2:10: expected an integer of 64 bits, found '9223372036854775808'"},
+      {"graph net {\n  output 9223372036854775808\n}",
+       "2:10: expected an integer of 64 bits, found '9223372036854775808'"},
       {"graph net {\n  output 1e999\n}", "2:10: expected a float within the range of doubles, found '1e999'"},
       {"graph net {\n  output -\n}", "2:10: expected an integer of 64 bits, found '-'"},
       {"graph net {\n  output float(\"big\")\n}", "2:16: expected \"inf\", \"-inf\" or \"nan\", found '\"'"},
       {"graph net {\n  output slice(1)\n}", "2:10: expected three values in slice(...), found 1"},
       {"graph net {\n  output @x\n}", "2:11: expected the number of an object, found 'x'"},
-      {"graph net {\n  output @4294967296\n}", "2:11: expected the number of an object, of 32 bits, found '4294967296'"},
+      {"graph net {\n  output @4294967296\n}",
+       "2:11: expected the number of an object, of 32 bits, found '4294967296'"},
       {"graph net {\n  output 'a\n}", "2:10: this text has no closing quote on its line"},
-      {"graph net {\n  output '\\q'\n}", "2:11: expected an escape (\\n \\r \\t \\\\ \\' \\\" \\xHH \\uHHHH \\UHHHHHHHH), found another"},
+      {"graph net {\n  output '\\q'\n}",
+       "2:11: expected an escape (\\n \\r \\t \\\\ \\' \\\" \\xHH \\uHHHH \\UHHHHHHHH), found another"},
       {"graph net {\n  output '\\x4'\n}", "2:11: expected 2 hexadecimal digits of a code point in this escape"},
       {"graph net {\n  output '\\U00110000'\n}", "2:11: expected 8 hexadecimal digits of a code point in this escape"},
       {"graph net {\n  output '\xff'\n}", "2:11: expected text in UTF-8, found '\\udcff'"},
       {"graph net {\n  output '\xc3\xa9', 1\n}", "2:13: expected the end of the line, found ','"},
-      {"graph net {\n  module m = existing A\n  module m = existing A\n}", "3:10: the path 'm' is declared above already"},
+      {"graph net {\n  module m = existing A\n  module m = existing A\n}",
+       "3:10: the path 'm' is declared above already"},
       {"graph net {\n  taken m\n  parameter m: float32[]\n}", "3:13: the path 'm' is declared above already"},
       {"graph net {\n  module m = A\n}", "2:15: expected '(', found the end of the line"},
       {"graph net {\n  parameter w: float32[2, x]\n}", "2:27: expected a size of 64 bits, found 'x'"},
       {"graph net {\n  %x = placeholder x at net.py:3\n}", "2:25: expected a quoted file name, found 'net.py'"},
-      {"graph net {\n  %x = placeholder x at \"f\":999999999999\n}", "2:29: expected a line number, found '999999999999'"},
-      {"graph net {\n  %x = placeholder x in a of b\n  %y = placeholder y in a of c\n}", "3:25: this scope has another parent above"},
+      {"graph net {\n  %x = placeholder x at \"f\":999999999999\n}",
+       "2:29: expected a line number, found '999999999999'"},
+      {"graph net {\n  %x = placeholder x in a of b\n  %y = placeholder y in a of c\n}",
+       "3:25: this scope has another parent above"},
       {"graph net {\n  %x = placeholder x in a#-1\n}", "2:27: expected a call number of 32 bits, found '-'"},
   };
   for (const auto& [text, message] : table) EXPECT_EQ(parse_error(text), message) << text;
@@ -332,7 +373,8 @@ TEST(Parser, survives_any_bytes) {
       "  module s = graph inner {\n    %x = placeholder *x\n    output (%x,)\n  } for s\n"
       "  parameter w: float32[1, 2]\n  taken t  // comment\n"
       "  %x: tensor = placeholder x default {1: [None, ...]} keyword_only\n"
-      "  %y: size = call_function @7:\"<f>\"(%x, 'a\\u00e9\\n', slice(1, -2.5e-7, name(\"None\"))) in a.b#1 of a#2 of \"\" "
+      "  %y: size = call_function @7:\"<f>\"(%x, 'a\\u00e9\\n', slice(1, -2.5e-7, name(\"None\"))) in a.b#1 of a#2 of "
+      "\"\" "
       "at \"net.py\":12\n"
       "  output %y\n}\n";
   ASSERT_EQ(parse_error(seed), "no error");
@@ -376,7 +418,8 @@ TEST(Parser, survives_any_bytes) {
 
 std::string long_chain(int nodes) {
   std::string text =
-      "graph net {\n  module relu = existing torch.nn.ReLU\n  %x: tensor = placeholder x\n  %n0: tensor = call_module relu(%x)\n";
+      "graph net {\n  module relu = existing torch.nn.ReLU\n  %x: tensor = placeholder x\n  %n0: tensor = call_module "
+      "relu(%x)\n";
   for (int i = 1; i < nodes; ++i) {
     const std::string n = std::to_string(i);
     text += "  %n" + n + ": tensor = call_function torch.nn.functional.leaky_relu(%n" + std::to_string(i - 1) +
@@ -394,7 +437,9 @@ TEST(TextForm, a_hundred_thousand_nodes_read_and_print_fast) {
   const auto done = std::chrono::steady_clock::now();
   verify(g);
   const auto verified = std::chrono::steady_clock::now();
-  const auto ms = [](auto d) { return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(d).count()); };
+  const auto ms = [](auto d) {
+    return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(d).count());
+  };
   RecordProperty("parse_ms", ms(parsed - start));
   RecordProperty("print_ms", ms(done - parsed));
   RecordProperty("verify_ms", ms(verified - done));
@@ -407,7 +452,8 @@ TEST(Parser, long_lines_stay_linear) {
   const int n = 200000;
   EXPECT_EQ(parse_error("graph net {\n  output [" + repeated("1, ", n) + "]\n}"), "no error");
   EXPECT_EQ(parse_error("graph net {\n  output " + python_repr(repeated("\xff'\"\n", n)) + "\n}"), "no error");
-  EXPECT_EQ(parse_error("graph net {\n  %x = call_method f(0) in " + repeated("a.", n) + "a of " + repeated("a.", n) + "b\n}"),
+  EXPECT_EQ(parse_error("graph net {\n  %x = call_method f(0) in " + repeated("a.", n) + "a of " + repeated("a.", n) +
+                        "b\n}"),
             "no error");
   EXPECT_EQ(parse_error("graph net {\n  %x = call_method f(0) in a" + repeated(" of a", n) + "\n}"),
             "2:1000023: this scope has another parent above");

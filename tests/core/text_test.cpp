@@ -59,19 +59,19 @@ TEST(PythonRepr, strings_are_spelled_as_cpython_spells_them) {
       {"a\\b", "'a\\\\b'"},
       {"\n\r\t", "'\\n\\r\\t'"},
       {std::string("\0\x01\x1f\x7f", 4), "'\\x00\\x01\\x1f\\x7f'"},
-      {"\xc3\xa9", "'\xc3\xa9'"},                          // e with acute accent
-      {"\xc2\x80\xc2\xa0\xc2\xad", "'\\x80\\xa0\\xad'"},   // a control, no-break space, soft hyphen
-      {"\xe2\x80\xa8", "'\\u2028'"},                       // line separator
-      {"\xef\xbf\xbf", "'\\uffff'"},                       // not a character
-      {"\xee\x80\x80", "'\\ue000'"},                       // private use
-      {"\xed\xa0\x80", "'\\ud800'"},                       // a lone surrogate
-      {"\xed\xa0\xbd\xed\xb8\x80", "'\\ud83d\\ude00'"},    // a pair stays two
-      {"\xf0\x9f\x98\x80", "'\xf0\x9f\x98\x80'"},          // a face
-      {"\xf3\xa0\x80\x81", "'\\U000e0001'"},               // a tag
-      {"\xf4\x8f\xbf\xbf", "'\\U0010ffff'"},               // the last code point
-      {"\xff", "'\\udcff'"},                               // no UTF-8
-      {"\xc3", "'\\udcc3'"},                               // cut off
-      {"\xc0\x80", "'\\udcc0\\udc80'"},                    // overlong
+      {"\xc3\xa9", "'\xc3\xa9'"},                              // e with acute accent
+      {"\xc2\x80\xc2\xa0\xc2\xad", "'\\x80\\xa0\\xad'"},       // a control, no-break space, soft hyphen
+      {"\xe2\x80\xa8", "'\\u2028'"},                           // line separator
+      {"\xef\xbf\xbf", "'\\uffff'"},                           // not a character
+      {"\xee\x80\x80", "'\\ue000'"},                           // private use
+      {"\xed\xa0\x80", "'\\ud800'"},                           // a lone surrogate
+      {"\xed\xa0\xbd\xed\xb8\x80", "'\\ud83d\\ude00'"},        // a pair stays two
+      {"\xf0\x9f\x98\x80", "'\xf0\x9f\x98\x80'"},              // a face
+      {"\xf3\xa0\x80\x81", "'\\U000e0001'"},                   // a tag
+      {"\xf4\x8f\xbf\xbf", "'\\U0010ffff'"},                   // the last code point
+      {"\xff", "'\\udcff'"},                                   // no UTF-8
+      {"\xc3", "'\\udcc3'"},                                   // cut off
+      {"\xc0\x80", "'\\udcc0\\udc80'"},                        // overlong
       {"\xf4\x90\x80\x80", "'\\udcf4\\udc90\\udc80\\udc80'"},  // past the last code point
   };
   for (const auto& [value, text] : table) EXPECT_EQ(python_repr(value), text);

@@ -35,22 +35,23 @@ Graph small() {
 }
 
 TEST(Verifier, accepts_a_graph_with_everything) {
-  EXPECT_EQ(verdict("module \"\" = existing Net training\n"
-                    "module conv = existing torch.nn.Conv2d\n"
-                    "module made = torch.nn.Conv2d(3, (1, 2), bias=True) for conv2d adopt weight=w\n"
-                    "module copied = copy conv for conv\n"
-                    "module side = graph inner {\n"
-                    "%a = placeholder a\n%b = placeholder b default 1\n%k = placeholder k keyword_only\noutput (%a, %b)\n"
-                    "}\n"
-                    "parameter w: float32[3]\n"
-                    "%x = placeholder x positional_only\n%y = placeholder y default 2\n%r = placeholder *rest\n"
-                    "%k = placeholder k keyword_only\n%kw = placeholder **kwargs\n"
-                    "%w = get_attr w\n%t = get_attr training\n%t2 = get_attr layer.training\n"
-                    "%a = call_module conv(%x) in layer\n%b = call_module made(%a) in layer.0\n"
-                    "%c = call_module copied(%b) in layer\n%d = call_module side(%c, k=%w)\n"
-                    "%e = call_function @3:\"f\"(%d) in layer#1\n"
-                    "output {'e': %e}"),
-            "accepted");
+  EXPECT_EQ(
+      verdict("module \"\" = existing Net training\n"
+              "module conv = existing torch.nn.Conv2d\n"
+              "module made = torch.nn.Conv2d(3, (1, 2), bias=True) for conv2d adopt weight=w\n"
+              "module copied = copy conv for conv\n"
+              "module side = graph inner {\n"
+              "%a = placeholder a\n%b = placeholder b default 1\n%k = placeholder k keyword_only\noutput (%a, %b)\n"
+              "}\n"
+              "parameter w: float32[3]\n"
+              "%x = placeholder x positional_only\n%y = placeholder y default 2\n%r = placeholder *rest\n"
+              "%k = placeholder k keyword_only\n%kw = placeholder **kwargs\n"
+              "%w = get_attr w\n%t = get_attr training\n%t2 = get_attr layer.training\n"
+              "%a = call_module conv(%x) in layer\n%b = call_module made(%a) in layer.0\n"
+              "%c = call_module copied(%b) in layer\n%d = call_module side(%c, k=%w)\n"
+              "%e = call_function @3:\"f\"(%d) in layer#1\n"
+              "output {'e': %e}"),
+      "accepted");
 }
 
 TEST(Verifier, invariant_1_links_are_whole) {
@@ -136,7 +137,8 @@ TEST(Verifier, invariant_6_parameter_kinds_are_pythons) {
 TEST(Verifier, invariant_7_parameters_and_defaults) {
   EXPECT_EQ(verdict("%x = placeholder x\n%y = placeholder x\noutput None"),
             "invariant 7: a second parameter is called 'x': `%y = placeholder x`");
-  EXPECT_EQ(verdict("%x = placeholder *\"\"\noutput None"), "invariant 7: a parameter has no name: `%x = placeholder *\"\"`");
+  EXPECT_EQ(verdict("%x = placeholder *\"\"\noutput None"),
+            "invariant 7: a parameter has no name: `%x = placeholder *\"\"`");
   EXPECT_EQ(verdict("%x = placeholder x default 1\n%y = placeholder y\noutput None"),
             "invariant 7: a parameter without default follows one with: `%y = placeholder y`");
   EXPECT_EQ(verdict("%x = placeholder x default 1\n%y = placeholder y keyword_only\noutput None"), "accepted");
@@ -167,8 +169,7 @@ TEST(Verifier, invariant_8_targets_and_callees) {
 }
 
 TEST(Verifier, invariant_9_attributes_are_declared) {
-  EXPECT_EQ(verdict("%x = get_attr w\noutput %x"),
-            "invariant 9: the module tree has no tensor 'w': `%x = get_attr w`");
+  EXPECT_EQ(verdict("%x = get_attr w\noutput %x"), "invariant 9: the module tree has no tensor 'w': `%x = get_attr w`");
   EXPECT_EQ(verdict("module m = existing T\n%x = get_attr m\noutput %x"),
             "invariant 9: the module tree has no tensor 'm': `%x = get_attr m`");
   EXPECT_EQ(verdict("%x = get_attr nottraining\noutput %x"),
@@ -287,7 +288,8 @@ TEST(Verifier, invariant_17_graph_modules_and_their_calls) {
   const auto call = [](const std::string& arguments) {
     return verdict(
         "module side = graph inner {\n"
-        "%a = placeholder a positional_only\n%b = placeholder b default 1\n%k = placeholder k keyword_only\noutput %a\n}\n"
+        "%a = placeholder a positional_only\n%b = placeholder b default 1\n%k = placeholder k keyword_only\noutput "
+        "%a\n}\n"
         "%y = call_module side(" +
         arguments + ")\noutput %y");
   };

@@ -319,7 +319,11 @@ class Snapshot:
         after = self._take()
         assert list(after) == list(self._before), f"modules or tensors: {set(after) ^ set(self._before)}"
         for key, before in self._before.items():
-            assert after[key] == before, f"changed: {key}: {before} became {after[key]}"
+            now = after[key]
+            if isinstance(before, dict):
+                different = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+                assert not different, f"changed: {key}: {sorted(different)}"
+            assert now == before, f"changed: {key}: {str(before)[:300]} became {str(now)[:300]}"
 
 
 # --- all of it -------------------------------------------------------------------------------------------------------
