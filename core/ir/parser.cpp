@@ -376,7 +376,8 @@ class Parser {
     if (word == "False") return Value::boolean(false);
     if (peek() == '(' && word == "slice") {
       ValueList items = parse_items('(', ')', depth, nullptr);
-      if (items.size() != 3) throw_at(start, "expected three values in slice(...), found " + std::to_string(items.size()));
+      if (items.size() != 3)
+        throw_at(start, "expected three values in slice(...), found " + std::to_string(items.size()));
       return Value::slice(std::move(items[0]), std::move(items[1]), std::move(items[2]));
     }
     if (peek() == '(' && (word == "float" || word == "name")) {
@@ -458,7 +459,8 @@ class Parser {
 
   // --- declarations ----------------------------------------------------------------------------
   void check_free(std::size_t at, const std::string& path) {
-    if (body_->graph.modules.is_taken(path)) throw_at(at, "the path " + python_repr(path) + " is declared above already");
+    if (body_->graph.modules.is_taken(path))
+      throw_at(at, "the path " + python_repr(path) + " is declared above already");
   }
 
   std::string parse_declared_path() {
@@ -636,9 +638,9 @@ class Parser {
   ScopeId enter_scope(const ScopeName& name, std::optional<ScopeId> parent) {
     Graph& graph = body_->graph;
     const bool is_root = name.path.empty() && name.call == 0;
-    const auto [it, fresh] =
-        is_root ? std::pair(body_->scopes.end(), false)
-                : body_->scopes.try_emplace(std::to_string(name.call) + ":" + name.path, kRootScope);
+    const auto [it, fresh] = is_root
+                                 ? std::pair(body_->scopes.end(), false)
+                                 : body_->scopes.try_emplace(std::to_string(name.call) + ":" + name.path, kRootScope);
     const ScopeId known = is_root ? kRootScope : it->second;
     if (!fresh) {
       if (parent && (is_root || graph.scope(known).parent != *parent))

@@ -257,8 +257,7 @@ class Printer {
                                   : shown == 1 ? ParameterKind::var_positional
                                                : ParameterKind::positional_or_keyword;
     const std::size_t number = placeholder_number_++;
-    const ParameterKind kind =
-        number < graph_.parameter_kinds.size() ? graph_.parameter_kinds[number] : implied;
+    const ParameterKind kind = number < graph_.parameter_kinds.size() ? graph_.parameter_kinds[number] : implied;
     if (kind == implied) return;
     out_ += ' ';
     out_ += parameter_kind_name(kind);

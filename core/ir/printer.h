@@ -19,9 +19,9 @@
 //   }
 //
 // One statement a line; inside brackets a line may break. `//` starts a comment. Modules, tensors and taken names stand
-// before the nodes. Values: None True False 1 1.5 float("inf") ... 'text' %node @7:"label" torch.float32 (1,) [1] {1: 2}
-// slice(None, 2, None). Anything that is not a plain word or path is quoted; a name that would read as something else
-// is name("None").
+// before the nodes. Values: None True False 1 1.5 float("inf") ... 'text' %node @7:"label" torch.float32 (1,) [1] {1:
+// 2} slice(None, 2, None). Anything that is not a plain word or path is quoted; a name that would read as something
+// else is name("None").
 //
 // `in PATH#CALL` is the scope: the module call the node ran in, `#0` and the root left out. `of PARENT` follows where
 // the call was made from somewhere else than the nearest enclosing scope met above (see scope_tree.h); `of ""` is the

@@ -13,14 +13,12 @@ Value Value::string(std::string text) {
 Value Value::name(std::string qualified) {
   return Value(Data(Name{std::make_shared<const std::string>(std::move(qualified))}));
 }
-Value Value::tuple(ValueList items) {
-  return Value(Data(Tuple{std::make_shared<const ValueList>(std::move(items))}));
-}
+Value Value::tuple(ValueList items) { return Value(Data(Tuple{std::make_shared<const ValueList>(std::move(items))})); }
 Value Value::list(ValueList items) { return Value(Data(List{std::make_shared<const ValueList>(std::move(items))})); }
 Value Value::dict(ValueDict items) { return Value(Data(Dict{std::make_shared<const ValueDict>(std::move(items))})); }
 Value Value::slice(Value start, Value stop, Value step) {
-  return Value(Data(Slice{std::make_shared<const ValueList>(
-      ValueList{std::move(start), std::move(stop), std::move(step)})}));
+  return Value(
+      Data(Slice{std::make_shared<const ValueList>(ValueList{std::move(start), std::move(stop), std::move(step)})}));
 }
 
 const std::string& Value::text() const {

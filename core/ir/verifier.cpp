@@ -5,21 +5,25 @@
 //  3. There is exactly one output node. It is last, and has one argument and no keyword arguments.
 //  4. Node names are identifiers, and no two nodes share one.
 //  5. A node uses only living nodes that stand before it.
-//  6. `parameter_kinds` has one entry a placeholder, agrees with the stars of its target, and the kinds come in Python's
+//  6. `parameter_kinds` has one entry a placeholder, agrees with the stars of its target, and the kinds come in
+//  Python's
 //     order: positional_only, positional_or_keyword, at most one var_positional, keyword_only, at most one var_keyword.
 //  7. Parameter names are distinct and not empty. A placeholder has at most one argument, the default, which uses no
 //     node; the starred have none; a positional parameter without default stands before those with one.
-//  8. A call_function has either a target or a callee, and the callee is an object; no other node has a callee, and every
+//  8. A call_function has either a target or a callee, and the callee is an object; no other node has a callee, and
+//  every
 //     other but the output has a target. A call_method has the object it is called on as its first argument.
 //  9. A get_attr has no arguments. Its path names a tensor of the module tree, or ends in `training` (the mode flag of
 //     the module before it).
 // 10. A call_module names a module of the module tree.
 // 11. A call or a constructor has no keyword twice.
-// 12. A module has what its kind needs and nothing that belongs to another: a class (existing, constructed), constructor
+// 12. A module has what its kind needs and nothing that belongs to another: a class (existing, constructed),
+// constructor
 //     arguments without nodes (constructed), `copy_of` naming another module that is not a copy itself (copy), a graph
 //     (graph). Every path of the tree is found under itself.
 // 13. What a module adopts are tensors of the module tree, each under a name of its own.
-// 14. Scope 0 is the root. The scopes of nodes, and the scopes around these, exist; a parent has a lower number than its
+// 14. Scope 0 is the root. The scopes of nodes, and the scopes around these, exist; a parent has a lower number than
+// its
 //     children; no two share path and call number. Sources exist.
 // 15. The nodes of a scope, with those of the scopes inside it, are one interval of the execution order. Placeholders
 //     and the output are in the root scope.
@@ -96,7 +100,8 @@ class Verifier {
     for (NodeId id = graph_.first(); id != kNoNode; id = graph_[id].next) {
       if (id >= graph_.id_limit()) fail(1, "node " + std::to_string(id) + " is linked and does not exist");
       if (!graph_[id].alive) fail(1, "node " + std::to_string(id) + " is linked and erased");
-      if (graph_[id].prev != before) fail(1, "node " + std::to_string(id) + " is not linked back to the node before it");
+      if (graph_[id].prev != before)
+        fail(1, "node " + std::to_string(id) + " is not linked back to the node before it");
       if (++count > graph_.size()) fail(1, "the execution order has more nodes than the graph, or runs in a circle");
       before = id;
     }
@@ -155,7 +160,8 @@ class Verifier {
         break;  // check_parameters
       case Opcode::output:
         if (id != graph_.last()) fail(3, "nodes stand after the output node " + at(id));
-        if (node.args.size() != 1 || !node.kwargs.empty()) fail(3, "the output has not exactly one argument: " + at(id));
+        if (node.args.size() != 1 || !node.kwargs.empty())
+          fail(3, "the output has not exactly one argument: " + at(id));
         break;
       case Opcode::call_function:
         if (node.callee.is_none() == node.target.empty())

@@ -28,17 +28,16 @@ bool is_identifier(std::string_view text) {
 
 bool is_python_keyword(std::string_view text) {
   static constexpr std::string_view kKeywords[] = {
-      "False", "None",   "True",    "and",    "as",   "assert", "async",  "await",    "break",
+      "False", "None",     "True",  "and",    "as",   "assert", "async",  "await",    "break",
       "class", "continue", "def",   "del",    "elif", "else",   "except", "finally",  "for",
-      "from",  "global", "if",      "import", "in",   "is",     "lambda", "nonlocal", "not",
-      "or",    "pass",   "raise",   "return", "try",  "while",  "with",   "yield"};
+      "from",  "global",   "if",    "import", "in",   "is",     "lambda", "nonlocal", "not",
+      "or",    "pass",     "raise", "return", "try",  "while",  "with",   "yield"};
   return std::binary_search(std::begin(kKeywords), std::end(kKeywords), text);
 }
 
 bool is_plain_path(std::string_view text) {
-  return all_parts(text, [](std::string_view part) {
-    return !part.empty() && std::all_of(part.begin(), part.end(), is_word);
-  });
+  return all_parts(
+      text, [](std::string_view part) { return !part.empty() && std::all_of(part.begin(), part.end(), is_word); });
 }
 
 bool is_qualified_name(std::string_view text) { return all_parts(text, is_identifier); }
