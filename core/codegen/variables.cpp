@@ -1,6 +1,7 @@
 #include "codegen/variables.h"
 
 #include <algorithm>
+#include <cctype>
 #include <string_view>
 
 namespace modulize {
@@ -79,6 +80,20 @@ std::vector<bool> choose_inlined(const Graph& graph, const std::vector<std::uint
 // they cost no memory, and `x = x.size(0)` reads badly.
 bool is_pooled(ValueType type) { return !is_plain_number(type); }
 
+// May a result take over the variable of this value, which dies there? Not that of an option such as `flag=False`.
+bool may_overwrite(const Node& node) {
+  return is_pooled(node.type) && (node.op != Opcode::placeholder || (node.args.empty() && node.target[0] != '*'));
+}
+
+// The name that a person would give: `conv1` for the result of `layer1.0.conv1`.
+std::string_view wish(const Node& node) {
+  if (node.op != Opcode::call_module && node.op != Opcode::get_attr) return node.name;
+  const std::string_view last = std::string_view(node.target).substr(node.target.rfind('.') + 1);
+  constexpr std::string_view kNew = "module_";
+  if (last.empty() || std::isdigit(static_cast<unsigned char>(last[0]))) return node.name;
+  return last.starts_with(kNew) && last.size() > kNew.size() ? last.substr(kNew.size()) : last;
+}
+
 }  // namespace
 
 VariablePlan plan_variables(const Graph& graph, SourceNames& names) {
@@ -115,7 +130,10 @@ VariablePlan plan_variables(const Graph& graph, SourceNames& names) {
     plan.statements.push_back(std::move(statement));
   }
 
-  // Variables.
+  // Variables, each with its age: the number it was made as.
+  std::unordered_map<std::string, std::size_t> age;
+  for (const NodeId id : graph.order())
+    if (graph[id].op == Opcode::placeholder) age.emplace(plan.variable[id], age.size());
   std::vector<std::string> free;  // dead variables, the last one freed at the back
   for (std::size_t index = 0; index < plan.statements.size(); ++index) {
     Statement& statement = plan.statements[index];
@@ -125,19 +143,23 @@ VariablePlan plan_variables(const Graph& graph, SourceNames& names) {
     const bool has_result = node.op != Opcode::output && mentions[statement.node] > 0;
     std::string& variable = plan.variable[statement.node];
     if (has_result && is_pooled(node.type)) {
+      // Of several, the oldest: `x = add(conv1, x)`.
       for (const NodeId in : statement.dies) {
-        if (!is_pooled(graph[in].type)) continue;
-        variable = plan.variable[in];
-        break;
+        if (!may_overwrite(graph[in])) continue;
+        if (variable.empty() || age.at(plan.variable[in]) < age.at(variable)) variable = plan.variable[in];
       }
       if (variable.empty() && !free.empty()) {
         variable = std::move(free.back());
         free.pop_back();
       }
     }
-    if (has_result && variable.empty()) variable = names.unique(node.name);
+    if (has_result && variable.empty()) {
+      variable = names.unique(wish(node));
+      age.emplace(variable, age.size());
+    }
     for (const NodeId in : statement.dies)
-      if (is_pooled(graph[in].type) && plan.variable[in] != variable) free.push_back(plan.variable[in]);
+      if (is_pooled(graph[in].type) && graph[in].op != Opcode::placeholder && plan.variable[in] != variable)
+        free.push_back(plan.variable[in]);
   }
 
   // Deletions, backwards: when is each variable assigned next?

@@ -193,6 +193,11 @@ class PreparedModule(fx.GraphModule):
         self.__dict__["_fx_code"] = code
 
     @property
+    def report(self) -> Any:
+        """What the preparation did: a :class:`modulize.Report`."""
+        return self.__dict__.get("_modulize")
+
+    @property
     def code(self) -> str:
         """The Python source of forward, as a person reads it."""
         return self._code
