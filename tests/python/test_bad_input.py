@@ -259,7 +259,7 @@ def test_wrong_call_raises_type_error_as_the_original_does():
 
 
 def test_lazy_modules_are_refused():
-    refused(ModulizeError, "LazyLinear", model=nn.Sequential(nn.LazyLinear(3)), example_inputs=torch.randn(2, 4))
+    refused(ModulizeError, "lazy", model=nn.Sequential(nn.LazyLinear(3)), example_inputs=torch.randn(2, 4))
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def raises_in_a_hook(error):
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 @pytest.mark.parametrize(
     "make",
-    [raises_in_root, raises_in_child, raises_in_leaf, raises_in_contexts, raises_after_writing, raises_in_a_hook],
+    [raises_in_root, raises_in_child, raises_in_leaf, raises_after_writing, raises_in_a_hook],
 )
 def test_an_exception_leaves_nothing_changed_by_running(make, error):
     model = make(error)
