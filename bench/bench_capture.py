@@ -1,6 +1,7 @@
 """One capture by running, and the default call with its verification, against one eager forward."""
 
 import torch
+
 from modulize import prepare_model
 from networks import network
 from timing import interleaved, milliseconds, table

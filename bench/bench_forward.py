@@ -1,6 +1,7 @@
 """The prepared model's forward against the original's, with torch.fx as the peer."""
 
 import torch
+
 from modulize import prepare_model
 from networks import FunctionalChain, module_chain, network
 from timing import interleaved, milliseconds, table

@@ -1,6 +1,7 @@
 """Preparation without inputs against torch.fx.symbolic_trace, which only traces: it converts nothing."""
 
 import torch
+
 from modulize import prepare_model
 from networks import FunctionalChain, network
 from timing import interleaved, milliseconds, table

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 import torchvision.models
+from torch import nn
+
 from modulize import prepare_model
 from pitch import frames, load_pitch_network, pitch_of, tone
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "models"))
 from fidelity import assert_same_outputs, build, called_modules, leftovers
@@ -74,7 +75,9 @@ def show(title: str, model: nn.Module, x: torch.Tensor) -> torch.fx.GraphModule:
 def main() -> None:
     warnings.filterwarnings("ignore", module="torchvision")
     torch.manual_seed(0)
-    print("Random weights; batch-norm statistics and constant parameters are drawn anew, so that equality means something.")
+    print(
+        "Random weights; batch-norm statistics and constant parameters are drawn anew, so that equality means something."
+    )
     for name, size in (("resnet50", 224), ("mobilenet_v3_large", 224), ("swin_t", 224), ("inception_v3", 299)):
         arguments = {"init_weights": False} if name == "inception_v3" else {}
         model = build(torchvision.models.get_model_builder(name), **arguments)

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 import torchvision
-from fidelity import build
 from torch import nn
+
+from fidelity import build
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
-from modulize import prepare_model
 from torch import nn
+
+from modulize import prepare_model
 
 # Functions and methods that yield no floating-point value that was not in their inputs: views, metadata,
 # constructors, copies. What is not here and yields a floating-point tensor counts as computing. Concatenation is

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from catalogue import classification_models, example, family, make, settings
 from fidelity import called_modules, check, prepare
 

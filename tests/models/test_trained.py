@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from fidelity import assert_same_outputs, called_modules, check, prepare
 from pitch import frames, load_pitch_network, pitch_of, tone
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 import torch
+
 from catalogue import classification_models, example, make, settings
 from fidelity import check, prepare
 

@@ -6,9 +6,10 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from fidelity import Snapshot
 from modulize import ArgumentError, AssumptionError, CaptureError, ModulizeError, prepare_model
-from torch import nn
 from world import World
 
 both_captures = pytest.mark.parametrize("capture", ["run", "symbolic"])

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 import torch
+
 from fidelity import build, called_modules, prepare
 
 torchvision = pytest.importorskip("torchvision")

@@ -7,9 +7,10 @@ import threading
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from fidelity import Snapshot, called_modules, prepare
 from modulize import CaptureError, prepare_model
-from torch import nn
 from world import World
 
 both_captures = pytest.mark.parametrize("capture", ["run", "symbolic"])

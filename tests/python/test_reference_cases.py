@@ -2,10 +2,12 @@
 
 from math import sqrt
 
-import modulize.nn
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
+import modulize.nn
 import wrapped_models
 from fidelity import (
     assert_same,
@@ -18,7 +20,6 @@ from fidelity import (
     target_name,
 )
 from modulize import AssumptionError, prepare_model
-from torch import nn
 
 both_captures = pytest.mark.parametrize("capture", ["run", "symbolic"])
 
