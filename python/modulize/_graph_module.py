@@ -84,26 +84,37 @@ def _tied(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
     return module.__dict__.get("_modulize_tied") or {}
 
 
-def _tensor(module: nn.Module, name: str) -> torch.Tensor | None:
-    found = module._parameters.get(name)
-    return found if found is not None else module._buffers.get(name)
+def _tensor(module: nn.Module, name: str) -> Any:
+    for tensors in (module._parameters, module._buffers, module.__dict__):
+        if name in tensors:
+            return tensors[name]
+    return None
+
+
+def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Where the tensor stands that this name is tied to, the last of the chain; the place itself where it is not."""
+    while (entry := _tied(module).get(name)) is not None:
+        module, name = entry
+    return module, name
 
 
 def _is_tied(module: nn.Module, name: str) -> bool:
-    entry = _tied(module).get(name)
-    return entry is not None and _tensor(*entry) is _tensor(module, name)
+    """Is the name tied, and was it left so?"""
+    return name in _tied(module) and _tensor(*_owner(module, name)) is _tensor(module, name)
 
 
-def retie(root: nn.Module) -> None:
-    """Makes every tied name hold its owner's tensor again, after something replaced tensors one by one."""
-    for module in root.modules():
-        for name, (owner, owner_name) in _tied(module).items():
-            tensor = _tensor(owner, owner_name)
-            if tensor is None:
-                continue
-            for tensors in (module._parameters, module._buffers):
-                if name in tensors:
-                    tensors[name] = tensor
+def _tied_names(root: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Every tied name below `root` that still is."""
+    return [(module, name) for module in root.modules() for name in _tied(module) if _is_tied(module, name)]
+
+
+def _retie(names: list[tuple[nn.Module, str]]) -> None:
+    """Makes the names hold their owners' tensors again, after something replaced tensors one by one."""
+    for module, name in names:
+        tensor = _tensor(*_owner(module, name))
+        for tensors in (module._parameters, module._buffers):
+            if name in tensors:
+                tensors[name] = tensor
 
 
 def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
@@ -122,14 +133,15 @@ def _keep_tied(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -
     if not prefix:
         return
     for name in _tied(module):
-        if _is_tied(module, name):
+        # With assign=True the owner may have a new tensor already; the root ties them again afterwards.
+        if _is_tied(module, name) or prefix + name not in state:
             state[prefix + name] = _tensor(module, name)
     if type(module).set_extra_state is not nn.Module.set_extra_state:
         state[prefix + "_extra_state"] = module.get_extra_state()
 
 
-def _retie_after_load(root: nn.Module, incompatible_keys: Any) -> None:
-    retie(root)
+def _after_load(root: nn.Module, incompatible_keys: Any) -> None:
+    _retie(root.__dict__.pop("_modulize_loading", []))
 
 
 def hide_tied(module: nn.Module) -> None:
@@ -161,8 +173,8 @@ class PreparedModule(fx.GraphModule):
             state.pop(name, None)
         state["_modulize_program"] = program
         self._use_program()
-        if _retie_after_load not in self._load_state_dict_post_hooks.values():
-            self.register_load_state_dict_post_hook(_retie_after_load)
+        if _after_load not in self._load_state_dict_post_hooks.values():
+            self.register_load_state_dict_post_hook(_after_load)
 
     def _use_program(self) -> None:
         type(self).forward = self.__dict__["_modulize_program"].make_forward()
@@ -221,24 +233,29 @@ class PreparedModule(fx.GraphModule):
         if not remove_duplicate:  # torch.func and torch.export must learn every name
             yield from super()._named_members(get_members_fn, prefix, recurse, remove_duplicate)
             return
+        modules = dict(self.named_modules(prefix=prefix)) if recurse else {prefix: self}
+        inside = {id(module) for module in modules.values()}
         seen = set()
-        modules = list(self.named_modules(prefix=prefix)) if recurse else [(prefix, self)]
-        # First the tensors where they stand in the original, then what only stands where it was adopted.
-        for skip_tied in (True, False):
-            for path, module in modules:
-                constants = module.__dict__.get("_modulize_constants", ())
-                for name, tensor in get_members_fn(module):
-                    if tensor is None or tensor in seen or name in constants:
-                        continue
-                    if skip_tied and _is_tied(module, name):
-                        continue
-                    seen.add(tensor)
-                    yield path + ("." if path else "") + name, tensor
+        for path, module in modules.items():
+            constants = module.__dict__.get("_modulize_constants", ())
+            for name, tensor in get_members_fn(module):
+                if tensor is None or tensor in seen or name in constants:
+                    continue
+                # Listed where it stands in the original, unless somebody took that module away.
+                if _is_tied(module, name) and id(_owner(module, name)[0]) in inside:
+                    continue
+                seen.add(tensor)
+                yield path + ("." if path else "") + name, tensor
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        names = _tied_names(self)
         result = super()._apply(fn, *args, **kwargs)
-        retie(self)
+        _retie(names)
         return result
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.__dict__["_modulize_loading"] = _tied_names(self)
+        super()._load_from_state_dict(*args, **kwargs)
 
     # -- copies --
 
