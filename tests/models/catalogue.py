@@ -25,19 +25,19 @@ class Settings:
     wrapped: tuple[str, ...] = ()
 
 
+_STOCHASTIC_DEPTH = ("stochastic_depth",)
+_SHIFTED_WINDOWS = ("_get_relative_position_bias", "_patch_merging_pad", "shifted_window_attention", "stochastic_depth")
+
 # By the beginning of the name, the first that fits; all others take the defaults.
 _SETTINGS = {
     "alexnet": Settings(64, 80),
+    "convnext": Settings(wrapped=_STOCHASTIC_DEPTH),
+    "efficientnet": Settings(wrapped=_STOCHASTIC_DEPTH),
     "googlenet": Settings(arguments=(("init_weights", False),)),
     "inception_v3": Settings(75, 107, (("init_weights", False),)),
-    "maxvit": Settings(224, None),
+    "maxvit": Settings(224, None, wrapped=_STOCHASTIC_DEPTH),
     "squeezenet": Settings(33, 65),
-    "swin_v2": Settings(
-        32, None, wrapped=("_get_relative_position_bias", "_patch_merging_pad", "shifted_window_attention")
-    ),
-    "swin": Settings(
-        32, None, wrapped=("_get_relative_position_bias", "_patch_merging_pad", "shifted_window_attention")
-    ),
+    "swin": Settings(32, None, wrapped=_SHIFTED_WINDOWS),
     "vit_h_14": Settings(28, None, (("image_size", 28),)),
     "vit": Settings(32, None, (("image_size", 32),)),
 }

