@@ -24,7 +24,8 @@ nb::object fx_target(const Node& node, const ValueContext& context) {
 nb::object stack_trace(const Source& source) {
   const nb::object line = nb::module_::import_("linecache").attr("getline")(source.file, source.line);
   std::string text = "  File \"" + source.file + "\", line " + std::to_string(source.line) + ", in forward\n    ";
-  text += nb::cast<std::string>(line.attr("strip")()) + "\n";
+  const std::string code = nb::cast<std::string>(line.attr("strip")());
+  text += code.empty() ? "..." : code;  // without a line of code torch.fx overlooks the place
   return make_text(text);
 }
 

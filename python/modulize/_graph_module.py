@@ -161,7 +161,7 @@ class PreparedModule(fx.GraphModule):
     """
 
     # torch.jit.script must not compile them.
-    __jit_unused_properties__ = ["graph", "_graph", "code", "_code", "_boxed_call"]
+    __jit_unused_properties__ = ["graph", "_graph", "code", "_code", "report", "_boxed_call"]
     _modulize_base: type | None = None
 
     # -- program --
@@ -177,7 +177,10 @@ class PreparedModule(fx.GraphModule):
             self.register_load_state_dict_post_hook(_after_load)
 
     def _use_program(self) -> None:
-        type(self).forward = self.__dict__["_modulize_program"].make_forward()
+        forward = self.__dict__["_modulize_program"].make_forward()
+        original = getattr(type(self)._modulize_base, "forward", None)
+        forward.__annotations__ = dict(getattr(original, "__annotations__", {}))
+        type(self).forward = forward
 
     @property
     def _graph(self) -> fx.Graph:
