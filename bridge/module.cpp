@@ -62,10 +62,12 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   for (const Leftover& l : find_leftovers(shipped)) leftovers.append(as_dict(l));
   report["leftovers"] = leftovers;
   nb::list kept;
-  for (const KeptModule& k : capture.kept) {
+  for (const Kept& k : capture.kept) {
     nb::dict entry;
-    entry["path"] = k.path;
+    entry["what"] = k.what;
+    entry["scope"] = k.scope;
     entry["reason"] = k.reason;
+    entry["where"] = k.where;
     kept.append(entry);
   }
   report["kept"] = kept;

@@ -42,6 +42,28 @@ class QuietRun {
   nb::object set_grad_, was_enabled_, rng_, cuda_rng_, python_rng_;
 };
 
+/// Captures of several threads take turns: what they replace is the process's. A capture within a capture is the same
+/// thread's and goes on.
+class CaptureTurn {
+ public:
+  CaptureTurn() {
+    static PyObject* const lock = nb::module_::import_("threading").attr("RLock")().release().ptr();
+    lock_ = nb::borrow(lock);
+    lock_.attr("acquire")();
+  }
+  ~CaptureTurn() {
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject* done = PyObject_CallMethod(lock_.ptr(), "release", nullptr);
+    if (!done) PyErr_WriteUnraisable(lock_.ptr());
+    Py_XDECREF(done);
+    PyErr_Restore(type, value, trace);
+  }
+
+ private:
+  nb::object lock_;
+};
+
 struct Parameter {
   std::string name;
   ParameterKind kind;
@@ -331,6 +353,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   FunctionNames::instance();  // before math.* and others are replaced, so that it knows the real ones
   const ModuleScan scan = scan_modules(root);
   if (!running) proxy_type();
+  CaptureTurn turn;
   QuietRun quiet;
   StateSnapshot snapshot(scan, running);
   Recorder recorder(root, mode, scan, capture);

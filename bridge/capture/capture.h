@@ -10,10 +10,12 @@
 
 namespace modulize {
 
-/// A module that is called as a whole though it is not one of torch.nn's leaves, and why.
-struct KeptModule {
-  std::string path;
+/// A module or function that is called as a whole though its inside could be seen, and why.
+struct Kept {
+  std::string what;   // the module's path, or the function's name
+  std::string scope;  // where it is called
   std::string reason;
+  std::string where;  // "file:line" of the first call
 };
 
 /// A captured model. The graph is as recorded: no pass has run.
@@ -23,7 +25,7 @@ struct Capture {
   nb::object root;  // the user's model, unchanged
   /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
   std::map<std::string, nb::object> constants;
-  std::vector<KeptModule> kept;
+  std::vector<Kept> kept;
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
 };

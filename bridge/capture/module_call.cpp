@@ -42,6 +42,12 @@ bool is_training(PyObject* module) {
 
 }  // namespace
 
+void Recorder::keep(const std::string& what, const char* reason) {
+  for (const Kept& k : capture_.kept)
+    if (k.what == what && k.scope == scope_path()) return;
+  capture_.kept.push_back({what, scope_path(), reason, here()});
+}
+
 void Recorder::use_module(const std::string& path, PyObject* module) {
   if (path.empty() || graph().modules.find(path)) return;
   ModuleSpec spec;
@@ -79,11 +85,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
     kept = "excluded";
   else if (!is_library_leaf(type) && has_hooks(module))
     kept = "it has forward hooks, which run only when the module itself is called";
-  if (kept && path) {
-    bool known = false;
-    for (const KeptModule& k : capture_.kept) known |= k.path == *path;
-    if (!known) capture_.kept.push_back({*path, kept});
-  }
+  if (kept && path) keep(*path, kept);
   if (kept || is_library_leaf(type)) {
     nb::object tuple = nb::steal(PyTuple_New(nargs));
     if (!tuple.is_valid()) nb::raise_python_error();

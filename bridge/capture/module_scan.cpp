@@ -136,14 +136,18 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
     save(dict);
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
-      if (PyDict_CheckExact(value) && PyDict_GET_SIZE(value) > 0) save(value);
+      if (PyDict_CheckExact(value))
+        save(value);
+      else if (PyList_CheckExact(value) || PyAnySet_CheckExact(value))
+        containers_.push_back({nb::borrow(value), nb::steal(PySequence_List(value)), &entry.path,
+                               nb::cast<std::string>(nb::handle(key))});
     if (!with_values) continue;
     PyObject* buffers = PyDict_GetItem(dict, kBuffers);
     if (!buffers || !PyDict_Check(buffers)) continue;
     for (Py_ssize_t at = 0; PyDict_Next(buffers, &at, &key, &value);) {
       if (!torch.is_tensor(value)) continue;
       nb::handle buffer(value);
-      buffers_.push_back({nb::borrow(value), buffer.attr("detach")().attr("clone")(), buffer.attr("_version"),
+      buffers_.push_back({nb::borrow(value), buffer.attr("detach")().attr("clone")(),
                           (entry.path.empty() ? "" : entry.path + ".") + nb::cast<std::string>(nb::handle(key))});
     }
   }
@@ -164,8 +168,21 @@ std::vector<std::string> StateSnapshot::restore() {
     PyDict_Clear(saved.live.ptr());
     if (PyDict_Update(saved.live.ptr(), saved.copy.ptr()) < 0) nb::raise_python_error();
   }
+  for (Container& saved : containers_) {
+    nb::object now = nb::steal(PySequence_List(saved.live.ptr()));
+    if (!now.is_valid()) nb::raise_python_error();
+    bool differs = PyList_GET_SIZE(now.ptr()) != PyList_GET_SIZE(saved.copy.ptr());
+    for (Py_ssize_t i = 0; !differs && i < PyList_GET_SIZE(now.ptr()); ++i)
+      differs = PyList_GET_ITEM(now.ptr(), i) != PyList_GET_ITEM(saved.copy.ptr(), i);
+    if (!differs) continue;
+    changed.push_back((saved.path->empty() ? "" : *saved.path + ".") + saved.name);
+    saved.live.attr("clear")();
+    saved.live.attr(PyList_Check(saved.live.ptr()) ? "extend" : "update")(saved.copy);
+  }
+  // Values, not versions: batch norm writes its statistics without counting them as a change.
+  nb::object same = buffers_.empty() ? nb::none() : nb::object(nb::module_::import_("torch").attr("equal"));
   for (Buffer& saved : buffers_) {
-    if (nb::cast<long>(saved.live.attr("_version")) == nb::cast<long>(saved.version)) continue;
+    if (nb::cast<bool>(saved.live.attr("is_meta")) || nb::cast<bool>(same(saved.live, saved.copy))) continue;
     changed.push_back(saved.path);
     saved.live.attr("detach")().attr("copy_")(saved.copy);
   }

@@ -54,10 +54,16 @@ class StateSnapshot {
   struct Buffer {
     nb::object live;
     nb::object copy;
-    nb::object version;
     std::string path;
   };
+  struct Container {  // a list or set attribute
+    nb::object live;
+    nb::object copy;  // a list
+    const std::string* path;
+    std::string name;
+  };
   std::vector<Dict> dicts_;
+  std::vector<Container> containers_;
   std::vector<Buffer> buffers_;
 };
 

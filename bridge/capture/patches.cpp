@@ -151,7 +151,7 @@ PyObject* one_node_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (!recorder) return PyObject_Call(function, args, kwargs);
   return guarded<PyObject*>(nullptr, [&] {
     if (!any_proxy(args, kwargs, *recorder)) return PyObject_Call(function, args, kwargs);
-    return recorder->opaque_call(function, args, kwargs);
+    return recorder->opaque_call(function, args, kwargs, "under torch.fx.wrap: give example_inputs to trace through it");
   });
 }
 PyMethodDef one_node_def = {"one_node", as_c_function(one_node_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
@@ -169,7 +169,7 @@ PyObject* number_function_slot(PyObject* function, PyObject* args, PyObject* kwa
                 TorchTypes::instance().is_tensor(a);
     }
     if (!traced) return PyObject_Call(function, args, kwargs);
-    return recorder->opaque_call(function, args, kwargs);
+    return recorder->opaque_call(function, args, kwargs, nullptr);
   });
 }
 PyMethodDef number_function_def = {"number_function", as_c_function(number_function_slot), METH_VARARGS | METH_KEYWORDS,
@@ -199,7 +199,7 @@ PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs)
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
   return guarded<PyObject*>(nullptr,
-                            [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs); });
+                            [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs, "excluded"); });
 }
 PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
 

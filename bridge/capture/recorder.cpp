@@ -38,6 +38,13 @@ Recorder::Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Ca
 }
 
 Recorder::~Recorder() {
+  // Tensors that outlive the capture lose their tags; those in the user's own caches keep one that means nothing any more.
+  const auto untag = [](PyObject* tensor) {
+    PyObject** slot = _PyObject_GetDictPtr(tensor);
+    if (slot && *slot && PyDict_Contains(*slot, tag_key()) == 1) PyDict_DelItem(*slot, tag_key());
+  };
+  for (const auto& [tensor, path] : scan_.tensors) untag(tensor);
+  for (const auto& [tensor, name] : constants_) untag(tensor);
   for (const Site& site : sites_) Py_DECREF(site.code);
   for (const auto& [device, node] : devices_) Py_DECREF(device);
 }
@@ -611,10 +618,11 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
   }
 }
 
-PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs) {
+PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept) {
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here
+  if (kept) keep(name.form == CallForm::function ? name.name : text_of(nb::handle(function)), kept);
   if (excluded_functions.contains(function)) name = CallName{};
   try {
     const NodeId node = add_call(function, name, args, kwargs);

@@ -62,8 +62,9 @@ class Recorder {
   PyObject* torch_call(PyObject* function, PyObject* args, PyObject* kwargs);
   /// A module's __call__. Same contract.
   PyObject* module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
-  /// A call of a Python function that stays one node (torch.fx.wrap, functions_to_exclude, math.*). Same contract.
-  PyObject* opaque_call(PyObject* function, PyObject* args, PyObject* kwargs);
+  /// A call of a Python function that stays one node. `kept` says why, for the report; null for functions that have no
+  /// inside (math.*). Same contract.
+  PyObject* opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept);
 
   /// The check that `value` still is `expected` when the prepared model runs; `text` says what was assumed.
   void add_check(NodeId value, Value expected, const std::string& text);
@@ -126,6 +127,7 @@ class Recorder {
   SourceId current_source();
   bool is_user_code(PyCodeObject* code);
   PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs);
+  void keep(const std::string& what, const char* reason);
   void use_module(const std::string& path, PyObject* module);
 
   std::uint32_t id_;

@@ -21,7 +21,7 @@ class Report:
     leftovers : list of dict
         Calls that are no module and may compute, with the keys ``call``, ``known``, ``scope`` and ``where``.
     kept : list of dict
-        Modules kept whole, with the keys ``path`` and ``reason``.
+        Modules and functions kept whole, with the keys ``what``, ``scope``, ``reason`` and ``where``.
     assumptions : list of str
         What the prepared model checks whenever it runs.
     ties : list of tuple of str
@@ -55,7 +55,7 @@ class Report:
         ]
         lines += [f"  {c['path']}: {c['from']} -> {c['to']}  {c['where']}".rstrip() for c in self.conversions]
         for title, entries in (
-            ("kept whole", [f"{k['path']}: {k['reason']}" for k in self.kept]),
+            ("kept whole", [f"{k['what']}: {k['reason']}  {k['where']}".rstrip() for k in self.kept]),
             ("left as calls", [f"{c['call']}  {c['where']}".rstrip() for c in self.leftovers]),
             ("assumptions", self.assumptions),
             ("tied parameters", [f"{new} = {old}" for new, old in self.ties]),
