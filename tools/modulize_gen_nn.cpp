@@ -167,11 +167,13 @@ std::string_view kind_name(Parameter::Kind kind) {
   return "";
 }
 
-std::string parameters_json(const std::vector<Parameter>& parameters) {
+std::string parameters_json(const OpSpelling& spelling) {
   std::string out = "[";
-  for (const Parameter& p : parameters) {
+  for (std::size_t i = 0; i < spelling.parameters.size(); ++i) {
+    const Parameter& p = spelling.parameters[i];
     if (out.size() > 1) out += ", ";
-    out += "{\"name\": " + quoted(p.name) + ", \"kind\": " + quoted(kind_name(p.kind)) + "}";
+    out += "{\"name\": " + quoted(p.name) + ", \"of\": " + quoted(spelling.op->parameters[spelling.positions[i]].name) +
+           ", \"kind\": " + quoted(kind_name(p.kind)) + "}";
   }
   return out + "]";
 }
@@ -197,7 +199,7 @@ std::string generate_json() {
       out << (first_spelling ? "" : ", ") << "{\"call\": " << quoted(s.call)
           << ", \"writes_first\": " << (s.writes_first ? "true" : "false")
           << ", \"fixed\": " << (s.fixed.empty() ? "false" : "true")
-          << ", \"parameters\": " << parameters_json(s.parameters) << "}";
+          << ", \"parameters\": " << parameters_json(s) << "}";
       first_spelling = false;
     }
     out << "]}";

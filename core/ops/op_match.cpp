@@ -129,10 +129,18 @@ OpSpelling parse_spelling(const Op& op, std::string_view text, bool writes_first
   out.is_operator = out.call.starts_with("operator.") || out.call.starts_with("builtins.");
   if (open != std::string_view::npos) {
     out.parameters = parse_signature(text.substr(open + 1, text.find(')') - open - 1));
-    for (const Parameter& p : out.parameters) out.positions.push_back(parameter_index(op, p.name));
+    for (Parameter& p : out.parameters) {
+      const std::size_t colon = p.name.find(':');
+      out.positions.push_back(parameter_index(op, p.name.substr(colon == std::string::npos ? 0 : colon + 1)));
+      if (colon != std::string::npos) p.name.erase(colon);
+    }
   } else {
-    out.parameters = op.parameters;
-    for (std::size_t i = 0; i < op.parameters.size(); ++i) out.positions.push_back(i);
+    for (std::size_t i = 0; i < op.parameters.size(); ++i) {
+      // An operator has operands, no options.
+      if (out.is_operator && op.parameters[i].kind != Parameter::Kind::normal) continue;
+      out.parameters.push_back(op.parameters[i]);
+      out.positions.push_back(i);
+    }
   }
   if (fixed != std::string_view::npos) {
     for (const auto item : split_list(text.substr(fixed + 1, text.size() - fixed - 2))) {

@@ -75,7 +75,7 @@ struct Op {
 struct OpSpelling {
   const Op* op = nullptr;
   std::string call;                    // qualified
-  std::vector<Parameter> parameters;   // in this spelling's order
+  std::vector<Parameter> parameters;   // in this spelling's order, under its names
   std::vector<std::size_t> positions;  // parameter i of the spelling is parameter positions[i] of the op
   std::vector<ParameterValue> fixed;
   /// The result is written into the first argument, though the op's module is out of place.

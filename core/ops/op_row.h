@@ -22,8 +22,9 @@ struct OpRow {
   /// Constructor arguments of a torch.nn module, see `CtorArgument` in op_match.h:
   /// "negative_slope, inplace", "out_channels=weight.shape[0], bias=has(bias)|True".
   std::string_view ctor = {};
-  /// Further spellings, comma separated. Each may carry its own parameter order, `Tensor.__rsub__(other, input)`, and
-  /// fixed arguments, `F.relu_[inplace=True]`.
+  /// Further spellings, comma separated. Each may carry its own parameters: `Tensor.clamp_min(input, min)`, under other
+  /// names than the row's as `name:parameter`, `torch.rsub(input:other, other:input, *, alpha=1)`; and fixed arguments,
+  /// `F.relu_[inplace=True]`.
   std::string_view also = {};
   /// Spellings that write the result into their first argument; the module itself is out of place.
   std::string_view inplace = {};

@@ -9,38 +9,38 @@ namespace {
 
 constexpr OpRow kRows[] = {
     {.call = "torch.add", .module = "modulize.nn.Add", .signature = "input, other, *, alpha=1",
-     .also = "Tensor.add, Tensor.__add__, Tensor.__radd__(other, input), op.add, op.__add__",
+     .also = "Tensor.add, Tensor.__add__, Tensor.__radd__(self:other, other:input), op.add, op.__add__",
      .inplace = "Tensor.add_, Tensor.__iadd__, op.iadd, op.__iadd__", .aimet = "Add(input, other)",
      .body = "return input + other if alpha == 1 else torch.add(input, other, alpha=alpha)",
      .doc = "`input + alpha * other`", .sample = "f32[2,3], f32[2,3], alpha=2"},
     {.call = "torch.sub", .module = "modulize.nn.Subtract", .signature = "input, other, *, alpha=1",
-     .also = "Tensor.sub, torch.subtract, Tensor.subtract, Tensor.__sub__, Tensor.__rsub__(other, input), "
-             "torch.rsub(other, input, alpha=1), op.sub, op.__sub__",
+     .also = "Tensor.sub, torch.subtract, Tensor.subtract, Tensor.__sub__, Tensor.__rsub__(self:other, other:input), "
+             "torch.rsub(input:other, other:input, *, alpha=1), op.sub, op.__sub__",
      .inplace = "Tensor.sub_, Tensor.subtract_, Tensor.__isub__, op.isub, op.__isub__", .aimet = "Subtract",
      .body = "return input - other if alpha == 1 else torch.rsub(other, input, alpha=alpha)",
      .doc = "`input - alpha * other`", .sample = "f32[2,3], f32[2,3], alpha=2"},
     {.call = "torch.mul", .module = "modulize.nn.Multiply", .signature = "input, other",
-     .also = "Tensor.mul, torch.multiply, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__(other, input), op.mul, "
+     .also = "Tensor.mul, torch.multiply, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__(self:other, other:input), op.mul, "
              "op.__mul__",
      .inplace = "Tensor.mul_, Tensor.multiply_, Tensor.__imul__, op.imul, op.__imul__",
      .aimet = "Multiply(input, other)", .body = "return input * other", .doc = "`input * other`",
      .sample = "f32[2,3], f32[2,3]"},
     {.call = "torch.div", .module = "modulize.nn.Divide", .signature = "input, other, *, rounding_mode=None",
-     .also = "Tensor.div, torch.divide, Tensor.divide, torch.true_divide, Tensor.true_divide, Tensor.__truediv__, "
-             "Tensor.__div__, Tensor.__rtruediv__(other, input), Tensor.__rdiv__(other, input), op.truediv, "
+     .also = "Tensor.div, torch.divide, Tensor.divide, torch.true_divide(input, other), Tensor.true_divide(input, other), Tensor.__truediv__, "
+             "Tensor.__div__, Tensor.__rtruediv__(self:other, other:input), Tensor.__rdiv__(self:other, other:input), op.truediv, "
              "op.__truediv__",
-     .inplace = "Tensor.div_, Tensor.divide_, Tensor.true_divide_, Tensor.__itruediv__, Tensor.__idiv__, "
+     .inplace = "Tensor.div_, Tensor.divide_, Tensor.true_divide_(input, other), Tensor.__itruediv__, Tensor.__idiv__, "
                 "op.itruediv, op.__itruediv__",
      .aimet = "Divide",
      .body = "return input / other if rounding_mode is None else torch.div(input, other, rounding_mode=rounding_mode)",
      .doc = "`input / other`", .sample = "f32[2,3], f32[2,3], rounding_mode='floor'"},
     {.call = "torch.floor_divide", .module = "modulize.nn.FloorDivide", .signature = "input, other",
-     .also = "Tensor.floor_divide, Tensor.__floordiv__, Tensor.__rfloordiv__(other, input), op.floordiv, "
+     .also = "Tensor.floor_divide, Tensor.__floordiv__, Tensor.__rfloordiv__(self:other, other:input), op.floordiv, "
              "op.__floordiv__",
      .inplace = "Tensor.floor_divide_, Tensor.__ifloordiv__, op.ifloordiv, op.__ifloordiv__", .aimet = "FloorDivide",
      .body = "return input // other", .doc = "`input // other`", .sample = "f32[2,3], f32[2,3]"},
     {.call = "torch.remainder", .module = "modulize.nn.Remainder", .signature = "input, other",
-     .also = "Tensor.remainder, Tensor.__mod__, Tensor.__rmod__(other, input), op.mod, op.__mod__",
+     .also = "Tensor.remainder, Tensor.__mod__, Tensor.__rmod__(self:other, other:input), op.mod, op.__mod__",
      .inplace = "Tensor.remainder_, Tensor.__imod__, op.imod, op.__imod__", .aimet = "Remainder",
      .body = "return input % other", .doc = "`input % other`, with the sign of `other`",
      .sample = "f32[2,3], f32[2,3]"},
@@ -48,12 +48,12 @@ constexpr OpRow kRows[] = {
      .inplace = "Tensor.fmod_", .aimet = "Fmod", .doc = "The remainder of `input / other`, with the sign of `input`",
      .sample = "f32[2,3], f32[2,3]"},
     {.call = "torch.pow", .module = "modulize.nn.Pow", .signature = "input, exponent",
-     .also = "Tensor.pow, Tensor.__pow__, Tensor.__rpow__(exponent, input), op.pow, op.__pow__, builtins.pow",
+     .also = "Tensor.pow, Tensor.__pow__, Tensor.__rpow__(self:exponent, other:input), op.pow, op.__pow__, builtins.pow",
      .inplace = "Tensor.pow_, Tensor.__ipow__, op.ipow, op.__ipow__", .aimet = "Pow(input, exponent)",
      .body = "return input**exponent", .doc = "`input ** exponent`", .sample = "f32[2,3], 2"},
     {.call = "torch.float_power", .module = "modulize.nn.FloatPower", .signature = "input, exponent",
      .also = "Tensor.float_power", .inplace = "Tensor.float_power_",
-     .doc = "`input ** exponent` in double precision", .sample = "f32[2,3], 2"},
+     .doc = "`input ** exponent` in double precision", .sample = "f64[2,3], 2"},
     {.call = "torch.neg", .module = "modulize.nn.Neg", .signature = "input",
      .also = "Tensor.neg, torch.negative, Tensor.negative, Tensor.__neg__, op.neg, op.__neg__",
      .inplace = "Tensor.neg_, Tensor.negative_, torch.neg_, torch.negative_", .aimet = "Neg", .body = "return -input",
@@ -73,7 +73,7 @@ constexpr OpRow kRows[] = {
      .inplace = "Tensor.lerp_", .doc = "`input + weight * (end - input)`", .sample = "f32[2,3], f32[2,3], 0.3"},
     // Products of matrices.
     {.call = "torch.matmul", .module = "modulize.nn.MatMul", .signature = "input, other",
-     .also = "Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__(other, input), op.matmul, op.__matmul__, "
+     .also = "Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__(self:other, other:input), op.matmul, op.__matmul__, "
              "op.imatmul, op.__imatmul__, torch.linalg.matmul",
      .aimet = "MatMul", .body = "return input @ other", .doc = "`input @ other`", .sample = "f32[2,3], f32[3,4]"},
     {.call = "torch.mm", .module = "modulize.nn.Mm", .signature = "input, mat2", .also = "Tensor.mm",

@@ -62,7 +62,7 @@ constexpr OpRow kRows[] = {
     {.call = "torch.logit", .module = "modulize.nn.Logit", .signature = "input, eps=None",
      .also = "Tensor.logit, torch.special.logit(input, eps=None)", .inplace = "Tensor.logit_, torch.logit_",
      .doc = "`log(input / (1 - input))`", .sample = "f32[2,3], eps=0.1"},
-    {.call = "torch.nan_to_num", .module = "modulize.nn.NanToNum", .signature = "input, nan=0.0, posinf=None, neginf=None",
+    {.call = "torch.nan_to_num", .module = "modulize.nn.NanToNum", .signature = "input, nan=None, posinf=None, neginf=None",
      .also = "Tensor.nan_to_num", .inplace = "Tensor.nan_to_num_, torch.nan_to_num_",
      .doc = "NaN and infinities replaced by numbers", .sample = "f32[2,3], nan=1.0"},
     // Functions of two tensors.
