@@ -1,13 +1,13 @@
 // Recursive descent over the bytes; one token of look-ahead. The form stands at the top of printer.h.
 #include "ir/parser.h"
 
-#include <charconv>
 #include <limits>
 #include <optional>
 #include <string>
 #include <unordered_map>
 
 #include "ir/scope_tree.h"
+#include "ir/text_reader.h"
 #include "support/error.h"
 #include "support/python_repr.h"
 #include "support/text.h"
@@ -15,9 +15,6 @@
 namespace modulize {
 
 namespace {
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_word_char(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
 template <class Enum, class NameOf>
 std::optional<Enum> find_enum(std::string_view word, Enum last, NameOf&& name_of) {
@@ -40,9 +37,9 @@ struct ScopeName {
   std::uint32_t call;
 };
 
-class Parser {
+class Parser : TextReader {
  public:
-  explicit Parser(std::string_view text) : text_(text) {}
+  explicit Parser(std::string_view text) : TextReader(text) {}
 
   Graph parse_text() {
     skip_lines();
@@ -54,228 +51,6 @@ class Parser {
   }
 
  private:
-  // --- characters ------------------------------------------------------------------------------
-  bool at_end() const { return pos_ >= text_.size(); }
-  char peek() const { return at_end() ? '\0' : text_[pos_]; }
-  bool starts_with(std::string_view what) const { return text_.substr(pos_).starts_with(what); }
-
-  // Blanks and comments; line ends too within brackets.
-  void skip() {
-    for (;;) {
-      const char c = peek();
-      if (c == ' ' || c == '\t' || c == '\r' || (c == '\n' && brackets_ > 0)) {
-        ++pos_;
-      } else if (c == '/' && starts_with("//")) {
-        const std::size_t end = text_.find('\n', pos_);
-        pos_ = end == std::string_view::npos ? text_.size() : end;
-      } else {
-        return;
-      }
-    }
-  }
-
-  void skip_lines() {
-    for (skip(); peek() == '\n'; skip()) ++pos_;
-  }
-
-  [[noreturn]] void fail(const std::string& expected) { fail_at(pos_, expected); }
-
-  [[noreturn]] void fail_at(std::size_t at, const std::string& expected) {
-    throw_at(at, "expected " + expected + ", found " + describe(at));
-  }
-
-  [[noreturn]] void throw_at(std::size_t at, const std::string& message) {
-    std::size_t line = 1, column = 1;
-    for (std::size_t i = 0; i < at; ++i) {
-      const unsigned char c = static_cast<unsigned char>(text_[i]);
-      if (c == '\n') {
-        ++line;
-        column = 1;
-      } else if ((c & 0xc0) != 0x80) {
-        ++column;
-      }
-    }
-    throw Error(ErrorCode::ParseError, std::to_string(line) + ":" + std::to_string(column) + ": " + message);
-  }
-
-  // What stands at `at`, for a message: a word, or a single character.
-  std::string describe(std::size_t at) const {
-    if (at >= text_.size()) return "the end of the text";
-    const char c = text_[at];
-    if (c == '\n' || (c == '\r' && text_.substr(at).starts_with("\r\n"))) return "the end of the line";
-    std::size_t end = at;
-    if (c == '%' || c == '@') ++end;
-    while (end < text_.size() && (is_word_char(text_[end]) || text_[end] == '.')) ++end;
-    if (end == at) end += decode_code_point(text_.substr(at)).length;
-    constexpr std::size_t kShown = 60;
-    if (end - at > kShown) return python_repr(text_.substr(at, kShown)) + "...";
-    return python_repr(text_.substr(at, end - at));
-  }
-
-  // --- tokens: each skips blanks first, and leaves pos_ behind the token ---------------------------
-  bool accept(char c) {
-    skip();
-    if (at_end() || text_[pos_] != c) return false;
-    ++pos_;
-    return true;
-  }
-
-  void expect(char c) {
-    if (!accept(c)) fail(std::string("'") + c + "'");
-  }
-
-  // `alternatives` is what else could have stood here: "',' or ')'".
-  void expect(char c, const char* alternatives) {
-    if (!accept(c)) fail(alternatives);
-  }
-
-  void expect_line_end() {
-    skip();
-    if (at_end() || peek() == '}') return;
-    if (peek() != '\n') fail("the end of the line");
-    ++pos_;
-  }
-
-  bool at_quote() const { return peek() == '"' || peek() == '\''; }
-
-  // [A-Za-z0-9_.]*
-  std::string_view peek_word() {
-    skip();
-    std::size_t end = pos_;
-    while (end < text_.size() && (is_word_char(text_[end]) || text_[end] == '.')) ++end;
-    return text_.substr(pos_, end - pos_);
-  }
-
-  bool accept_word(std::string_view word) {
-    if (peek_word() != word) return false;
-    pos_ += word.size();
-    return true;
-  }
-
-  // A plain path or a quoted text.
-  std::string parse_path(const char* what) {
-    skip();
-    if (at_quote()) return parse_string();
-    const std::string_view word = peek_word();
-    if (!is_plain_path(word)) fail(what);
-    pos_ += word.size();
-    return std::string(word);
-  }
-
-  std::string parse_string() {
-    const std::size_t start = pos_;
-    const char quote = text_[pos_++];
-    std::string out;
-    for (;;) {
-      // The long stretches between escapes in one go.
-      std::size_t end = pos_;
-      while (end < text_.size() && text_[end] != quote && text_[end] != '\\' && text_[end] != '\n' &&
-             static_cast<unsigned char>(text_[end]) < 0x80)
-        ++end;
-      out += text_.substr(pos_, end - pos_);
-      pos_ = end;
-      if (at_end() || text_[pos_] == '\n') throw_at(start, "this text has no closing quote on its line");
-      const char c = text_[pos_];
-      if (c == quote) {
-        ++pos_;
-        return out;
-      }
-      if (c == '\\') {
-        parse_escape(out);
-        continue;
-      }
-      const CodePoint point = decode_code_point(text_.substr(pos_));
-      if (!point.valid) fail("text in UTF-8");
-      out += text_.substr(pos_, point.length);
-      pos_ += point.length;
-    }
-  }
-
-  void parse_escape(std::string& out) {
-    const std::size_t start = pos_++;
-    const char kind = peek();
-    ++pos_;
-    std::size_t digits = 0;
-    switch (kind) {
-      case 'n':
-        out += '\n';
-        return;
-      case 'r':
-        out += '\r';
-        return;
-      case 't':
-        out += '\t';
-        return;
-      case '\\':
-      case '\'':
-      case '"':
-        out += kind;
-        return;
-      case 'x':
-        digits = 2;
-        break;
-      case 'u':
-        digits = 4;
-        break;
-      case 'U':
-        digits = 8;
-        break;
-      default:
-        throw_at(start, "expected an escape (\\n \\r \\t \\\\ \\' \\\" \\xHH \\uHHHH \\UHHHHHHHH), found another");
-    }
-    const std::string_view hex = text_.substr(std::min(pos_, text_.size()), digits);
-    std::uint32_t value = 0;
-    const auto [end, error] = std::from_chars(hex.data(), hex.data() + hex.size(), value, 16);
-    if (hex.size() != digits || error != std::errc() || end != hex.data() + hex.size() || value > 0x10ffff)
-      throw_at(start, "expected " + std::to_string(digits) + " hexadecimal digits of a code point in this escape");
-    append_code_point(out, value);
-    pos_ += digits;
-  }
-
-  template <class Integer>
-  Integer parse_integer(const std::string& what) {
-    skip();
-    const char* const begin = text_.data() + pos_;
-    Integer value{};
-    const auto [end, error] = std::from_chars(begin, text_.data() + text_.size(), value);
-    if (error != std::errc()) fail(what);
-    pos_ += static_cast<std::size_t>(end - begin);
-    return value;
-  }
-
-  Value parse_number() {
-    const std::size_t start = pos_;
-    std::size_t end = pos_;
-    if (peek() == '-') ++end;
-    bool is_float = false;
-    while (end < text_.size()) {
-      const char c = text_[end];
-      if (c == 'e' || c == 'E') {
-        is_float = true;
-        if (end + 1 < text_.size() && (text_[end + 1] == '+' || text_[end + 1] == '-')) ++end;
-      } else if (c == '.') {
-        is_float = true;
-      } else if (!is_word_char(c)) {
-        break;
-      }
-      ++end;
-    }
-    const std::string_view token = text_.substr(start, end - start);
-    const char* const stop = token.data() + token.size();
-    if (is_float) {
-      double value = 0;
-      const auto [done, error] = std::from_chars(token.data(), stop, value);
-      if (error != std::errc() || done != stop) fail("a float within the range of doubles");
-      pos_ = end;
-      return Value::floating(value);
-    }
-    std::int64_t value = 0;
-    const auto [done, error] = std::from_chars(token.data(), stop, value);
-    if (error != std::errc() || done != stop) fail("an integer of 64 bits");
-    pos_ = end;
-    return Value::integer(value);
-  }
-
   // --- values ----------------------------------------------------------------------------------
   Value parse_value(int depth) {
     skip();
@@ -699,9 +474,6 @@ class Parser {
     }
   }
 
-  std::string_view text_;
-  std::size_t pos_ = 0;
-  int brackets_ = 0;
   Body* body_ = nullptr;
 };
 
