@@ -2,10 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -93,7 +94,11 @@ class ModuleTree {
   std::vector<ModuleSpec> modules_;
   std::vector<TensorSpec> tensors_;
   std::vector<std::string> taken_;
-  std::map<std::string, std::pair<What, std::size_t>, std::less<>> index_;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view path) const { return std::hash<std::string_view>()(path); }
+  };
+  std::unordered_map<std::string, std::pair<What, std::size_t>, Hash, std::equal_to<>> index_;
 };
 
 }  // namespace modulize

@@ -21,7 +21,9 @@ bool is_only_parameter(const Op& op, std::size_t parameter) {
 }  // namespace
 
 Lowerings::Lowerings(const Graph& graph, std::string_view target)
-    : graph_(graph), aimet_(target == "aimet"), types_(value_types(graph)) {}
+    : graph_(graph), aimet_(target == "aimet"), types_(value_types(graph)), ops_(graph.id_limit(), nullptr) {
+  for (const NodeId id : graph.order()) ops_[id] = decide(graph[id]);
+}
 
 bool Lowerings::is_tensor(const Value& value) const {
   if (!value.is_node()) return false;
@@ -42,8 +44,8 @@ bool Lowerings::computes_on_tensors(const OpSpelling& spelling, const Node& node
   return any;
 }
 
-const Op* Lowerings::op_of(NodeId id) const {
-  const Node& node = graph_[id];
+const Op* Lowerings::decide(const Node& node) const {
+  if (node.op != Opcode::call_function && node.op != Opcode::call_method) return nullptr;
   const OpSpelling* spelling = find_op(node);
   if (!spelling || !computes_on_tensors(*spelling, node)) return nullptr;
   const auto bound = bind_arguments(*spelling, node);

@@ -24,17 +24,20 @@ struct Lowering {
   Value written;
 };
 
-/// Decides for the calls of one graph, of which it keeps a reference: valid while the graph's nodes keep their meaning.
+/// Decides for the calls of one graph, of which it keeps a reference. op_of keeps answering for the graph as it was;
+/// lower is valid until the first edit.
 class Lowerings {
  public:
   Lowerings(const Graph& graph, std::string_view target);
 
   /// The op of a call that becomes a module, whichever pass does it; null where the call stays.
-  const Op* op_of(NodeId id) const;
+  const Op* op_of(NodeId id) const { return ops_[id]; }
   /// The module for a call; requires op_of(id).
   Lowering lower(NodeId id) const;
+  const std::vector<ValueType>& types() const { return types_; }
 
  private:
+  const Op* decide(const Node& node) const;
   bool computes_on_tensors(const OpSpelling& spelling, const Node& node) const;
   bool follows_mode(const Node& node, const Value& flag) const;
   bool lower_to_layer(const Node& node, const BoundArguments& bound, Lowering& out) const;
@@ -47,6 +50,7 @@ class Lowerings {
   const Graph& graph_;
   bool aimet_;
   std::vector<ValueType> types_;
+  std::vector<const Op*> ops_;
 };
 
 }  // namespace modulize

@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "ops/op_match.h"
-#include "ops/value_types.h"
 
 namespace modulize {
 
@@ -107,11 +106,10 @@ class Groups {
 
 }  // namespace
 
-std::vector<bool> written_storage_is_read(const Graph& graph) {
+std::vector<bool> written_storage_is_read(const Graph& graph, const std::vector<ValueType>& types) {
   const std::size_t n = graph.id_limit();
   Groups groups(n);
   std::vector<std::uint32_t> last_use(n, 0);  // position in the order, from 1
-  const std::vector<ValueType> types = value_types(graph);
   const auto has_storage = [&](NodeId id) { return types[id] != ValueType::number && types[id] != ValueType::size; };
   std::uint32_t position = 0;
   for (const NodeId id : graph.order()) {

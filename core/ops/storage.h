@@ -14,6 +14,7 @@ namespace modulize {
 ///   output %a                        ==>   output %a
 /// True as well where the storage belongs to an input, a parameter, a buffer, a constant or to code the table does not
 /// know: those are read after forward. Linear in the graph.
-std::vector<bool> written_storage_is_read(const Graph& graph);
+/// `types` are the graph's value types (ops/value_types.h).
+std::vector<bool> written_storage_is_read(const Graph& graph, const std::vector<ValueType>& types);
 
 }  // namespace modulize

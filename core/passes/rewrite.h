@@ -51,8 +51,11 @@ PassResult convert_calls(Graph& graph, const PassContext& context, std::string_v
     if (const Op* op = lowerings.op_of(id); op && chooses(*op)) found.emplace_back(id, lowerings.lower(id));
   if (found.empty()) return {};
   ModuleNames names(graph, lowerings);
-  const std::vector<bool> is_read = written_storage_is_read(graph);
-  for (auto& [id, lowering] : found) convert_call(graph, id, std::move(lowering), is_read[id], names, context, pass);
+  std::vector<bool> is_read;
+  for (const auto& [id, lowering] : found)
+    if (lowering.writes && is_read.empty()) is_read = written_storage_is_read(graph, lowerings.types());
+  for (auto& [id, lowering] : found)
+    convert_call(graph, id, std::move(lowering), !is_read.empty() && is_read[id], names, context, pass);
   return {.modified = true};
 }
 
