@@ -75,9 +75,7 @@ def show(title: str, model: nn.Module, x: torch.Tensor) -> torch.fx.GraphModule:
 def main() -> None:
     warnings.filterwarnings("ignore", module="torchvision")
     torch.manual_seed(0)
-    print(
-        "Random weights; batch-norm statistics and constant parameters are drawn anew, so that equality means something."
-    )
+    print("Weights are random; batch-norm statistics and constants are drawn anew, so that equality means something.")
     for name, size in (("resnet50", 224), ("mobilenet_v3_large", 224), ("swin_t", 224), ("inception_v3", 299)):
         arguments = {"init_weights": False} if name == "inception_v3" else {}
         model = build(torchvision.models.get_model_builder(name), **arguments)

@@ -27,4 +27,4 @@ def test_pitch_network_with_embedding_asked_for():
     sound = frames(tone(440.0))[:4]
     prepared = prepare(model, sound, concrete_args={"embed": True})
     with torch.no_grad():
-        assert torch.equal(prepared(sound), model(sound, embed=True))
+        assert torch.equal(prepared(sound, embed=True), model(sound, embed=True))
