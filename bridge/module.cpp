@@ -10,6 +10,8 @@
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
 
+#include <optional>
+
 namespace modulize {
 
 namespace {
@@ -34,6 +36,20 @@ nb::dict as_dict(const Leftover& l) {
   return out;
 }
 
+/// No collections of garbage while many objects are made at once: each would walk all of them, several times over.
+class CollectorPause {
+ public:
+  CollectorPause() : was_enabled_(PyGC_Disable()) {}
+  ~CollectorPause() { resume(); }
+  void resume() {
+    if (was_enabled_) PyGC_Enable();
+    was_enabled_ = 0;
+  }
+
+ private:
+  int was_enabled_;
+};
+
 struct PipelineRequest {
   std::string target;
   bool layout_modules, tie_parameters, verify_each;
@@ -41,7 +57,14 @@ struct PipelineRequest {
 
 nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineRequest& request) {
   Capture capture;
-  capture_model(model, options, capture);
+  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  {
+    // The user's forward, run on values, may rely on the collector to give memory back.
+    std::optional<CollectorPause> pause;
+    if (!running) pause.emplace();
+    capture_model(model, options, capture);
+  }
+  CollectorPause pause;
   PipelineOptions pipeline;
   pipeline.target = request.target;
   pipeline.layout_modules = request.layout_modules;
@@ -53,7 +76,7 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   nb::object prepared = materialise(capture, shipped);
 
   nb::dict report;
-  report["capture"] = options.example_inputs.is_none() && options.example_kwargs.is_none() ? "symbolic" : "running";
+  report["capture"] = running ? "running" : "symbolic";
   report["target"] = request.target;
   nb::list converted;
   for (const Conversion& c : conversions) converted.append(as_dict(c));
