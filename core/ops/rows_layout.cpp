@@ -159,7 +159,7 @@ constexpr PassiveRow kRows[] = {
     {"op.ior", in_place_write, kUnknown, true}, {"op.ixor", in_place_write, kUnknown, true},
     // Python's own.
     {"builtins.int", number, kNumber}, {"builtins.float", number, kNumber}, {"builtins.round", number, kUnknown},
-    {"builtins.divmod", number, kOther}, {"builtins.min", number, kUnknown}, {"builtins.max", number, kUnknown},
+    {"builtins.divmod", number, kSize}, {"builtins.min", number, kUnknown}, {"builtins.max", number, kUnknown},
     {"builtins.sum", number, kUnknown}, {"builtins.range", number, kOther}, {"builtins.slice", number, kOther},
     {"op.index", number, kNumber}, {"op.pos", number, kUnknown, true}, {"math.sqrt", number, kNumber},
     {"math.floor", number, kNumber}, {"math.ceil", number, kNumber}, {"math.trunc", number, kNumber},

@@ -19,14 +19,14 @@ class Analysis {
   std::vector<ValueType> run() {
     for (const NodeId id : graph_.order()) {
       const Node& node = graph_[id];
-      types_[id] = node.type == ValueType::unknown ? infer(id, node) : node.type;
+      types_[id] = node.type == ValueType::unknown ? infer(node) : node.type;
       holds_tensors_[id] = yields_tensors(node);
     }
     return std::move(types_);
   }
 
  private:
-  ValueType infer(NodeId id, const Node& node) const {
+  ValueType infer(const Node& node) const {
     switch (node.op) {
       case Opcode::get_attr:
         if (graph_.modules.find_tensor(node.target)) return ValueType::tensor;
@@ -40,7 +40,6 @@ class Analysis {
         return op ? op->row->result : ValueType::unknown;
       }
       default:
-        (void)id;
         return ValueType::unknown;
     }
   }
@@ -50,7 +49,7 @@ class Analysis {
   ValueType infer_call(const Node& node) const {
     const bool method = node.op == Opcode::call_method;
     // A method of something that is no tensor is another method: `size.count(..)`, `list.index(..)`.
-    if (method && !node.args.empty() && !may_be_tensor(node.args[0])) return ValueType::unknown;
+    if (method && !node.args.empty() && !may_be_tensor(node.args[0])) return infer_number_method(node);
     if (const OpSpelling* spelling = find_op(node)) {
       if (!spelling->is_operator) return spelling->op->row->result;
       return combine(operands(node), spelling->op->row->result);
@@ -61,10 +60,31 @@ class Analysis {
     if (node.target == "builtins.getattr") return infer_attribute(node);
     if (node.target == "torch.Tensor.size" || (method && node.target == "size"))
       return node.args.size() > 1 || node.find_kwarg("dim") ? ValueType::number : ValueType::size;
-    if (row->reason == PassiveReason::number && row->result == ValueType::unknown) return ValueType::unknown;
-    if (row->reason == PassiveReason::boolean && node.target.starts_with("operator."))
-      return combine(operands(node), ValueType::tensor);
+    if (node.target == "stride")
+      return node.args.size() > 1 || node.find_kwarg("dim") ? ValueType::number : ValueType::size;
+    if (node.target == "builtins.tuple" || node.target == "builtins.list") return infer_sequence(node);
+    if (row->reason == PassiveReason::number && row->result == ValueType::unknown) {
+      // min, max, sum, round: of numbers, however they are given, a number.
+      const ValueType type = combine(operands(node), ValueType::unknown);
+      return type == ValueType::size ? ValueType::number : type;
+    }
+    const bool is_operator = node.target.starts_with("operator.");
+    if (is_operator && (row->reason == PassiveReason::boolean || row->reason == PassiveReason::integer))
+      return combine(operands(node), row->result == ValueType::number ? ValueType::number : ValueType::tensor);
     return row->result;
+  }
+
+  // A method of a number or a size: is_integer, bit_length, numel, count, index.
+  ValueType infer_number_method(const Node& node) const {
+    const ValueType type = types_[node.args[0].as_node()];
+    return type == ValueType::number || type == ValueType::size ? ValueType::number : ValueType::unknown;
+  }
+
+  // tuple(size), list(size)
+  ValueType infer_sequence(const Node& node) const {
+    if (node.args.size() != 1 || !node.args[0].is_node()) return ValueType::unknown;
+    const ValueType type = types_[node.args[0].as_node()];
+    return type == ValueType::size || type == ValueType::other ? type : ValueType::unknown;
   }
 
   bool may_be_tensor(const Value& value) const {
@@ -139,8 +159,9 @@ class Analysis {
   // True for a sequence of tensors, so that its items are tensors.
   bool yields_tensors(const Node& node) const {
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) return false;
-    if (node.target == "operator.getitem" && !node.args.empty() && node.args[0].is_node())
-      return holds_tensors_[node.args[0].as_node()];
+    const bool passes_on = node.target == "operator.getitem" || node.target == "builtins.tuple" ||
+                           node.target == "builtins.list";
+    if (passes_on && !node.args.empty() && node.args[0].is_node()) return holds_tensors_[node.args[0].as_node()];
     const PassiveRow* row = find_passive(node);
     if (row) {
       return row->result == ValueType::other && (row->reason == PassiveReason::view ||

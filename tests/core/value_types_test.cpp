@@ -73,12 +73,25 @@ TEST(ValueTypes, what_the_capture_knew_stands) {
             "m:other v:tensor q:unknown t:number");
 }
 
+TEST(ValueTypes, builtins_of_numbers) {
+  EXPECT_EQ(types_of("  %s = call_method size(%x)\n"
+                     "  %n = call_function operator.getitem(%s, 0)\n"
+                     "  %a = call_function builtins.min(%n, 3)\n"
+                     "  %b = call_function builtins.max([%n, %a])\n"
+                     "  %c = call_function builtins.round(%b)\n"
+                     "  %d = call_function builtins.divmod(%c, 2)\n"
+                     "  %e = call_function operator.getitem(%d, 1)\n"
+                     "  %f = call_function builtins.tuple(%s)\n"
+                     "  %g = call_function builtins.max(%x, 3)\n"),
+            "s:size n:number a:number b:number c:number d:size e:number f:size g:unknown");
+}
+
 TEST(ValueTypes, methods_of_numbers_are_other_methods) {
   EXPECT_EQ(types_of("  %n = call_method size(%x, 0)\n"
                      "  %a = call_method add(%n, 1)\n"
                      "  %s = call_method size(%x)\n"
                      "  %b = call_method count(%s, 1)\n"),
-            "n:number a:unknown s:size b:unknown");
+            "n:number a:number s:size b:number");
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ def find_tool(name):
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def table():
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "ops.json"

@@ -69,7 +69,7 @@ def first_spellings(row):
     """The row's own spelling, its method and its operator: what models write."""
     kinds = {}
     for spelling in row["spellings"]:
-        if spelling["writes_first"] or spelling["call"].endswith("__") and "operator" not in spelling["call"]:
+        if spelling["writes_first"] or (spelling["call"].endswith("__") and "operator" not in spelling["call"]):
             continue
         kinds.setdefault(spelling["call"].rpartition(".")[0], spelling)
     return [kinds[kind] for kind in kinds if kind != "torch.special"]
@@ -106,7 +106,7 @@ def gradients(model, inputs):
     return [t.grad if t.grad is not None else 0 for t in inputs]
 
 
-@pytest.mark.parametrize("row,spelling", CASES)
+@pytest.mark.parametrize(("row", "spelling"), CASES)
 def test_captured_by_running(row, spelling):
     model = model_of(row, spelling)
     prepared = modulize.prepare_model(model, example_inputs=model.example, verify=False)
@@ -117,7 +117,7 @@ def test_captured_by_running(row, spelling):
         assert op_rows.same(gradients(model, model.example), gradients(prepared, model.example))
 
 
-@pytest.mark.parametrize("row,spelling", CASES)
+@pytest.mark.parametrize(("row", "spelling"), CASES)
 def test_names_are_the_same_captured_symbolically(row, spelling):
     model = model_of(row, spelling)
     names = [

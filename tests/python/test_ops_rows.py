@@ -2,11 +2,12 @@
 
 import inspect
 import itertools
+import subprocess
 
+import modulize._core as core
 import pytest
 import torch
 
-import modulize._core as core
 import modulize.nn
 import op_rows
 
@@ -28,6 +29,12 @@ def test_call_exists(call):
 
 def test_every_row_has_a_sample():
     assert [row["call"] for row in ROWS if not row["sample"]] == []
+
+
+def test_docs_are_made_from_the_table(tmp_path):
+    made = tmp_path / "ops.md"
+    subprocess.run([op_rows.find_tool("modulize_gen_nn"), "--docs", made], check=True)
+    assert (op_rows.ROOT / "docs" / "ops.md").read_text() == made.read_text(), "run modulize_gen_nn --docs docs/ops.md"
 
 
 def test_no_call_has_two_owners():
@@ -98,7 +105,7 @@ def fits_schema(ours, schema):
         if has_default and theirs[name].has_default_value():
             default = theirs[name].default_value
             if isinstance(default, list):  # sizes: [] is none given, [1, 1] is 1
-                default = default[0] if default and len(set(default)) == 1 else None if not default else default
+                default = default[0] if default and len(set(default)) == 1 else default if default else None
             if parameter.default != default and not (parameter.default == () and default is None):
                 return False
     return True
@@ -190,7 +197,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("row,spelling,style,training", CASES)
+@pytest.mark.parametrize(("row", "spelling", "style", "training"), CASES)
 def test_module_computes_what_the_call_computes(row, spelling, style, training):
     for adopt in (False, True) if row["adopt"] else (False,):
         (expected, inputs, _, before), (result, seen, modules, after) = run_both(row, spelling, style, training, adopt)
@@ -198,7 +205,7 @@ def test_module_computes_what_the_call_computes(row, spelling, style, training):
         assert op_rows.same(expected, result), f"{before}\n{after}"
         assert op_rows.same(list(inputs.values()), list(seen.values())), f"inputs differ\n{before}\n{after}"
         (module,) = modules.values()
-        if not row["adopt"] and not row["only"] or "adopt" in after:
+        if (not row["adopt"] and not row["only"]) or "adopt" in after:
             assert type(module) is op_rows.resolve(row["module"])
 
 
