@@ -95,3 +95,11 @@ def test_capture_does_not_lean_on_torch_fx_tracing(root):
             if used.search(line.split(comment)[0]):
                 wrong.append(f"{path.relative_to(root)}:{number}: {line.strip()}")
     assert not wrong
+
+
+def test_stub_of_the_extension_names_all_it_has(root):
+    import modulize._core
+
+    stub = (root / "python" / "modulize" / "_core.pyi").read_text()
+    stated = set(re.findall(r"^(?:def|class) (\w+)", stub, re.MULTILINE))
+    assert stated == {name for name in vars(modulize._core) if not name.startswith("__")}

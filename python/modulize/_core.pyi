@@ -1,0 +1,85 @@
+from collections.abc import Mapping
+from typing import Any
+
+class ModulizeError(RuntimeError): ...
+class ArgumentError(ModulizeError): ...
+class CaptureError(ModulizeError): ...
+class UnsupportedError(ModulizeError): ...
+class ParseError(ModulizeError): ...
+class VerifierError(ModulizeError): ...
+class VerificationError(ModulizeError): ...
+class AssumptionError(ModulizeError): ...
+
+class Program:
+    """
+    The program of a prepared model: graph, generated source, opaque objects.
+    """
+
+    def __init__(self, text: str, objects: object, root: object) -> None: ...
+    def with_objects(self, objects: object) -> Program:
+        """The same program over other objects."""
+
+    @property
+    def text(self) -> str:
+        """The graph as .mzir text."""
+
+    @property
+    def objects(self) -> list[Any]: ...
+    @property
+    def source(self) -> str:
+        """The source that runs."""
+
+    def readable_source(self, root: object) -> str:
+        """The source as a person reads it."""
+
+    def make_forward(self) -> Any:
+        """A new forward function in a namespace of its own."""
+
+    def make_fx_graph(self, owner: object) -> Any:
+        """A new torch.fx.Graph of the program."""
+
+def materialise_text(text: str, root: object, objects: object = (), constants: Mapping[str, object] = {}) -> Any:
+    """The prepared model of a graph in .mzir text over the tree of `root`."""
+
+def generate_text(text: str, access: str = "lookup", chunk_lines: int = 2000) -> str:
+    """
+    The generated source of a graph in .mzir text; `access` is 'lookup' or 'attribute'.
+    """
+
+class Graph:
+    """A graph of the core; `str()` of it is its .mzir text."""
+
+    def __str__(self) -> str: ...
+    def __repr__(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __deepcopy__(self, arg: object, /) -> Graph: ...
+
+def graph_from_text(text: str) -> Graph: ...
+def prepare(
+    model: object,
+    *,
+    example_inputs: object | None,
+    example_kwargs: object | None,
+    concrete_args: object | None,
+    modules_to_exclude: object | None,
+    module_classes_to_exclude: object | None,
+    functions_to_exclude: object | None,
+    target: str,
+    layout_modules: bool,
+    tie_parameters: bool,
+    verify_each: bool = False,
+) -> tuple[Any, dict[str, Any]]:
+    """
+    Captures, rewrites and materialises; returns (prepared model, report data).
+    """
+
+def capture(
+    model: object,
+    example_inputs: object | None = None,
+    example_kwargs: object | None = None,
+    concrete_args: object | None = None,
+) -> Graph:
+    """The captured graph alone, before any pass."""
+
+def pipeline(graph: Graph, target: str = "torch") -> Graph:
+    """The graph after the default passes."""
