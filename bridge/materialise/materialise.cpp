@@ -42,7 +42,7 @@ void install(nb::handle root, const Graph& graph, const std::vector<nb::object>&
     install(inner, *spec.graph, objects, {});
   }
   Program program(std::make_shared<const Graph>(graph), objects, root);
-  root.attr("_install")(std::move(program));
+  graph_module_py().attr("install")(root, std::move(program));
 }
 
 }  // namespace

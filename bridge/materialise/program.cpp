@@ -136,6 +136,13 @@ void bind_program(nb::module_& m) {
                      for (const nb::object& object : self.objects()) list.append(object);
                      return list;
                    })
+      .def_prop_ro("parameter_kinds",
+                   [](const Program& self) {
+                     nb::list kinds;
+                     for (const ParameterKind kind : self.graph().parameter_kinds)
+                       kinds.append(nb::cast(std::string(parameter_kind_name(kind))));
+                     return kinds;
+                   })
       .def_prop_ro("source", &Program::source, "The source that runs.")
       .def("readable_source", &Program::readable_source, nb::arg("root"), "The source as a person reads it.")
       .def("make_forward", &Program::make_forward, "A new forward function in a namespace of its own.")

@@ -49,18 +49,14 @@ def _view_members(base: type) -> dict[str, Any]:
     }
 
 
-_container_classes: dict[type, type] = {}
-
-
 def container_class(base: type) -> type:
-    """The subclass of the container class `base`, of the same name, that hides added children. Made once."""
-    found = _container_classes.get(base)
-    if found is None:
-        members = {"__module__": base.__module__, "__qualname__": base.__qualname__, "_modulize_base": base}
-        members["__reduce_ex__"] = _reduce_container
-        found = type(base)(base.__name__, (AddedChildrenHidden, base), members | _view_members(base))
-        _container_classes[base] = found
-    return found
+    """The subclass of the container class `base`, of the same name, that hides added children."""
+    for known in type.__subclasses__(base):  # weak references: a class of the user's is not kept alive
+        if vars(known).get("_modulize_base") is base and not issubclass(known, PreparedModule):
+            return known
+    members = {"__module__": base.__module__, "__qualname__": base.__qualname__, "_modulize_base": base}
+    members["__reduce_ex__"] = _reduce_container
+    return type(base)(base.__name__, (AddedChildrenHidden, base), members | _view_members(base))
 
 
 def _reduce_container(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
@@ -164,29 +160,14 @@ class PreparedModule(fx.GraphModule):
     __jit_unused_properties__ = ["graph", "_graph", "code", "_code", "report", "_boxed_call"]
     _modulize_base: type | None = None
 
-    # -- program --
-
-    def _install(self, program: Any) -> None:
-        """Makes `program` what forward runs."""
-        state = self.__dict__
-        for name in ("_fx_graph", "_fx_snapshot", "_fx_code"):
-            state.pop(name, None)
-        state["_modulize_program"] = program
-        self._use_program()
-        if _after_load not in self._load_state_dict_post_hooks.values():
-            self.register_load_state_dict_post_hook(_after_load)
-
-    def _use_program(self) -> None:
-        forward = self.__dict__["_modulize_program"].make_forward()
-        original = getattr(type(self)._modulize_base, "forward", None)
-        forward.__annotations__ = dict(getattr(original, "__annotations__", {}))
-        type(self).forward = forward
-
     @property
     def _graph(self) -> fx.Graph:
         state = self.__dict__
         if state.get("_fx_graph") is None:
             graph = state["_modulize_program"].make_fx_graph(self)
+            kinds = state["_modulize_program"].parameter_kinds
+            if set(kinds) & {"positional_only", "keyword_only"}:
+                graph.set_codegen(SignatureCodeGen(kinds))
             state["_fx_graph"] = graph
             state["_fx_snapshot"] = _snapshot(graph)
         return state["_fx_graph"]
@@ -223,10 +204,6 @@ class PreparedModule(fx.GraphModule):
         self.__dict__.pop("_fx_snapshot", None)  # forward is torch.fx's from now on
         graph.owning_module = self
         return super().recompile()
-
-    def _is_edited(self) -> bool:
-        graph = self.__dict__.get("_fx_graph")
-        return graph is not None and self.__dict__.get("_fx_snapshot") != _snapshot(graph)
 
     # -- state --
 
@@ -265,40 +242,29 @@ class PreparedModule(fx.GraphModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> PreparedModule:
         new = object.__new__(prepared_class(type(self)))
         memo[id(self)] = new
-        new.__dict__.update(copy.deepcopy(self._state_without_program(), memo))
+        new.__dict__.update(copy.deepcopy(_state_without_program(self), memo))
         program = self.__dict__["_modulize_program"]
-        new._adopt_program(program.with_objects(copy.deepcopy(program.objects, memo)), self)
+        _take_program(new, program.with_objects(copy.deepcopy(program.objects, memo)), self)
         for hook in new.__dict__.get("_deepcopy_hooks", ()):
             hook(new)
         return new
 
     def __copy__(self) -> PreparedModule:
         new = object.__new__(prepared_class(type(self)))
-        new.__dict__.update(self._state_without_program())
+        new.__dict__.update(_state_without_program(self))
         for name in ("_parameters", "_buffers", "_modules"):
             new.__dict__[name] = self.__dict__[name].copy()
-        new._adopt_program(self.__dict__["_modulize_program"], self)
+        _take_program(new, self.__dict__["_modulize_program"], self)
         return new
-
-    def _adopt_program(self, program: Any, source: PreparedModule) -> None:
-        self.__dict__["_modulize_program"] = program
-        if source._is_edited():
-            self.graph = copy.deepcopy(source._graph)
-        else:
-            self._use_program()
-
-    def _state_without_program(self) -> dict[str, Any]:
-        left_out = ("_modulize_program", "_fx_graph", "_fx_snapshot", "_fx_code")
-        return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.__reduce_ex__(2)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         program = self.__dict__["_modulize_program"]
-        state = self._state_without_program()
+        state = _state_without_program(self)
         state["_modulize_program"] = (program.text, program.objects)
-        if self._is_edited():
+        if _is_edited(self):
             state["_fx_graph"] = _pack_graph(self._graph)
         return (_new_prepared_of, (type(self)._modulize_base, type(self).__name__), state)
 
@@ -309,9 +275,49 @@ class PreparedModule(fx.GraphModule):
         nn.Module.__setstate__(self, state)
         self.__dict__["_modulize_program"] = _core.Program(text, objects, self)
         if packed is None:
-            self._use_program()
+            _use_program(self)
         else:
             self.graph = _unpack_graph(packed, self)
+
+
+# Functions, not methods: the original's class may have methods of these names.
+
+
+def install(prepared: Any, program: Any) -> None:
+    """Makes `program` what forward runs."""
+    state = prepared.__dict__
+    for name in _PROGRAM_STATE:
+        state.pop(name, None)
+    state["_modulize_program"] = program
+    _use_program(prepared)
+    hooks = state["_load_state_dict_post_hooks"]
+    if _after_load not in hooks.values():
+        nn.Module.register_load_state_dict_post_hook(prepared, _after_load)
+
+
+def _use_program(prepared: Any) -> None:
+    type(prepared).forward = prepared.__dict__["_modulize_program"].make_forward()
+
+
+def _take_program(prepared: Any, program: Any, source: PreparedModule) -> None:
+    prepared.__dict__["_modulize_program"] = program
+    if _is_edited(source):
+        prepared.graph = copy.deepcopy(source._graph)
+    else:
+        _use_program(prepared)
+
+
+_PROGRAM_STATE = ("_modulize_program", "_fx_graph", "_fx_snapshot", "_fx_code")
+
+
+def _state_without_program(prepared: Any) -> dict[str, Any]:
+    return {key: value for key, value in prepared.__dict__.items() if key not in _PROGRAM_STATE}
+
+
+def _is_edited(prepared: Any) -> bool:
+    """Has somebody changed the torch.fx graph since it was built?"""
+    graph = prepared.__dict__.get("_fx_graph")
+    return graph is not None and prepared.__dict__.get("_fx_snapshot") != _snapshot(graph)
 
 
 def prepared_class(base: type, name: str | None = None) -> type:
@@ -332,7 +338,7 @@ def prepared_class(base: type, name: str | None = None) -> type:
         members |= {"__module__": PreparedModule.__module__, "__qualname__": name or "GraphModule"}
     try:
         return type(base)(name or base.__name__, bases, members)
-    except TypeError:  # the two classes' memory layouts or metaclasses do not go together
+    except Exception:  # memory layouts that do not go together, or whatever the class's own machinery raises
         return type(name or base.__name__, (PreparedModule,), {"__module__": __name__, "_modulize_base": base})
 
 
@@ -385,30 +391,51 @@ def _snapshot(graph: fx.Graph) -> list[tuple[Any, ...]]:
     return [(node.name, node.op, node.target, id(node.args), id(node.kwargs)) for node in graph.nodes]
 
 
+class SignatureCodeGen(fx.graph.CodeGen):
+    """Writes `/` and `*` into the signature, which torch.fx knows nothing of: without them a parameter without default
+    may follow one that has it, and the source would not compile."""
+
+    def __init__(self, kinds: list[str]) -> None:
+        super().__init__()
+        self.kinds = kinds
+
+    def gen_fn_def(self, free_vars: list[str], *args: Any, **kwargs: Any) -> str:
+        if len(free_vars) == len(self.kinds):  # nobody added or removed a placeholder
+            marked = list(free_vars)
+            if "keyword_only" in self.kinds and "var_positional" not in self.kinds:
+                marked.insert(self.kinds.index("keyword_only"), "*")
+            if "positional_only" in self.kinds:
+                marked.insert(self.kinds.count("positional_only"), "/")
+            free_vars = marked
+        return super().gen_fn_def(free_vars, *args, **kwargs)
+
+
 class _NodeName(str):
     """Stands for a node in packed arguments."""
 
 
-def _pack_graph(graph: fx.Graph) -> list[tuple[Any, ...]]:
+def _pack_graph(graph: fx.Graph) -> tuple[Any, list[tuple[Any, ...]]]:
     """The nodes as tuples that pickle: torch.fx itself pickles source only, and traces it again."""
 
     def pack(value: Any) -> Any:
         return fx.node.map_arg(value, lambda node: _NodeName(node.name))
 
-    return [
+    return getattr(graph._codegen, "kinds", None), [
         (node.op, node.target, pack(node.args), pack(node.kwargs), node.name, node.meta.get("stack_trace"))
         for node in graph.nodes
     ]
 
 
-def _unpack_graph(packed: list[tuple[Any, ...]], owner: nn.Module) -> fx.Graph:
+def _unpack_graph(packed: tuple[Any, list[tuple[Any, ...]]], owner: nn.Module) -> fx.Graph:
     graph = fx.Graph(owner)
+    if packed[0]:
+        graph.set_codegen(SignatureCodeGen(packed[0]))
     nodes: dict[str, fx.Node] = {}
 
     def unpack(value: Any) -> Any:
         return fx.node.map_aggregate(value, lambda item: nodes[item] if isinstance(item, _NodeName) else item)
 
-    for op, target, args, kwargs, name, stack_trace in packed:
+    for op, target, args, kwargs, name, stack_trace in packed[1]:
         node = graph.create_node(op, target, unpack(args), unpack(kwargs), name)
         if stack_trace is not None:
             node.meta["stack_trace"] = stack_trace
