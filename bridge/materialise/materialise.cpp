@@ -9,6 +9,7 @@
 #include "bridge/materialise/shallow_clone.h"
 #include "bridge/materialise/tree_queries.h"
 #include "bridge/support/errors.h"
+#include "bridge/support/gc_pause.h"
 #include "codegen/codegen.h"
 #include "ir/namer.h"
 #include "ir/parser.h"
@@ -48,6 +49,7 @@ void install(nb::handle root, const Graph& graph, const std::vector<nb::object>&
 }  // namespace
 
 nb::object materialise(const Capture& capture, const Graph& graph) {
+  const GcPause pause;
   const ModuleTypes& types = ModuleTypes::instance();
   if (!types.is_module(capture.root.ptr()))
     throw Error(ErrorCode::ArgumentError,

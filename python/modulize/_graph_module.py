@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Iterator
+from collections.abc import Iterator
+from typing import Any, Callable
 
-import torch
 from torch import fx, nn
 
 from modulize import _core
@@ -51,6 +51,7 @@ def _view_members(base: type) -> dict[str, Any]:
 
 def container_class(base: type) -> type:
     """The subclass of the container class `base`, of the same name, that hides added children."""
+    known: type
     for known in type.__subclasses__(base):  # weak references: a class of the user's is not kept alive
         if vars(known).get("_modulize_base") is base and not issubclass(known, PreparedModule):
             return known
@@ -60,7 +61,8 @@ def container_class(base: type) -> type:
 
 
 def _reduce_container(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
-    return (_new_container, (type(self)._modulize_base,), self.__dict__.copy())
+    base: Any = vars(type(self))["_modulize_base"]
+    return (_new_container, (base,), self.__dict__.copy())
 
 
 def _new_container(base: type) -> Any:
@@ -114,7 +116,7 @@ def _retie(names: list[tuple[nn.Module, str]]) -> None:
 
 
 def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """After state_dict: the tensors of a module that has them of another are the other's. Asked alone, it has its own."""
+    """After state_dict: tied tensors are their owner's. A module asked alone has its own."""
     if not prefix:
         return
     for name in _tied(module):
@@ -240,7 +242,7 @@ class PreparedModule(fx.GraphModule):
     # -- copies --
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PreparedModule:
-        new = object.__new__(prepared_class(type(self)))
+        new: Any = object.__new__(prepared_class(type(self)))
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(_state_without_program(self), memo))
         program = self.__dict__["_modulize_program"]
@@ -250,7 +252,7 @@ class PreparedModule(fx.GraphModule):
         return new
 
     def __copy__(self) -> PreparedModule:
-        new = object.__new__(prepared_class(type(self)))
+        new: Any = object.__new__(prepared_class(type(self)))
         new.__dict__.update(_state_without_program(self))
         for name in ("_parameters", "_buffers", "_modules"):
             new.__dict__[name] = self.__dict__[name].copy()
@@ -367,7 +369,7 @@ def initialise(prepared: Any) -> None:
 
 def new_prepared(name: str) -> Any:
     """An empty prepared module, for a graph that stands for no module of the model."""
-    prepared = object.__new__(prepared_class(nn.Module, name))
+    prepared: Any = object.__new__(prepared_class(nn.Module, name))
     nn.Module.__init__(prepared)
     initialise(prepared)
     return prepared
@@ -426,7 +428,7 @@ def _pack_graph(graph: fx.Graph) -> tuple[Any, list[tuple[Any, ...]]]:
     ]
 
 
-def _unpack_graph(packed: tuple[Any, list[tuple[Any, ...]]], owner: nn.Module) -> fx.Graph:
+def _unpack_graph(packed: tuple[Any, list[tuple[Any, ...]]], owner: Any) -> fx.Graph:
     graph = fx.Graph(owner)
     if packed[0]:
         graph.set_codegen(SignatureCodeGen(packed[0]))

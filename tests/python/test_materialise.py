@@ -103,7 +103,7 @@ def test_computes_what_the_original_computes():
 
 
 def test_is_a_graph_module_and_of_the_original_class():
-    model, prepared = net()
+    _, prepared = net()
     assert isinstance(prepared, fx.GraphModule) and isinstance(prepared, Net)
     assert type(prepared).__name__ == "Net"
     assert prepared.classes() == [0, 1, 2, 3]
@@ -229,7 +229,7 @@ def test_constructed_modules_with_parameters_do_not_share_them():
 
 def test_no_place_for_a_new_module_is_an_error():
     text = "graph g { module a.b = torch.nn.ReLU()\n %x = placeholder x\n %y = call_module a.b(%x)\n output %y\n }"
-    with pytest.raises(VerifierError, match="'a.b'"):
+    with pytest.raises(VerifierError, match=r"'a\.b'"):
         materialise(text, nn.Module())
 
 
@@ -254,7 +254,7 @@ def test_state_dict_has_the_originals_keys_and_loads_both_ways():
     model, prepared = net()
     assert list(prepared.state_dict()) == list(model.state_dict())
     assert list(prepared.state_dict()._metadata) == [k for k in prepared.state_dict()._metadata if "module_bn" not in k]
-    other, other_prepared = net()
+    other, _ = net()
     with torch.no_grad():
         for tensor in other.state_dict().values():
             tensor.add_(1)
@@ -350,7 +350,7 @@ def test_running_statistics_see_every_call():
         model.bn.running_var.copy_(copied.bn.running_var)
         model.bn.num_batches_tracked.copy_(copied.bn.num_batches_tracked)
     copied(IMAGE)
-    for name, buffer in copied.named_buffers():
+    for name, _ in copied.named_buffers():
         assert torch.equal(buffers[name], dict(model.named_buffers())[name]), name
     assert copied.bn.num_batches_tracked == 2
 

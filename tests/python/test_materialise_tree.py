@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from modulize import _core, UnsupportedError
+from modulize import UnsupportedError, _core
 
 IDENTITY = "graph g { %x = placeholder x\n output %x\n }"
 
@@ -109,7 +109,7 @@ def test_modules_under_two_paths_stay_one():
 
 
 class Slotted(nn.Module):
-    __slots__ = ("extra", "empty")
+    __slots__ = ("empty", "extra")
 
     def __init__(self):
         super().__init__()
@@ -167,14 +167,14 @@ def test_a_script_module_as_the_model_is_refused():
 
 def test_lazy_modules_are_refused_until_they_have_shapes():
     model = nn.Sequential(nn.LazyLinear(2))
-    with pytest.raises(UnsupportedError, match="'0'.*LazyLinear.*run the model once"):
+    with pytest.raises(UnsupportedError, match=r"'0'.*LazyLinear.*run the model once"):
         clone(model)
     model(torch.zeros(1, 3))
     assert type(clone(model)[0]) is nn.Linear
 
 
 @pytest.mark.parametrize(
-    "make, args",
+    ("make", "args"),
     [
         (lambda: nn.LSTM(3, 4, num_layers=2), [torch.zeros(2, 1, 3)]),
         (lambda: nn.MultiheadAttention(4, 2), [torch.zeros(2, 1, 4)] * 3),
@@ -291,7 +291,7 @@ def test_containers_can_still_be_changed(make):
 
 
 def test_module_dicts_show_only_their_own_children():
-    model, prepared = with_added(nn.ModuleDict({"act": nn.ReLU(), "fc": nn.Linear(2, 2)}), "act")
+    _, prepared = with_added(nn.ModuleDict({"act": nn.ReLU(), "fc": nn.Linear(2, 2)}), "act")
     own = prepared.c
     assert isinstance(own, nn.ModuleDict)
     assert list(own) == list(own.keys()) == ["act", "fc"] and len(own) == 2 and "module_add" not in own
@@ -328,6 +328,19 @@ def test_containers_without_additions_keep_their_class():
     assert type(clone(model).c) is nn.Sequential
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled):
+    assert gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        clone(nn.ReLU())
+        with pytest.raises(UnsupportedError):
+            clone(nn.LazyLinear(2))
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
 # --- life ------------------------------------------------------------------------------------------
 
 
@@ -347,7 +360,7 @@ def test_objects_of_the_graph_are_freed():
         pass
 
     thing = Thing()
-    text = "graph g { %x = placeholder x\n %y = call_function @0:\"<thing>\"(%x, @1:\"<thing>\")\n output %y\n }"
+    text = 'graph g { %x = placeholder x\n %y = call_function @0:"<thing>"(%x, @1:"<thing>")\n output %y\n }'
     prepared = _core.materialise_text(text, nn.Module(), [max, 3])
     assert prepared(2) == 3
     prepared = _core.materialise_text(text, nn.Module(), [lambda a, b: b, thing])
