@@ -82,7 +82,8 @@ std::string doc_text(std::string_view text) {
 std::string public_call(const Op& op) { return op.call; }
 
 // Breaks a list of parameters or arguments into lines of at most 120 columns.
-std::string wrap(const std::string& head, const std::string& items, const std::string& tail, const std::string& indent) {
+std::string wrap(const std::string& head, const std::string& items, const std::string& tail,
+                 const std::string& indent) {
   const std::string line = indent + head + items + tail;
   if (line.size() <= 120) return line + "\n";
   std::string out = indent + head + "\n";
@@ -198,8 +199,8 @@ std::string generate_json() {
       if (s.op != &op) continue;
       out << (first_spelling ? "" : ", ") << "{\"call\": " << quoted(s.call)
           << ", \"writes_first\": " << (s.writes_first ? "true" : "false")
-          << ", \"fixed\": " << (s.fixed.empty() ? "false" : "true")
-          << ", \"parameters\": " << parameters_json(s) << "}";
+          << ", \"fixed\": " << (s.fixed.empty() ? "false" : "true") << ", \"parameters\": " << parameters_json(s)
+          << "}";
       first_spelling = false;
     }
     out << "]}";

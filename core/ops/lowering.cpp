@@ -38,8 +38,8 @@ bool Lowerings::computes_on_tensors(const OpSpelling& spelling, const Node& node
   bool any = false;
   node.for_each_input([&](NodeId in) {
     const ValueType type = types_[in];
-    any |= type == ValueType::tensor || type == ValueType::unknown ||
-           (type == ValueType::other && !spelling.is_operator);
+    any |=
+        type == ValueType::tensor || type == ValueType::unknown || (type == ValueType::other && !spelling.is_operator);
   });
   return any;
 }
@@ -121,8 +121,7 @@ bool Lowerings::construct(const std::vector<CtorArgument>& ctor, const BoundArgu
     }
     if (value.has_node()) return false;
     if (argument.default_value && value == *argument.default_value) continue;
-    if (argument.default_presence &&
-        value == Value::boolean(!bound.values[*argument.default_presence].is_none()))
+    if (argument.default_presence && value == Value::boolean(!bound.values[*argument.default_presence].is_none()))
       continue;
     if (!argument.default_value && !argument.default_presence && out.ctor_kwargs.empty())
       out.ctor_args.push_back(std::move(value));
@@ -176,7 +175,8 @@ bool Lowerings::lower_to_aimet(BoundArguments bound, Lowering& out) const {
   if (aimet.takes.empty()) {
     // A wrapper of the torch function: no scalar first operand, no operator in place of it.
     if (bound.values.empty() || !is_tensor(bound.values[0])) return false;
-    bound.to_call(op, call.args, call.kwargs, [&](std::size_t i) { return op.is_ignored(i) || is_only_parameter(op, i); });
+    bound.to_call(op, call.args, call.kwargs,
+                  [&](std::size_t i) { return op.is_ignored(i) || is_only_parameter(op, i); });
     out = std::move(call);
     return true;
   }
@@ -216,7 +216,8 @@ Lowering Lowerings::lower(NodeId id) const {
   out.type = op.run_time_class;
   const bool follows = !op.is_layer && op.mode && follows_mode(node, bound.values[*op.mode]);
   // A generated class asks its own mode flag when it is given none; a literal must not be dropped for a default then.
-  if (!op.is_layer && op.mode && !follows) out.kwargs.emplace_back(op.parameters[*op.mode].name, bound.values[*op.mode]);
+  if (!op.is_layer && op.mode && !follows)
+    out.kwargs.emplace_back(op.parameters[*op.mode].name, bound.values[*op.mode]);
   bound.to_call(op, out.args, out.kwargs, [&](std::size_t i) {
     return op.is_ignored(i) || (!op.is_layer && (op.mode == i || is_only_parameter(op, i)));
   });

@@ -323,17 +323,20 @@ std::optional<BoundArguments> bind_arguments(const OpSpelling& spelling, const N
   // The spelling's own defaults stand before the op's.
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const std::size_t at = spelling.positions[i];
-    if (!out.given[at] && parameters[i].has_default) out.values[at] = parameters[i].default_value;
-    else if (!out.given[at] && (parameters[i].kind == Parameter::Kind::normal ||
-                                parameters[i].kind == Parameter::Kind::keyword_only))
+    if (!out.given[at] && parameters[i].has_default)
+      out.values[at] = parameters[i].default_value;
+    else if (!out.given[at] &&
+             (parameters[i].kind == Parameter::Kind::normal || parameters[i].kind == Parameter::Kind::keyword_only))
       return std::nullopt;
   }
   for (std::size_t i = 0; i < op.parameters.size(); ++i) {
     const Parameter& p = op.parameters[i];
     if (out.given[i] || std::find(spelling.positions.begin(), spelling.positions.end(), i) != spelling.positions.end())
       continue;
-    if (p.has_default) out.values[i] = p.default_value;
-    else if (p.kind == Parameter::Kind::normal || p.kind == Parameter::Kind::keyword_only) return std::nullopt;
+    if (p.has_default)
+      out.values[i] = p.default_value;
+    else if (p.kind == Parameter::Kind::normal || p.kind == Parameter::Kind::keyword_only)
+      return std::nullopt;
   }
   return out;
 }

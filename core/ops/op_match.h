@@ -22,8 +22,8 @@ struct CtorArgument {
   enum class From : std::uint8_t { parameter, dimension, dimensions, presence };
   std::string name;
   From from = From::parameter;
-  std::size_t parameter = 0;   // index into Op::parameters
-  std::size_t dimension = 0;   // the index in shape[i], shape[i:]
+  std::size_t parameter = 0;  // index into Op::parameters
+  std::size_t dimension = 0;  // the index in shape[i], shape[i:]
   std::optional<std::size_t> factor;
   std::optional<Value> default_value;
   std::optional<std::size_t> default_presence;  // `|has(weight)`: left out where the other's presence is the same

@@ -42,13 +42,15 @@ std::vector<Row> join(std::initializer_list<std::span<const Row>> families) {
 }  // namespace
 
 const std::vector<OpRow>& op_rows() {
-  static const std::vector<OpRow> rows = join<OpRow>({activation_rows(), arithmetic_rows(), math_rows(),
-                                                      reduction_rows(), layer_rows(), pooling_rows(), loss_rows()});
+  static const std::vector<OpRow> rows =
+      join<OpRow>({activation_rows(), arithmetic_rows(), math_rows(), reduction_rows(), layer_rows(), pooling_rows(),
+                   loss_rows(), linalg_rows(), special_rows()});
   return rows;
 }
 
 const std::vector<PassiveRow>& passive_rows() {
-  static const std::vector<PassiveRow> rows = join<PassiveRow>({layout_rows(), constructor_rows()});
+  static const std::vector<PassiveRow> rows =
+      join<PassiveRow>({layout_rows(), moving_rows(), logic_rows(), constructor_rows()});
   return rows;
 }
 

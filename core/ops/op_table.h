@@ -22,7 +22,11 @@ std::span<const OpRow> reduction_rows();
 std::span<const OpRow> layer_rows();
 std::span<const OpRow> pooling_rows();
 std::span<const OpRow> loss_rows();
+std::span<const OpRow> linalg_rows();
+std::span<const OpRow> special_rows();
 std::span<const PassiveRow> layout_rows();
+std::span<const PassiveRow> moving_rows();
+std::span<const PassiveRow> logic_rows();
 std::span<const PassiveRow> constructor_rows();
 
 }  // namespace modulize

@@ -159,13 +159,13 @@ class Analysis {
   // True for a sequence of tensors, so that its items are tensors.
   bool yields_tensors(const Node& node) const {
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) return false;
-    const bool passes_on = node.target == "operator.getitem" || node.target == "builtins.tuple" ||
-                           node.target == "builtins.list";
+    const bool passes_on =
+        node.target == "operator.getitem" || node.target == "builtins.tuple" || node.target == "builtins.list";
     if (passes_on && !node.args.empty() && node.args[0].is_node()) return holds_tensors_[node.args[0].as_node()];
     const PassiveRow* row = find_passive(node);
     if (row) {
-      return row->result == ValueType::other && (row->reason == PassiveReason::view ||
-                                                 row->reason == PassiveReason::moves_data);
+      return row->result == ValueType::other &&
+             (row->reason == PassiveReason::view || row->reason == PassiveReason::moves_data);
     }
     const OpSpelling* spelling = find_op(node);
     return spelling && spelling->op->row->result != ValueType::tensor;

@@ -17,8 +17,7 @@ std::string ModuleNames::path(const ModuleTree& tree, NodeId id, std::string_vie
   std::string path = new_module_path(tree, parent, base, from);
   // The number that was found in the end, from the path itself: "module_relu" is 0.
   const std::size_t stem = join_path(parent, "module_").size() + base.size();
-  const std::uint32_t number =
-      path.size() == stem ? 0 : static_cast<std::uint32_t>(std::stoul(path.substr(stem + 1)));
+  const std::uint32_t number = path.size() == stem ? 0 : static_cast<std::uint32_t>(std::stoul(path.substr(stem + 1)));
   if (from == end && begin < end) {
     end = number + 1;
   } else {

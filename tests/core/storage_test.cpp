@@ -11,18 +11,19 @@ namespace {
 
 // Names of the in-place nodes (those called w...) whose storage is read elsewhere.
 std::string read_elsewhere(std::string_view body) {
-  const Graph graph = parse("graph net {\n"
-                            "  module conv = existing torch.nn.Conv2d\n"
-                            "  module bn = existing torch.nn.BatchNorm2d\n"
-                            "  module drop = existing torch.nn.Dropout\n"
-                            "  module mine = existing net.Mine\n"
-                            "  module relu = torch.nn.ReLU() for relu\n"
-                            "  module relu_in_place = torch.nn.ReLU(inplace=True) for relu\n"
-                            "  module twin = copy conv for conv\n"
-                            "  parameter p: float32[3]\n"
-                            "  %x = placeholder x\n"
-                            "  %y = call_module conv(%x)\n" +
-                            std::string(body) + "}\n");
+  const Graph graph = parse(
+      "graph net {\n"
+      "  module conv = existing torch.nn.Conv2d\n"
+      "  module bn = existing torch.nn.BatchNorm2d\n"
+      "  module drop = existing torch.nn.Dropout\n"
+      "  module mine = existing net.Mine\n"
+      "  module relu = torch.nn.ReLU() for relu\n"
+      "  module relu_in_place = torch.nn.ReLU(inplace=True) for relu\n"
+      "  module twin = copy conv for conv\n"
+      "  parameter p: float32[3]\n"
+      "  %x = placeholder x\n"
+      "  %y = call_module conv(%x)\n" +
+      std::string(body) + "}\n");
   const std::vector<bool> is_read = written_storage_is_read(graph, value_types(graph));
   std::string out;
   for (const NodeId id : graph.order())
@@ -37,7 +38,8 @@ TEST(Storage, nobody_reads_afterwards) {
 
 TEST(Storage, the_name_is_read_afterwards) {
   EXPECT_EQ(read_elsewhere("  %w = call_method add_(%y, 1)\n  output %y\n"), "w");
-  EXPECT_EQ(read_elsewhere("  %w = call_function operator.iadd(%y, 1)\n  %a = call_method relu(%y)\n  output %a\n"), "w");
+  EXPECT_EQ(read_elsewhere("  %w = call_function operator.iadd(%y, 1)\n  %a = call_method relu(%y)\n  output %a\n"),
+            "w");
 }
 
 TEST(Storage, inputs_parameters_and_unknown_results_live_on) {
@@ -49,7 +51,8 @@ TEST(Storage, inputs_parameters_and_unknown_results_live_on) {
 }
 
 TEST(Storage, views_share) {
-  EXPECT_EQ(read_elsewhere("  %v = call_method view(%y, -1)\n  %w = call_method add_(%y, 1)\n  output (%w, %v)\n"), "w");
+  EXPECT_EQ(read_elsewhere("  %v = call_method view(%y, -1)\n  %w = call_method add_(%y, 1)\n  output (%w, %v)\n"),
+            "w");
   EXPECT_EQ(read_elsewhere("  %c = call_method chunk(%y, 2)\n  %a = call_function operator.getitem(%c, 0)\n"
                            "  %w = call_method add_(%a, 1)\n  output (%w, %c)\n"),
             "w");

@@ -9,8 +9,8 @@ namespace modulize {
 namespace {
 
 std::string types_of(std::string_view body) {
-  const Graph graph = parse("graph net {\n  parameter w: float32[3]\n  %x = placeholder x\n" + std::string(body) +
-                            "  output %x\n}\n");
+  const Graph graph =
+      parse("graph net {\n  parameter w: float32[3]\n  %x = placeholder x\n" + std::string(body) + "  output %x\n}\n");
   const std::vector<ValueType> types = value_types(graph);
   std::string out;
   for (const NodeId id : graph.order()) {

@@ -16,13 +16,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def find_tool(name):
-    """The newest build of a tool, in MODULIZE_BUILD_DIR or below the repository's build folders."""
-    folders = [os.environ["MODULIZE_BUILD_DIR"]] if "MODULIZE_BUILD_DIR" in os.environ else []
-    folders += [str(path) for path in ROOT.glob("build*") if path.is_dir()]
-    found = [path for folder in folders for path in pathlib.Path(folder).rglob(name) if path.is_file()]
-    if not found:
-        raise FileNotFoundError(f"{name} is not built; build it, or set MODULIZE_BUILD_DIR to the build folder")
-    return max(found, key=lambda path: path.stat().st_mtime)
+    """A tool of the build in MODULIZE_BUILD, or build/."""
+    tool = pathlib.Path(os.environ.get("MODULIZE_BUILD", ROOT / "build")) / name
+    assert tool.is_file(), f"no {tool}: run ./dev build"
+    return tool
 
 
 @functools.cache
@@ -49,7 +46,7 @@ def resolve(call):
 
 # --- samples ---------------------------------------------------------------------------------------------------------
 
-_TENSOR = re.compile(r"(f32|f64|i64|bool|pos|prob)\[([\d,]*)\](?:<(\d+))?")
+_TENSOR = re.compile(r"(f32|f64|c64|i64|bool|pos|prob|spd|sign|pivots)\[([\d,]*)\](?:<(\d+))?")
 
 
 def make_tensor(kind, shape, limit=None):
@@ -59,6 +56,15 @@ def make_tensor(kind, shape, limit=None):
         return torch.rand(shape) < 0.5
     if kind == "pos":
         return torch.rand(shape) + 0.1
+    if kind == "c64":
+        return torch.randn(shape, dtype=torch.complex64)
+    if kind == "spd":  # symmetric, positive definite
+        half = torch.randn(shape)
+        return half @ half.mT + torch.eye(shape[-1])
+    if kind == "sign":
+        return torch.where(torch.rand(shape) < 0.5, -1.0, 1.0)
+    if kind == "pivots":
+        return torch.arange(1, shape[-1] + 1, dtype=torch.int32)
     if kind == "prob":
         return torch.rand(shape) * 0.98 + 0.01
     return torch.randn(shape, dtype=torch.float64 if kind == "f64" else torch.float32)

@@ -93,16 +93,17 @@ def check(model, prepared, inputs):
     assert op_rows.same(*copies), f"inputs differ after {model.source}"
 
 
-NOT_DIFFERENTIABLE = {"torch.floor_divide", "torch.heaviside"}
-
-
 def gradients(model, inputs):
+    """The gradient of every input, or what torch says instead of one."""
     inputs = [t.clone().requires_grad_(t.is_floating_point()) for t in inputs]
-    result = run(model, inputs)
-    results = result if isinstance(result, (tuple, list)) else [result]
-    total = sum(r.sum() for r in results if isinstance(r, torch.Tensor) and r.grad_fn is not None)
-    if isinstance(total, torch.Tensor):
-        total.backward()
+    try:
+        result = run(model, inputs)
+        results = result if isinstance(result, (tuple, list)) else [result]
+        total = sum(r.abs().sum() for r in results if isinstance(r, torch.Tensor) and r.grad_fn is not None)
+        if isinstance(total, torch.Tensor):
+            total.backward()
+    except RuntimeError as error:
+        return str(error)
     return [t.grad if t.grad is not None else 0 for t in inputs]
 
 
@@ -110,10 +111,9 @@ def gradients(model, inputs):
 def test_captured_by_running(row, spelling):
     model = model_of(row, spelling)
     prepared = modulize.prepare_model(model, example_inputs=model.example, verify=False)
-    modules = [m for m in prepared.modules() if m is not prepared]
-    assert len(modules) == 1, prepared.code
+    assert len(list(prepared.children())) == 1, prepared.code
     check(model, prepared, model.example)
-    if not row["effect"] and row["call"] not in NOT_DIFFERENTIABLE:
+    if not row["effect"]:
         assert op_rows.same(gradients(model, model.example), gradients(prepared, model.example))
 
 

@@ -4,10 +4,10 @@ import inspect
 import itertools
 import subprocess
 
-import modulize._core as core
 import pytest
 import torch
 
+import modulize._core as core
 import modulize.nn
 import op_rows
 
@@ -106,6 +106,8 @@ def fits_schema(ours, schema):
             default = theirs[name].default_value
             if isinstance(default, list):  # sizes: [] is none given, [1, 1] is 1
                 default = default[0] if default and len(set(default)) == 1 else default if default else None
+            if isinstance(default, list):
+                default = tuple(default)
             if parameter.default != default and not (parameter.default == () and default is None):
                 return False
     return True
@@ -145,6 +147,9 @@ def call_text(text, spelling, arguments, style):
 
 # What a call cannot do without, beside the parameters that have no default.
 REQUIRED = {
+    "torch.stft": {"return_complex"},
+    "torch.nn.functional.fractional_max_pool2d": {"output_size"},
+    "torch.nn.functional.fractional_max_pool3d": {"output_size"},
     "torch.clamp": {"min"},
     "torch.nn.functional.interpolate": {"scale_factor"},
     "torch.nn.functional.upsample_nearest": {"scale_factor"},
