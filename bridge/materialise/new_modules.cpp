@@ -54,6 +54,17 @@ bool has_state(PyObject* dict) {
   return found || (modules && PyObject_Length(modules) > 0);
 }
 
+// Puts torch's random state back: constructors draw initial values.
+class RandomStateKept {
+ public:
+  RandomStateKept() : torch_(nb::module_::import_("torch")), state_(torch_.attr("get_rng_state")()) {}
+  void restore() { torch_.attr("set_rng_state")(state_); }
+
+ private:
+  nb::module_ torch_;
+  nb::object state_;
+};
+
 void set_mode(nb::handle module, PyObject* parent) {
   const ModuleTypes& types = ModuleTypes::instance();
   const nb::object parent_dict = instance_dict(parent), dict = instance_dict(module.ptr());
@@ -143,7 +154,10 @@ nb::object NewModules::call_class(const ModuleSpec& spec, bool on_meta) {
     if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw nb::python_error();
     PyErr_Clear();  // a class without `device`
   }
-  return checked(PyObject_Call(type.ptr(), args.ptr(), kwargs.ptr()));
+  RandomStateKept random;
+  nb::object module = checked(PyObject_Call(type.ptr(), args.ptr(), kwargs.ptr()));
+  random.restore();
+  return module;
 }
 
 void NewModules::adopt(nb::handle module, const ModuleSpec& spec) {

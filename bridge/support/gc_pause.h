@@ -15,7 +15,9 @@ class GcPause {
     if (resume_) PyGC_Enable();
   }
 #else
-  GcPause() : gc_(nb::module_::import_("gc")), resume_(nb::cast<bool>(gc_.attr("isenabled")())) { gc_.attr("disable")(); }
+  GcPause() : gc_(nb::module_::import_("gc")), resume_(nb::cast<bool>(gc_.attr("isenabled")())) {
+    gc_.attr("disable")();
+  }
   ~GcPause() {
     if (resume_) PyObject_CallMethod(gc_.ptr(), "enable", nullptr);
   }

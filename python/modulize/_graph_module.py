@@ -113,6 +113,9 @@ def _retie(names: list[tuple[nn.Module, str]]) -> None:
         for tensors in (module._parameters, module._buffers):
             if name in tensors:
                 tensors[name] = tensor
+    for module in {id(module): module for module, _ in names}.values():
+        if isinstance(module, nn.RNNBase):  # keeps a list of its weights beside
+            module._flat_weights = [getattr(module, weight, None) for weight in module._flat_weights_names]
 
 
 def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

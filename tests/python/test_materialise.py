@@ -227,6 +227,18 @@ def test_constructed_modules_with_parameters_do_not_share_them():
     assert prepared.a.weight is not prepared.b.weight
 
 
+def test_constructing_draws_no_random_numbers():
+    text = """graph g {
+      module a = torch.nn.Linear(3, 3)
+      %x = placeholder x
+      %a = call_module a(%x)
+      output %a
+    }"""
+    before = torch.get_rng_state()
+    materialise(text, nn.Module())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_no_place_for_a_new_module_is_an_error():
     text = "graph g { module a.b = torch.nn.ReLU()\n %x = placeholder x\n %y = call_module a.b(%x)\n output %y\n }"
     with pytest.raises(VerifierError, match=r"'a\.b'"):
@@ -338,6 +350,36 @@ def test_ties_survive_copies(copied):
     assert_ties(other)
     assert list(other.state_dict()) == list(model.state_dict())
     assert names(other.named_buffers()) == names(model.named_buffers())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.double(),
+        lambda m: m.to("meta").to_empty(device="cpu"),
+        lambda m: m.load_state_dict({k: v + 1 for k, v in m.state_dict().items()}, assign=True),
+        copy.deepcopy,
+    ],
+    ids=["double", "to_empty", "assign", "deepcopy"],
+)
+def test_ties_of_recurrent_layers_survive(change):
+    model = nn.Module()
+    model.rnn = nn.LSTM(2, 2)
+    text = """graph g {
+      module module_rnn_1 = copy rnn for rnn
+      %x = placeholder x
+      %a = call_module module_rnn_1(%x)
+      output %a
+    }"""
+    prepared = materialise(text, model.eval())
+    changed = change(prepared)
+    prepared = changed if isinstance(changed, nn.Module) else prepared
+    x = torch.ones(3, 1, 2, dtype=prepared.rnn.weight_ih_l0.dtype)
+    with torch.no_grad():
+        for parameter in prepared.rnn.parameters():
+            parameter.fill_(0.3)
+    assert torch.equal(prepared(x)[0], prepared.rnn(x)[0])
+    assert all(a is b for a, b in zip(prepared.module_rnn_1._flat_weights, prepared.rnn._flat_weights, strict=True))
 
 
 def test_running_statistics_see_every_call():
