@@ -10,6 +10,7 @@
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
 
+#include <chrono>
 #include <optional>
 
 namespace modulize {
@@ -50,12 +51,28 @@ class CollectorPause {
   int was_enabled_;
 };
 
+/// Seconds since the last call.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> elapsed = now - last_;
+    last_ = now;
+    return elapsed.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
 struct PipelineRequest {
   std::string target;
   bool layout_modules, tie_parameters, verify_each;
 };
 
 nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineRequest& request) {
+  Stopwatch watch;
+  nb::dict seconds;
   Capture capture;
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   {
@@ -64,6 +81,7 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
     if (!running) pause.emplace();
     capture_model(model, options, capture);
   }
+  seconds["capture"] = watch.lap();
   CollectorPause pause;
   PipelineOptions pipeline;
   pipeline.target = request.target;
@@ -73,7 +91,9 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   std::vector<Conversion> conversions;
   Graph shipped = capture.graph;
   run_pipeline(shipped, pipeline, &conversions);
+  seconds["passes"] = watch.lap();
   nb::object prepared = materialise(capture, shipped);
+  seconds["materialise"] = watch.lap();
 
   nb::dict report;
   report["capture"] = running ? "running" : "symbolic";
@@ -104,6 +124,8 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   nb::list written;
   for (const std::string& name : capture.written_state) written.append(name);
   report["written_state"] = written;
+  seconds["report"] = watch.lap();
+  report["seconds"] = seconds;
   report["captured"] = nb::cast(std::move(capture.graph));
   report["shipped"] = nb::cast(std::move(shipped));
   return nb::make_tuple(prepared, report);

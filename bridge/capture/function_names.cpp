@@ -152,6 +152,24 @@ const CallName& FunctionNames::find(PyObject* callable) {
     PyErr_Clear();
   }
 
+  // An operator of torch.ops: "aten::mul.Tensor" is torch.ops.aten.mul.Tensor, "mylib::scale" is torch.ops.mylib.scale.
+  const std::string_view kind = Py_TYPE(callable)->tp_name;
+  if (kind == "OpOverloadPacket" || kind == "OpOverload") {
+    nb::object text = nb::steal(PyObject_GetAttrString(callable, kind == "OpOverload" ? "_name" : "_qualified_op_name"));
+    PyErr_Clear();
+    if (text.is_valid() && PyUnicode_Check(text.ptr())) {
+      std::string name = nb::cast<std::string>(text);
+      const std::size_t colons = name.find("::");
+      if (colons != std::string::npos) {
+        const bool bare = kind == "OpOverload" && name.find('.', colons) == std::string::npos;
+        name.replace(colons, 2, ".");
+        const std::size_t end = name.find('.', colons + 1);
+        const bool in_place = is_in_place_name(name.substr(colons + 1, end - colons - 1));
+        return remember(callable, CallName{CallForm::function, "torch.ops." + name + (bare ? ".default" : ""), in_place});
+      }
+    }
+  }
+
   // Anything else by its own claim of a name, if that claim leads back to the same object.
   nb::object module = nb::steal(PyObject_GetAttrString(callable, "__module__"));
   PyErr_Clear();
