@@ -192,8 +192,10 @@ def _check_inputs(example_inputs: Any, example_kwargs: Any) -> tuple[Any, ...] |
 
 def _check_excluded_modules(model: torch.nn.Module, excluded: Sequence[Any] | None) -> None:
     _check_list("modules_to_exclude", excluded, lambda m: isinstance(m, torch.nn.Module), "modules of the model")
+    if not excluded:
+        return
     inside = {id(m) for m in model.modules()}
-    for position, module in enumerate(excluded or ()):
+    for position, module in enumerate(excluded):
         if id(module) not in inside:
             raise _core.ArgumentError(
                 f"modules_to_exclude[{position}], a {type(module).__name__}, is not in the model: "

@@ -28,6 +28,8 @@ class Report:
         Pairs ``(path, path of the module whose parameters it shares)``.
     written_state : list of str
         Module attributes that ``forward`` wrote during the capture.
+    seconds : dict of str to float
+        Time spent in ``capture``, ``passes``, ``materialise`` and ``report``, in seconds.
     largest_difference : float or None
         Largest absolute difference between the outputs of both models at verification; ``None`` if not verified.
     """
