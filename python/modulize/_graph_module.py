@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -301,7 +302,14 @@ def install(prepared: Any, program: Any) -> None:
 
 
 def _use_program(prepared: Any) -> None:
-    type(prepared).forward = prepared.__dict__["_modulize_program"].make_forward()
+    forward = prepared.__dict__["_modulize_program"].make_forward()
+    # The source has names, kinds and defaults of the original's signature; annotations may be any objects.
+    original = inspect.unwrap(getattr(type(prepared)._modulize_base, "forward", forward))
+    code = forward.__code__
+    known = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + 2], "return"}
+    annotations = getattr(original, "__annotations__", None) or {}
+    forward.__annotations__ = {name: value for name, value in annotations.items() if name in known}
+    type(prepared).forward = forward
 
 
 def _take_program(prepared: Any, program: Any, source: PreparedModule) -> None:

@@ -33,7 +33,7 @@ class Net(nn.Module):
         self.register_buffer("scale", torch.tensor(2.0))
         self.fc = nn.Linear(8, 4)
 
-    def forward(self, x, gain=1.0):
+    def forward(self, x: torch.Tensor, gain: float = 1.0) -> "torch.Tensor":
         x = self.relu(self.bn(self.conv(x)))
         y = torch.nn.functional.conv2d(x, self.w, None, 1, 1)
         x = self.relu(self.bn(y) + x) * self.scale
@@ -118,7 +118,8 @@ def test_two_prepared_models_of_one_class_have_their_own_forward():
 
 def test_signature_is_the_originals():
     model, prepared = net()
-    assert str(inspect.signature(prepared.forward)) == str(inspect.signature(model.forward))
+    assert inspect.signature(prepared.forward) == inspect.signature(model.forward)
+    assert inspect.signature(copy.deepcopy(prepared).forward) == inspect.signature(model.forward)
 
 
 def test_every_kind_of_parameter_keeps_its_name_kind_and_default():
