@@ -146,13 +146,14 @@ NB_MODULE(_core, m) {
   bind_materialise(m);
 
   nb::class_<Graph>(m, "Graph", "A graph of the core; `str()` of it is its .mzir text.")
+      .def("__init__", [](Graph* self, const std::string& text) { new (self) Graph(parse(text)); }, nb::arg("text"))
       .def("__str__", [](const Graph& g) { return print(g); })
       .def("__repr__", [](const Graph& g) { return "<modulize graph of " + std::to_string(g.size()) + " nodes>"; })
       .def("__len__", [](const Graph& g) { return g.size(); })
+      // Pickle refers to classes by name; functions of nanobind it refuses.
       .def("__reduce_ex__",
            [](const Graph& g, int) {
-             return nb::make_tuple(nb::module_::import_("modulize._core").attr("graph_from_text"),
-                                   nb::make_tuple(print(g)));
+             return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g)));
            })
       .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));

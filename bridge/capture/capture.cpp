@@ -388,6 +388,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     ActiveRecorder active(recorder);
     ModeOnStack on_stack(recorder);
     recorder.meet_globals_of(root.ptr());
+    recorder.use_module("", root.ptr());  // the root scope: its mode flag decides about dropout
     record_forward(root, options, recorder, forward);
   }
   recorder.on_globals = nullptr;

@@ -49,7 +49,7 @@ void Recorder::keep(const std::string& what, const char* reason) {
 }
 
 void Recorder::use_module(const std::string& path, PyObject* module) {
-  if (path.empty() || graph().modules.find(path)) return;
+  if (graph().modules.find(path)) return;
   ModuleSpec spec;
   spec.path = path;
   spec.kind = ModuleKind::existing;
@@ -107,7 +107,10 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   use_module(*path, module);
   const ScopeId outer = scope_;
   scope_ = graph().add_scope({*path, scope_calls_[*path]++, outer});
+  PyObject* const outer_read = training_read_;
+  training_read_ = nullptr;
   PyObject* result = PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
+  training_read_ = outer_read;
   scope_ = outer;
   return result;
 }

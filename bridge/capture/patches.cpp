@@ -93,6 +93,37 @@ PyObject* module_getattr_slot(PyObject* self, PyObject* const* args, Py_ssize_t 
 PyMethodDef module_getattr_def = {"__getattr__", as_c_function(module_getattr_slot), METH_FASTCALL | METH_KEYWORDS,
                                   nullptr};
 
+// --- Module.training ----------------------------------------------------------------------------------------
+
+// A data descriptor on the class comes before the instance's own attribute, where the flag stays.
+PyObject* training_name() {
+  static PyObject* const name = PyUnicode_InternFromString("training");
+  return name;
+}
+
+PyObject* training_get(PyObject* self, void*) {
+  PyObject** slot = _PyObject_GetDictPtr(self);
+  PyObject* flag = slot && *slot ? PyDict_GetItem(*slot, training_name()) : nullptr;
+  if (!flag) {
+    // nn.Module declares the flag in its class, and __getattr__ has the last word.
+    return PyObject_CallMethod(self, "__getattr__", "O", training_name());
+  }
+  if (Recorder* recorder = Recorder::recording()) recorder->note_training_read(self);
+  Py_INCREF(flag);
+  return flag;
+}
+
+int training_set(PyObject* self, PyObject* value, void*) {
+  PyObject** slot = _PyObject_GetDictPtr(self);
+  if (!slot || !*slot) {
+    PyErr_SetString(PyExc_AttributeError, "training");
+    return -1;
+  }
+  return value ? PyDict_SetItem(*slot, training_name(), value) : PyDict_DelItem(*slot, training_name());
+}
+
+PyGetSetDef training_def = {"training", training_get, training_set, nullptr, nullptr};
+
 // --- torch.overrides.handle_torch_function ---------------------------------------------------------------
 
 // torch's own goes through a Python context manager, several microseconds a call. `self` is the original.
@@ -267,6 +298,8 @@ void patch_torch(Patches& patches, CaptureMode mode) {
     nb::object getter = nb::steal(PyDescr_NewMethod(TorchTypes::instance().module, &module_getattr_def));
     patches.set_attribute(module_class, "__getattr__", getter);
   }
+  nb::object training = nb::steal(PyDescr_NewGetSet(TorchTypes::instance().module, &training_def));
+  patches.set_attribute(module_class, "training", training);
   nb::str name("handle_torch_function");
   for (const char* module : {"torch.nn.functional", "torch.functional", "torch._tensor"}) {
     nb::object globals = nb::module_::import_(module).attr("__dict__");

@@ -460,9 +460,30 @@ NodeId Recorder::add_call(PyObject* callable, const CallName& name, PyObject* ar
   if (kwargs) {
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);)
-      node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)), to_value(value));
+      node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)), argument_value(key, value));
   }
   return add_node(std::move(node));
+}
+
+void Recorder::note_training_read(PyObject* module) {
+  if (scan_.path_of(module)) training_read_ = module;
+}
+
+Value Recorder::argument_value(PyObject* key, PyObject* value) {
+  // `F.dropout(x, p, self.training)` arrives with a plain bool, which would freeze the mode: it is the flag that traced
+  // code has just read.
+  if (!training_read_ || !PyBool_Check(value) || PyUnicode_CompareWithASCIIString(key, "training") != 0)
+    return to_value(value);
+  PyObject** slot = _PyObject_GetDictPtr(training_read_);
+  static PyObject* const name = PyUnicode_InternFromString("training");
+  if (!slot || !*slot || PyDict_GetItem(*slot, name) != value) return to_value(value);
+  const std::string& path = *scan_.path_of(training_read_);
+  use_module(path, training_read_);
+  Node node;
+  node.op = Opcode::get_attr;
+  node.type = ValueType::number;
+  node.target = path.empty() ? "training" : path + ".training";
+  return Value::node(add_node(std::move(node)));
 }
 
 // --- results ---------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ class Recorder {
   /// " at file:line (in module 'path')", for error messages.
   std::string place();
   [[noreturn]] void refuse_control_flow(const std::string& what);
+  /// Traced code read `training` of a module: a mode flag given to a call in this scope is that one.
+  void note_training_read(PyObject* module);
   /// Fills in the sources of all nodes. Call once, at the end.
   void finish();
   /// Drops all nodes from `first` on (a call that raised).
@@ -114,11 +116,14 @@ class Recorder {
   std::function<void(PyObject* globals)> on_globals;
   /// Meets the globals of the functions of the module's class and its bases.
   void meet_globals_of(PyObject* module);
+  /// Declares an existing module, called or traced through, in the graph's module tree.
+  void use_module(const std::string& path, PyObject* module);
   PyObject* function_mode = nullptr;  // borrowed
 
  private:
   friend class ActiveRecorder;
   Value tensor_value(PyObject* tensor);
+  Value argument_value(PyObject* key, PyObject* value);
   void tag(PyObject* tensor, NodeId node);
   NodeId tag_of(PyObject* tensor);
   NodeId element(NodeId node, std::int32_t index);
@@ -128,7 +133,6 @@ class Recorder {
   bool is_user_code(PyCodeObject* code);
   PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs);
   void keep(const std::string& what, const char* reason);
-  void use_module(const std::string& path, PyObject* module);
 
   std::uint32_t id_;
   CaptureMode mode_;
@@ -136,6 +140,8 @@ class Recorder {
   Capture& capture_;
   bool paused_ = false;
   ScopeId scope_ = kRootScope;
+  // The module whose mode flag was read last in the current scope call; null while none was.
+  PyObject* training_read_ = nullptr;
   std::unordered_map<std::string, std::uint32_t> scope_calls_;
   std::unordered_map<std::uint64_t, NodeId> elements_;
   std::vector<std::uint64_t> element_order_;
