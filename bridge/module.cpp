@@ -3,6 +3,7 @@
 #include "bridge/capture/traced_number.h"
 #include "bridge/materialise/materialise.h"
 #include "bridge/support/errors.h"
+#include "bridge/support/gc_pause.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "ops/op_match.h"
@@ -37,20 +38,6 @@ nb::dict as_dict(const Leftover& l) {
   return out;
 }
 
-/// No collections of garbage while many objects are made at once: each would walk all of them, several times over.
-class CollectorPause {
- public:
-  CollectorPause() : was_enabled_(PyGC_Disable()) {}
-  ~CollectorPause() { resume(); }
-  void resume() {
-    if (was_enabled_) PyGC_Enable();
-    was_enabled_ = 0;
-  }
-
- private:
-  int was_enabled_;
-};
-
 /// Seconds since the last call.
 class Stopwatch {
  public:
@@ -77,12 +64,12 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   {
     // The user's forward, run on values, may rely on the collector to give memory back.
-    std::optional<CollectorPause> pause;
+    std::optional<GcPause> pause;
     if (!running) pause.emplace();
     capture_model(model, options, capture);
   }
   seconds["capture"] = watch.lap();
-  CollectorPause pause;
+  const GcPause pause;
   PipelineOptions pipeline;
   pipeline.target = request.target;
   pipeline.layout_modules = request.layout_modules;

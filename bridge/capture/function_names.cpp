@@ -114,13 +114,9 @@ void FunctionNames::add_namespace(const char* qualified, CallForm form) {
   }
 }
 
-const CallName& FunctionNames::remember(PyObject* callable, CallName name) {
-  Py_INCREF(callable);
-  return names_.insert_or_assign(callable, std::move(name)).first->second;
-}
-
 const CallName& FunctionNames::find(PyObject* callable) {
   if (const auto it = names_.find(callable); it != names_.end()) return it->second;
+  if (const CallName* name = found_.find(callable)) return *name;
 
   // A property read or write arrives as a fresh method-wrapper of its descriptor: `Tensor.shape.__get__`.
   static PyTypeObject* const wrapper_type = [] {
@@ -165,7 +161,7 @@ const CallName& FunctionNames::find(PyObject* callable) {
         name.replace(colons, 2, ".");
         const std::size_t end = name.find('.', colons + 1);
         const bool in_place = is_in_place_name(name.substr(colons + 1, end - colons - 1));
-        return remember(callable, CallName{CallForm::function, "torch.ops." + name + (bare ? ".default" : ""), in_place});
+        return found_.insert(callable, CallName{CallForm::function, "torch.ops." + name + (bare ? ".default" : ""), in_place});
       }
     }
   }
@@ -190,7 +186,7 @@ const CallName& FunctionNames::find(PyObject* callable) {
       }
       if (at.is_valid() && at.ptr() == callable) {
         const std::size_t dot = qualified.rfind('.');
-        return remember(callable, CallName{CallForm::function, qualified, is_in_place_name(qualified.substr(dot + 1))});
+        return found_.insert(callable, CallName{CallForm::function, qualified, is_in_place_name(qualified.substr(dot + 1))});
       }
     }
   }

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "bridge/support/python.h"
+#include "bridge/support/weak_table.h"
 
 namespace modulize {
 
@@ -23,21 +24,21 @@ struct CallName {
   bool in_place = false;
 };
 
-/// Names of callables by identity, found by walking torch's namespaces once a process. Never freed: borrowed pointers
-/// to functions of imported modules. GIL held.
+/// Names of callables by identity. Those of torch are found by walking its namespaces once a process, and are kept alive;
+/// any other is asked when it is met, and is not kept alive. GIL held.
 class FunctionNames {
  public:
   static FunctionNames& instance();
 
-  /// The name of `callable`; valid until the process ends or, for opaque ones, until the next call.
+  /// The name of `callable`; valid while it lives or, for opaque ones, until the next call.
   const CallName& find(PyObject* callable);
 
  private:
   FunctionNames();
   void add_namespace(const char* qualified, CallForm form);
-  const CallName& remember(PyObject* callable, CallName name);
 
   std::unordered_map<PyObject*, CallName> names_;
+  WeakTable<CallName> found_;
   std::unordered_map<std::string, CallName> getters_;
   CallName scratch_;
 };

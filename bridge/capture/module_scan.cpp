@@ -2,6 +2,7 @@
 
 #include "bridge/capture/recorder.h"
 #include "bridge/support/errors.h"
+#include "bridge/support/weak_table.h"
 
 namespace modulize {
 
@@ -21,18 +22,18 @@ bool looks_like_ours(PyObject* name) {
 
 /// Names of a class's own and inherited attributes that begin with "module_".
 const std::vector<std::string>& class_names_like_ours(PyTypeObject* type) {
-  static auto* const known = new std::unordered_map<PyTypeObject*, std::vector<std::string>>();
-  const auto [it, fresh] = known->try_emplace(type);
-  if (!fresh) return it->second;
-  Py_INCREF(type);
+  static auto* const known = new WeakTable<std::vector<std::string>>();
+  PyObject* const key_type = reinterpret_cast<PyObject*>(type);
+  if (const std::vector<std::string>* names = known->find(key_type)) return *names;
+  std::vector<std::string> names;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(type->tp_mro); ++i) {
     PyObject* dict = reinterpret_cast<PyTypeObject*>(PyTuple_GET_ITEM(type->tp_mro, i))->tp_dict;
     PyObject *key, *value;
     if (!dict) continue;
     for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
-      if (looks_like_ours(key)) it->second.push_back(nb::cast<std::string>(nb::handle(key)));
+      if (looks_like_ours(key)) names.push_back(nb::cast<std::string>(nb::handle(key)));
   }
-  return it->second;
+  return known->insert(key_type, std::move(names));
 }
 
 void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
@@ -92,8 +93,8 @@ ModuleScan scan_modules(nb::handle root) {
 }
 
 bool is_library_leaf(PyTypeObject* type) {
-  static std::unordered_map<PyTypeObject*, bool>* const known = new std::unordered_map<PyTypeObject*, bool>();
-  if (const auto it = known->find(type); it != known->end()) return it->second;
+  static auto* const known = new WeakTable<bool>();
+  if (const bool* leaf = known->find(reinterpret_cast<PyObject*>(type))) return *leaf;
   nb::object module = nb::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__module__"));
   if (!module.is_valid()) nb::raise_python_error();
   const std::string name = PyUnicode_Check(module.ptr()) ? nb::cast<std::string>(module) : std::string();
@@ -103,24 +104,20 @@ bool is_library_leaf(PyTypeObject* type) {
   };
   const bool leaf = (inside("torch.nn") || inside("torch.ao.nn") || inside("torch.jit")) &&
                     !PyType_IsSubtype(type, TorchTypes::instance().sequential);
-  Py_INCREF(type);
-  known->emplace(type, leaf);
-  return leaf;
+  return known->insert(reinterpret_cast<PyObject*>(type), leaf);
 }
 
 std::string class_name(PyTypeObject* type) {
-  static std::unordered_map<PyTypeObject*, std::string>* const known =
-      new std::unordered_map<PyTypeObject*, std::string>();
-  if (const auto it = known->find(type); it != known->end()) return it->second;
+  static auto* const known = new WeakTable<std::string>();
   nb::handle cls(reinterpret_cast<PyObject*>(type));
+  if (const std::string* name = known->find(cls.ptr())) return *name;
   std::string module = text_of(cls.attr("__module__"));
   const std::string name = text_of(cls.attr("__qualname__"));
   if (module.starts_with("torch.nn.")) {
     nb::object torch_nn = nb::module_::import_("torch.nn");
     if (nb::hasattr(torch_nn, name.c_str()) && torch_nn.attr(name.c_str()).ptr() == cls.ptr()) module = "torch.nn";
   }
-  Py_INCREF(type);
-  return known->emplace(type, module + "." + name).first->second;
+  return known->insert(cls.ptr(), module + "." + name);
 }
 
 StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {

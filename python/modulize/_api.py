@@ -132,7 +132,7 @@ def prepare_model(
         layout_modules=layout_modules,
         tie_parameters=True,
     )
-    report = Report(data)
+    report = Report({**data, **prepared._modulize})
     prepared._modulize = report
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}

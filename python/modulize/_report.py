@@ -26,6 +26,8 @@ class Report:
         What the prepared model checks whenever it runs.
     ties : list of tuple of str
         Pairs ``(path, path of the module whose parameters it shares)``.
+    shared : dict of str to str
+        Modules that both models share because they cannot be cloned, by path, with the reason.
     written_state : list of str
         Module attributes that ``forward`` wrote during the capture.
     seconds : dict of str to float
@@ -61,6 +63,7 @@ class Report:
             ("left as calls", [f"{c['call']}  {c['where']}".rstrip() for c in self.leftovers]),
             ("assumptions", self.assumptions),
             ("tied parameters", [f"{new} = {old}" for new, old in self.ties]),
+            ("shared with the original", [f"{path}: {reason}" for path, reason in self.shared.items()]),
             ("state written by forward", self.written_state),
         ):
             if entries:
