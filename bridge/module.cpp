@@ -139,9 +139,7 @@ NB_MODULE(_core, m) {
       .def("__len__", [](const Graph& g) { return g.size(); })
       // Pickle refers to classes by name; functions of nanobind it refuses.
       .def("__reduce_ex__",
-           [](const Graph& g, int) {
-             return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g)));
-           })
+           [](const Graph& g, int) { return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g))); })
       .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));
 

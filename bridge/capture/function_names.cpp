@@ -161,7 +161,8 @@ const CallName& FunctionNames::find(PyObject* callable) {
         name.replace(colons, 2, ".");
         const std::size_t end = name.find('.', colons + 1);
         const bool in_place = is_in_place_name(name.substr(colons + 1, end - colons - 1));
-        return found_.insert(callable, CallName{CallForm::function, "torch.ops." + name + (bare ? ".default" : ""), in_place});
+        return found_.insert(callable,
+                             CallName{CallForm::function, "torch.ops." + name + (bare ? ".default" : ""), in_place});
       }
     }
   }
@@ -186,7 +187,8 @@ const CallName& FunctionNames::find(PyObject* callable) {
       }
       if (at.is_valid() && at.ptr() == callable) {
         const std::size_t dot = qualified.rfind('.');
-        return found_.insert(callable, CallName{CallForm::function, qualified, is_in_place_name(qualified.substr(dot + 1))});
+        return found_.insert(callable,
+                             CallName{CallForm::function, qualified, is_in_place_name(qualified.substr(dot + 1))});
       }
     }
   }

@@ -24,8 +24,8 @@ struct CallName {
   bool in_place = false;
 };
 
-/// Names of callables by identity. Those of torch are found by walking its namespaces once a process, and are kept alive;
-/// any other is asked when it is met, and is not kept alive. GIL held.
+/// Names of callables by identity. Those of torch are found by walking its namespaces once a process, and are kept
+/// alive; any other is asked when it is met, and is not kept alive. GIL held.
 class FunctionNames {
  public:
   static FunctionNames& instance();

@@ -15,6 +15,32 @@ PyObject* instance_dict(PyObject* object) {
 
 PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); }
 
+/// nn.Module's own registries of hooks and the like: empty ones are not worth a copy, forward does not fill them.
+bool is_registry(PyObject* name) {
+  static PyObject* const names = [] {
+    PyObject* set = PySet_New(nullptr);
+    for (const char* n :
+         {"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
+          "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+          "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
+          "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"}) {
+      PyObject* text = interned(n);
+      PySet_Add(set, text);
+      Py_DECREF(text);
+    }
+    return set;
+  }();
+  return PySet_Contains(names, name) == 1;
+}
+
+/// False for the types that most attributes have, without walking their bases.
+bool may_be_tensor(PyObject* value) {
+  PyTypeObject* type = Py_TYPE(value);
+  return !(type == &PyDict_Type || type == &PyBool_Type || type == &PyLong_Type || type == &PyTuple_Type ||
+           type == &PyUnicode_Type || type == &PyFloat_Type || type == &PySet_Type || type == &PyODict_Type ||
+           value == Py_None);
+}
+
 bool looks_like_ours(PyObject* name) {
   return PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) > 7 && PyUnicode_READ_CHAR(name, 0) == 'm' &&
          nb::cast<std::string>(nb::handle(name)).starts_with("module_");
@@ -71,7 +97,7 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
   }
   PyObject *key, *value;
   for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
-    if (torch.is_tensor(value) && PyUnicode_Check(key))
+    if (may_be_tensor(value) && torch.is_tensor(value) && PyUnicode_Check(key))
       scan.tensors.emplace(value, name_of(key));
     else if (looks_like_ours(key))
       scan.taken.push_back(name_of(key));
@@ -133,11 +159,12 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
     save(dict);
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
-      if (PyDict_CheckExact(value))
-        save(value);
-      else if (PyList_CheckExact(value) || PyAnySet_CheckExact(value))
+      if (PyDict_CheckExact(value) || PyODict_CheckExact(value)) {
+        if (PyDict_GET_SIZE(value) > 0 || !is_registry(key)) save(value);
+      } else if ((PyList_CheckExact(value) || PyAnySet_CheckExact(value)) && !is_registry(key)) {
         containers_.push_back({nb::borrow(value), nb::steal(PySequence_List(value)), &entry.path,
                                nb::cast<std::string>(nb::handle(key))});
+      }
     if (!with_values) continue;
     PyObject* buffers = PyDict_GetItem(dict, kBuffers);
     if (!buffers || !PyDict_Check(buffers)) continue;

@@ -15,11 +15,20 @@ void Patches::set_item(nb::handle dict, nb::handle key, nb::handle value) {
 
 void Patches::set_attribute(nb::handle object, const char* name, nb::handle value) {
   nb::object key = nb::steal(PyUnicode_InternFromString(name));
-  // The object's own entry, not an inherited one: what was inherited is deleted again.
-  nb::object dict = nb::steal(PyObject_GetAttrString(object.ptr(), "__dict__"));
-  if (!dict.is_valid()) nb::raise_python_error();
-  nb::object was = nb::steal(PyObject_GetItem(dict.ptr(), key.ptr()));
-  if (!was.is_valid()) PyErr_Clear();
+  nb::object was;
+  nb::object held = nb::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())), key.ptr()));
+  if (!held.is_valid()) PyErr_Clear();
+  if (held.is_valid() && Py_TYPE(held.ptr())->tp_descr_set) {
+    // A data descriptor of the type has it, as the code of a function.
+    was = nb::steal(PyObject_GetAttr(object.ptr(), key.ptr()));
+    if (!was.is_valid()) nb::raise_python_error();
+  } else {
+    // The object's own entry, not an inherited one: what was inherited is deleted again.
+    nb::object dict = nb::steal(PyObject_GetAttrString(object.ptr(), "__dict__"));
+    if (!dict.is_valid()) nb::raise_python_error();
+    was = nb::steal(PyObject_GetItem(dict.ptr(), key.ptr()));
+    if (!was.is_valid()) PyErr_Clear();
+  }
   entries_.push_back({nb::borrow(object), key, std::move(was), false});
   if (PyObject_SetAttr(object.ptr(), key.ptr(), value.ptr()) < 0) nb::raise_python_error();
 }
