@@ -189,6 +189,11 @@ std::vector<std::string> StateSnapshot::restore() {
     }
     if (!differs) continue;
     // Emptied and filled again, so that the order of keys comes back too.
+    if (PyODict_CheckExact(saved.live.ptr())) {  // has an order of its own beside the dict's
+      saved.live.attr("clear")();
+      saved.live.attr("update")(saved.copy);
+      continue;
+    }
     PyDict_Clear(saved.live.ptr());
     if (PyDict_Update(saved.live.ptr(), saved.copy.ptr()) < 0) nb::raise_python_error();
   }
