@@ -1,5 +1,6 @@
 // The extension module modulize._core: no logic of its own.
 #include "bridge/capture/capture.h"
+#include "bridge/capture/module_scan.h"
 #include "bridge/capture/traced_number.h"
 #include "bridge/materialise/materialise.h"
 #include "bridge/support/errors.h"
@@ -118,6 +119,18 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   return nb::make_tuple(prepared, report);
 }
 
+/// A model's state at the time of construction, for Python.
+class SavedState {
+ public:
+  explicit SavedState(nb::object model) : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {}
+  std::vector<std::string> restore() { return snapshot_.restore(); }
+
+ private:
+  nb::object model_;  // holds what the scan borrows
+  ModuleScan scan_;
+  StateSnapshot snapshot_;
+};
+
 nb::object graph_from_text(const std::string& text) { return nb::cast(parse(text)); }
 
 }  // namespace
@@ -141,6 +154,13 @@ NB_MODULE(_core, m) {
       .def("__reduce_ex__",
            [](const Graph& g, int) { return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g))); })
       .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
+  nb::class_<SavedState>(m, "SavedState", "The attributes and buffers of a model's modules, to put back what forward writes.")
+      .def(nb::init<nb::object>(), nb::arg("model"))
+      .def("restore", [](SavedState& s) {
+        nb::list names;
+        for (const std::string& name : s.restore()) names.append(name);
+        return names;
+      }, "Puts everything back and returns the names of what had changed.");
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));
 
   m.def(

@@ -46,6 +46,12 @@ def generate_text(text: str, access: str = "lookup", chunk_lines: int = 2000) ->
     The generated source of a graph in .mzir text; `access` is 'lookup' or 'attribute'.
     """
 
+class SavedState:
+    """The attributes and buffers of a model's modules, to put back what forward writes."""
+
+    def __init__(self, model: torch.nn.Module) -> None: ...
+    def restore(self) -> list[str]: ...
+
 class Graph:
     """A graph of the core; `str()` of it is its .mzir text."""
 

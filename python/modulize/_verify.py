@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from modulize._core import VerificationError
+from modulize._core import SavedState, VerificationError
 
 __all__ = ["verify_outputs"]
 
@@ -29,16 +29,15 @@ def verify_outputs(
 
 
 def _run(model: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    # Copies, since forward may write its inputs; buffers and random state are put back for the same reason.
-    buffers = [(b, b.detach().clone()) for b in model.buffers()]
+    # Copies, since forward may write its inputs; what it writes on the model and the random state are put back.
+    saved = SavedState(model)
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(0)
         try:
             return model.forward(*copy.deepcopy(inputs), **copy.deepcopy(kwargs))
         finally:
-            for live, saved in buffers:
-                live.copy_(saved)
+            saved.restore()
 
 
 def _compare(expected: Any, actual: Any, where: str) -> float:
