@@ -10,6 +10,7 @@ namespace modulize {
 namespace {
 
 constexpr std::string_view kTensor = "torch.Tensor.";
+constexpr std::string_view kAten = "torch.ops.aten.";
 constexpr std::string_view kAimet = "aimet_torch.nn.modules.custom.";
 
 [[noreturn]] void fail(const OpRow& row, const std::string& what) {
@@ -151,6 +152,30 @@ OpSpelling parse_spelling(const Op& op, std::string_view text, bool writes_first
   return out;
 }
 
+// The calls that "torch.ops.aten.mul.Tensor" may be one with, best first: torch's own bindings take an operator's
+// arguments in its order. Those few that Python defines anew, with other arguments, are left out; of torch.nn.functional
+// only those are named that take no others than the operator.
+std::vector<std::string> calls_of_aten(std::string_view target) {
+  static constexpr std::string_view kOthers[] = {"stft", "cdist", "tensordot", "norm_except_dim", "lu", "unique"};
+  static constexpr std::string_view kFunctional[] = {
+      "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool2d", "avg_pool3d", "gelu", "glu", "hardsigmoid",
+      "hardswish", "hardtanh", "leaky_relu", "leaky_relu_", "linear", "mish", "one_hot", "pad", "relu6",
+      "scaled_dot_product_attention", "silu", "softplus", "softshrink"};
+  std::string_view name = target.substr(kAten.size());
+  name = name.substr(0, name.find('.'));
+  if (std::find(std::begin(kOthers), std::end(kOthers), name) != std::end(kOthers)) return {};
+  const auto within = [&](std::string_view space, std::string_view prefix) {
+    return std::string(space) += name.substr(prefix.size());
+  };
+  if (name.starts_with("special_")) return {within("torch.special.", "special_")};
+  if (name.starts_with("linalg_")) return {within("torch.linalg.", "linalg_")};
+  if (name.starts_with("fft_")) return {within("torch.fft.", "fft_")};
+  std::vector<std::string> out = {within("torch.", ""), within(kTensor, "")};
+  if (std::find(std::begin(kFunctional), std::end(kFunctional), name) != std::end(kFunctional))
+    out.push_back(within("torch.nn.functional.", ""));
+  return out;
+}
+
 // The table with its texts parsed, and the ways in.
 class Index {
  public:
@@ -192,8 +217,16 @@ class Index {
     }
     if (node.op != Opcode::call_function || node.target.empty()) return nullptr;
     auto it = by_call.find(node.target);
+    if (it != by_call.end()) return it->second;
     // Private homes of public functions are the exception: only they pay for the longer way.
-    if (it == by_call.end()) it = by_call.find(canonical_call(node.target));
+    if (node.target.starts_with(kAten)) {
+      for (const std::string& call : calls_of_aten(node.target)) {
+        it = by_call.find(call);
+        if (it != by_call.end()) return it->second;
+      }
+      return nullptr;
+    }
+    it = by_call.find(canonical_call(node.target));
     return it == by_call.end() ? nullptr : it->second;
   }
 
@@ -220,11 +253,12 @@ const Index& index() {
   return instance;
 }
 
-// torch's argument parser takes numpy's names as well (torch/csrc/utils/python_arg_parser.cpp).
+// torch's argument parser takes numpy's names as well (torch/csrc/utils/python_arg_parser.cpp); operators of torch.ops
+// call the first argument `self`.
 bool is_synonym(std::string_view keyword, std::string_view parameter) {
   if (parameter == "dim") return keyword == "axis";
   if (parameter == "keepdim") return keyword == "keepdims";
-  if (parameter == "input") return keyword == "x" || keyword == "a" || keyword == "x1";
+  if (parameter == "input") return keyword == "self" || keyword == "x" || keyword == "a" || keyword == "x1";
   if (parameter == "other") return keyword == "x2";
   return false;
 }

@@ -73,11 +73,27 @@ enum class PassiveReason : std::uint8_t {
   integer,             // indices and counts
   in_place_write,      // moves data into an existing tensor
   number,              // Python numbers
+  protocol,            // Python's and autograd's bookkeeping around tensors: copying, printing, attributes
+  autograd,            // gradients and their hooks
+  // These compute or act: no module of torch stands for them, and the report names them.
+  recurrent,      // nn.LSTM and the like are leaves; their functions stay calls
+  quantized,      // on quantized tensors
+  sparse,         // on sparse and jagged layouts
+  internal,       // what public functions and layers are made of, and operators of one backend
+  communication,  // between processes
 };
+
+/// True for the reasons of calls that compute or act all the same.
+constexpr bool is_kept_computation(PassiveReason reason) { return reason >= PassiveReason::recurrent; }
+/// True if a call without users may go.
+constexpr bool has_no_effect(PassiveReason reason) {
+  return reason != PassiveReason::in_place_write && reason != PassiveReason::random_constructor &&
+         reason < PassiveReason::protocol;
+}
 
 std::string_view passive_reason_name(PassiveReason reason);
 
-/// A call known not to compute.
+/// A call that never becomes a module.
 struct PassiveRow {
   std::string_view call;
   PassiveReason reason;

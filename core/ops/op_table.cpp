@@ -26,6 +26,20 @@ std::string_view passive_reason_name(PassiveReason reason) {
       return "in-place write";
     case PassiveReason::number:
       return "Python number";
+    case PassiveReason::protocol:
+      return "Python protocol";
+    case PassiveReason::autograd:
+      return "gradients";
+    case PassiveReason::recurrent:
+      return "recurrent: kept as a call, `nn.LSTM` and its like are leaves";
+    case PassiveReason::quantized:
+      return "quantized: kept as a call";
+    case PassiveReason::sparse:
+      return "sparse layout: kept as a call";
+    case PassiveReason::internal:
+      return "internal part of torch: kept as a call";
+    case PassiveReason::communication:
+      return "between processes: kept as a call";
   }
   return "";
 }
@@ -50,7 +64,7 @@ const std::vector<OpRow>& op_rows() {
 
 const std::vector<PassiveRow>& passive_rows() {
   static const std::vector<PassiveRow> rows =
-      join<PassiveRow>({layout_rows(), moving_rows(), logic_rows(), constructor_rows()});
+      join<PassiveRow>({layout_rows(), moving_rows(), logic_rows(), constructor_rows(), kept_rows()});
   return rows;
 }
 

@@ -28,5 +28,6 @@ std::span<const PassiveRow> layout_rows();
 std::span<const PassiveRow> moving_rows();
 std::span<const PassiveRow> logic_rows();
 std::span<const PassiveRow> constructor_rows();
+std::span<const PassiveRow> kept_rows();
 
 }  // namespace modulize

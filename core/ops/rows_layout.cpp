@@ -102,6 +102,7 @@ constexpr PassiveRow kRows[] = {
     {"torch.unsafe_split_with_sizes", view, kOther, true},
     {"Tensor.unsafe_split_with_sizes", view, kOther, true},
     {"Tensor.positive", view, kTensor, true},
+    {"Tensor.__pos__", view, kTensor, true},
     {"torch.positive", view, kTensor, true},
     // Shapes.
     {"Tensor.size", shape, kUnknown},

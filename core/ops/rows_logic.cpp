@@ -145,6 +145,7 @@ constexpr PassiveRow kRows[] = {
     {"Tensor.hash_tensor", integer},
     {"torch.linalg.matrix_rank", integer},
     {"torch.unravel_index", integer, kOther},
+    {"torch.histogramdd", integer, kOther},
     // Python's own.
     {"Tensor.item", number, kNumber},
     {"Tensor.tolist", number, kOther},
@@ -190,6 +191,23 @@ constexpr PassiveRow kRows[] = {
     {"torch.sym_sqrt", number, kNumber},
     {"torch.sym_sum", number, kNumber},
     {"torch.sym_ite", number, kNumber},
+    {"torch._sym_acos", number, kNumber},
+    {"torch._sym_asin", number, kNumber},
+    {"torch._sym_atan", number, kNumber},
+    {"torch._sym_cos", number, kNumber},
+    {"torch._sym_cosh", number, kNumber},
+    {"torch._sym_sin", number, kNumber},
+    {"torch._sym_sinh", number, kNumber},
+    {"torch._sym_sqrt", number, kNumber},
+    {"torch._sym_tan", number, kNumber},
+    {"torch._sym_tanh", number, kNumber},
+    {"F._sym_int", number, kNumber},
+    {"Tensor.__long__", number, kNumber},
+    {"op.concat", number, kUnknown},
+    {"op.iconcat", number, kUnknown},
+    {"op.countOf", number, kNumber},
+    {"op.indexOf", number, kNumber},
+    {"op.length_hint", number, kNumber},
 };
 
 }  // namespace

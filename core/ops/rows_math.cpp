@@ -12,6 +12,15 @@ namespace {
     .inplace = "Tensor." #fn "_, torch." #fn "_", .aimet = aimet_, .doc = doc_, .sample = "f32[2,3]"              \
   }
 
+// The same with a second name, whose in-place function there is.
+#define MODULIZE_INVERSE(fn, name, cls, aimet_, doc_)                                                              \
+  {                                                                                                                \
+    .call = "torch." #fn, .module = "modulize.nn." #cls, .signature = "input",                                     \
+    .also = "Tensor." #fn ", torch." #name ", Tensor." #name,                                                      \
+    .inplace = "Tensor." #fn "_, torch." #fn "_, Tensor." #name "_, torch." #name "_", .aimet = aimet_, .doc = doc_, \
+    .sample = "f32[2,3]"                                                                                           \
+  }
+
 constexpr OpRow kRows[] = {
     MODULIZE_UNARY(exp, Exp, "Exponential", "e to the power of each element"),
     MODULIZE_UNARY(exp2, Exp2, "", "2 to the power of each element", ", torch.special.exp2"),
@@ -29,17 +38,23 @@ constexpr OpRow kRows[] = {
     MODULIZE_UNARY(tan, Tan, "", "The tangent"),
     MODULIZE_UNARY(sinh, Sinh, "", "The hyperbolic sine"),
     MODULIZE_UNARY(cosh, Cosh, "", "The hyperbolic cosine"),
-    MODULIZE_UNARY(asin, Asin, "Asin", "The inverse sine", ", torch.arcsin, Tensor.arcsin"),
-    MODULIZE_UNARY(acos, Acos, "", "The inverse cosine", ", torch.arccos, Tensor.arccos"),
-    MODULIZE_UNARY(atan, Atan, "Atan", "The inverse tangent", ", torch.arctan, Tensor.arctan"),
-    MODULIZE_UNARY(asinh, Asinh, "", "The inverse hyperbolic sine", ", torch.arcsinh, Tensor.arcsinh"),
-    MODULIZE_UNARY(acosh, Acosh, "", "The inverse hyperbolic cosine", ", torch.arccosh, Tensor.arccosh"),
-    MODULIZE_UNARY(atanh, Atanh, "", "The inverse hyperbolic tangent", ", torch.arctanh, Tensor.arctanh"),
+    MODULIZE_INVERSE(asin, arcsin, Asin, "Asin", "The inverse sine"),
+    MODULIZE_INVERSE(acos, arccos, Acos, "", "The inverse cosine"),
+    MODULIZE_INVERSE(atan, arctan, Atan, "Atan", "The inverse tangent"),
+    MODULIZE_INVERSE(asinh, arcsinh, Asinh, "", "The inverse hyperbolic sine"),
+    MODULIZE_INVERSE(acosh, arccosh, Acosh, "", "The inverse hyperbolic cosine"),
+    MODULIZE_INVERSE(atanh, arctanh, Atanh, "", "The inverse hyperbolic tangent"),
     MODULIZE_UNARY(erf, Erf, "Erf", "The error function", ", torch.special.erf"),
     MODULIZE_UNARY(erfc, Erfc, "", "`1 - erf(input)`", ", torch.special.erfc"),
     MODULIZE_UNARY(floor, Floor, "ElementwiseFloor", "The largest integer not above"),
     MODULIZE_UNARY(ceil, Ceil, "ElementwiseCeil", "The smallest integer not below"),
-    MODULIZE_UNARY(trunc, Trunc, "", "The integer part", ", torch.fix, Tensor.fix"),
+    {.call = "torch.trunc",
+     .module = "modulize.nn.Trunc",
+     .signature = "input",
+     .also = "Tensor.trunc, torch.fix, Tensor.fix",
+     .inplace = "Tensor.trunc_, torch.trunc_, Tensor.fix_, torch.fix_",
+     .doc = "The integer part",
+     .sample = "f32[2,3]"},
     MODULIZE_UNARY(frac, Frac, "", "`input - trunc(input)`"),
     MODULIZE_UNARY(sinc, Sinc, "", "`sin(pi * input) / (pi * input)`", ", torch.special.sinc"),
     MODULIZE_UNARY(deg2rad, Deg2rad, "", "Degrees to radians"),
@@ -62,7 +77,7 @@ constexpr OpRow kRows[] = {
     {.call = "torch.round",
      .module = "modulize.nn.Round",
      .signature = "input, *, decimals=0",
-     .also = "Tensor.round",
+     .also = "Tensor.round, torch.special.round",
      .inplace = "Tensor.round_, torch.round_",
      .aimet = "Round",
      .body = "return torch.round(input) if decimals == 0 else torch.round(input, decimals=decimals)",
@@ -236,6 +251,7 @@ constexpr OpRow kRows[] = {
 };
 
 #undef MODULIZE_UNARY
+#undef MODULIZE_INVERSE
 
 }  // namespace
 

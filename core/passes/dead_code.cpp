@@ -24,7 +24,7 @@ bool is_pure_call(const Node& node) {
     return bound && (!op.inplace || bound->values[*op.inplace] == Value::boolean(false));
   }
   const PassiveRow* row = find_passive(node);
-  return row && row->reason != PassiveReason::in_place_write && row->reason != PassiveReason::random_constructor;
+  return row && has_no_effect(row->reason);
 }
 
 bool is_pure(const Node& node) {

@@ -17,15 +17,16 @@ std::vector<Leftover> find_leftovers(const Graph& graph) {
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) continue;
-    if (find_passive(node) || node.target == kCheck) continue;
+    const PassiveRow* row = find_passive(node);
+    if ((row && !is_kept_computation(row->reason)) || node.target == kCheck) continue;
     // Operators and builtins on numbers alone have a spelling but no op here.
-    const bool known = find_op(node) != nullptr;
-    if (known && !lowerings.op_of(id)) continue;
+    const bool mapped = find_op(node) != nullptr;
+    if (mapped && !lowerings.op_of(id)) continue;
     Leftover leftover;
     leftover.call = !node.callee.is_none() ? (node.callee.is(ValueKind::object) ? *node.callee.as_object().label
                                                                                 : std::string("a computed callable"))
                                            : node.target;
-    leftover.computes = known;
+    leftover.computes = mapped || row;
     leftover.scope = graph.scope(node.scope).path;
     leftover.where = graph.where(node);
     out.push_back(std::move(leftover));

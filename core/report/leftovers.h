@@ -11,7 +11,7 @@ namespace modulize {
 /// A call that is no module and not known not to compute.
 struct Leftover {
   std::string call;  // qualified name, method name, or the label of an opaque object
-  bool computes = false;  // the op table maps it, but not with these arguments; false: the table does not know it
+  bool computes = false;  // known to the op table, which maps it not, or not with these arguments; false: unknown
   std::string scope;
   std::string where;
 };

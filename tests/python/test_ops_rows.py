@@ -148,8 +148,8 @@ def call_text(text, spelling, arguments, style):
 # What a call cannot do without, beside the parameters that have no default.
 REQUIRED = {
     "torch.stft": {"return_complex"},
-    "torch.nn.functional.fractional_max_pool2d": {"output_size"},
-    "torch.nn.functional.fractional_max_pool3d": {"output_size"},
+    **{f"torch.nn.functional.fractional_max_pool{d}d": {"output_size"} for d in (2, 3)},
+    **{f"torch.nn.functional.fractional_max_pool{d}d_with_indices": {"output_size"} for d in (2, 3)},
     "torch.clamp": {"min"},
     "torch.nn.functional.interpolate": {"scale_factor"},
     "torch.nn.functional.upsample_nearest": {"scale_factor"},
