@@ -39,6 +39,7 @@ def main() -> None:
         )
     table("at 224 px, batch 1", ["model", "eager forward", "verify=False", "default"], rows)
 
+    torch.set_num_threads(1)
     rows = []
     for name in ("resnet18", "mobilenet_v3_small", "swin_t"):
         model, x = network(name), torch.randn(1, 3, 32, 32)
@@ -56,7 +57,7 @@ def main() -> None:
             [name, str(operations), milliseconds(times["eager"]), milliseconds(times["once"]), f"{above * 1e6:.1f} us"]
         )
     table(
-        "at 32 px, batch 1: preparation above the eager forward, per recorded operation",
+        "at 32 px, batch 1, one thread: preparation above the eager forward, per recorded operation",
         ["model", "operations", "eager forward", "verify=False", "above, each"],
         rows,
     )
