@@ -1,4 +1,5 @@
-"""Folders are layers: includes point downwards, and the core library needs neither Python nor a terminal.
+"""What no compiler checks of the architecture: folders are layers, the core library needs neither Python nor a
+terminal, the Python package is a thin skin, and nothing leans on the tracing of torch.fx.
 
 Runs under pytest, and alone: ``test_layers.py [LIBRARY]`` with the path of ``libmodulize_core.a``.
 """
@@ -66,6 +67,7 @@ def find_symbols(library: Path) -> list[str]:
     ).stdout
     names = {line.split(None, 1)[1].strip() for line in output.splitlines() if line.strip().startswith("U ")}
     assert len(names) > 20, f"nm shows only {len(names)} symbols of {library}"
+    # std::terminate is not among them: the compiler itself calls it in destructors.
     forbidden = re.compile(
         r"_?Py[A-Z_]\w*"
         r"|std::(cout|cerr|clog|wcout|wcerr)\b.*"
@@ -135,6 +137,35 @@ def test_the_core_library_needs_no_python_no_terminal_and_no_abort():
     library = find_library()
     assert library is not None, "no built core library: run ./dev build"
     assert find_symbols(library) == []
+
+
+def test_the_python_package_is_thin():
+    package = ROOT / "python" / "modulize"
+    files = [path for path in package.rglob("*.py*") if path.suffix in (".py", ".pyi")]
+    lines = {
+        str(path.relative_to(package)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in files
+        if "nn" not in path.relative_to(package).parts  # generated
+    }
+    assert lines
+    assert sum(lines.values()) < 1500, lines
+
+
+def test_nothing_leans_on_the_tracing_of_torch_fx():
+    """Its tracer, symbolic_trace and Interpreter appear nowhere in the package."""
+    files = [*(ROOT / "python").rglob("*.py"), *sources(ROOT / "bridge"), *sources(ROOT / "core")]
+    assert files
+    used = re.compile(
+        r"\bsymbolic_trace\s*\(|\bTracer\s*\(|\bInterpreter\s*\(|fx\.(Interpreter|Tracer|symbolic_trace)\b"
+        r"|import.*\b(Tracer|Interpreter|symbolic_trace)\b"
+    )
+    wrong = []
+    for path in files:
+        comment = "#" if path.suffix == ".py" else "//"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if used.search(line.split(comment)[0]):
+                wrong.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert wrong == []
 
 
 def main() -> int:
