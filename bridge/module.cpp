@@ -190,12 +190,14 @@ NB_MODULE(_core, m) {
       },
       nb::arg("model"), nb::arg("example_inputs").none() = nb::none(), nb::arg("example_kwargs").none() = nb::none(),
       nb::arg("concrete_args").none() = nb::none(), "The captured graph alone, before any pass.");
-  m.def("pipeline", [](const Graph& graph, const std::string& target) {
+  m.def("pipeline", [](const Graph& graph, const std::string& target, bool layout_modules) {
     Graph out = graph;
     PipelineOptions options;
     options.target = target;
+    options.layout_modules = layout_modules;
     options.verify_each = true;
     run_pipeline(out, options, nullptr);
     return out;
-  }, nb::arg("graph"), nb::arg("target") = "torch", "The graph after the default passes.");
+  }, nb::arg("graph"), nb::arg("target") = "torch", nb::arg("layout_modules") = false,
+     "The graph after the default passes.");
 }

@@ -179,12 +179,13 @@ std::string parameters_json(const OpSpelling& spelling) {
   return out + "]";
 }
 
-std::string generate_json() {
+// The rows that are modules always, or those that layout_modules asks for.
+std::string rows_json(bool layout) {
   std::ostringstream out;
-  out << "{\"rows\": [\n";
   bool first = true;
   for (const Op& op : all_ops()) {
     const OpRow& row = *op.row;
+    if (row.layout != layout) continue;
     out << (first ? "" : ",\n") << "{\"call\": " << quoted(op.call) << ", \"module\": " << quoted(row.module)
         << ", \"signature\": " << quoted(row.signature) << ", \"ctor\": " << quoted(row.ctor)
         << ", \"base\": " << quoted(op.base) << ", \"aimet\": " << quoted(op.aimet ? op.aimet->type : "")
@@ -206,8 +207,13 @@ std::string generate_json() {
     out << "]}";
     first = false;
   }
-  out << "\n], \"passive\": [\n";
-  first = true;
+  return out.str();
+}
+
+std::string generate_json() {
+  std::ostringstream out;
+  out << "{\"rows\": [\n" << rows_json(false) << "\n], \"layout\": [\n" << rows_json(true) << "\n], \"passive\": [\n";
+  bool first = true;
   for (const PassiveRow& row : passive_rows()) {
     out << (first ? "" : ",\n") << "{\"call\": " << quoted(qualified_call(row.call))
         << ", \"reason\": " << quoted(passive_reason_name(row.reason))
@@ -221,11 +227,10 @@ std::string generate_json() {
 
 // --- Markdown -------------------------------------------------------------------------------------
 
-std::string generate_docs() {
-  std::ostringstream out;
-  out << "# Operations\n\nGenerated from the op table (`core/ops`): do not edit.\n\n## Calls that become modules\n\n"
-      << "| call | other spellings | module | with `target=\"aimet\"` |\n|---|---|---|---|\n";
+void write_rows(std::ostringstream& out, bool layout) {
+  out << "| call | other spellings | module | with `target=\"aimet\"` |\n|---|---|---|---|\n";
   for (const Op& op : all_ops()) {
+    if (op.row->layout != layout) continue;
     std::string spellings;
     for (const OpSpelling& s : all_spellings()) {
       if (s.op != &op || s.call == op.call) continue;
@@ -234,6 +239,15 @@ std::string generate_docs() {
     out << "| `" << op.call << "` | " << spellings << " | `" << op.row->module << "` | "
         << (op.aimet ? "`" + op.aimet->type + "`" : std::string()) << " |\n";
   }
+}
+
+std::string generate_docs() {
+  std::ostringstream out;
+  out << "# Operations\n\nGenerated from the op table (`core/ops`): do not edit. Operators of `torch.ops.aten` share the "
+         "rows of the\nfunctions and methods they stand for.\n\n## Calls that become modules\n\n";
+  write_rows(out, false);
+  out << "\n## Calls that become modules with `layout_modules=True`\n\nWithout the option they stay calls.\n\n";
+  write_rows(out, true);
   out << "\n## Calls that stay\n\n| call | why |\n|---|---|\n";
   for (const PassiveRow& row : passive_rows())
     out << "| `" << qualified_call(row.call) << "` | " << passive_reason_name(row.reason) << " |\n";

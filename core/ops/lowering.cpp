@@ -20,8 +20,12 @@ bool is_only_parameter(const Op& op, std::size_t parameter) {
 
 }  // namespace
 
-Lowerings::Lowerings(const Graph& graph, std::string_view target)
-    : graph_(graph), aimet_(target == "aimet"), types_(value_types(graph)), ops_(graph.id_limit(), nullptr) {
+Lowerings::Lowerings(const Graph& graph, std::string_view target, bool layout_modules)
+    : graph_(graph),
+      aimet_(target == "aimet"),
+      layout_modules_(layout_modules),
+      types_(value_types(graph)),
+      ops_(graph.id_limit(), nullptr) {
   for (const NodeId id : graph.order()) ops_[id] = decide(graph[id]);
 }
 
@@ -44,10 +48,25 @@ bool Lowerings::computes_on_tensors(const OpSpelling& spelling, const Node& node
   return any;
 }
 
+const OpSpelling* Lowerings::spelling_of(const Node& node) const {
+  const OpSpelling* spelling = find_op(node);
+  return spelling || !layout_modules_ ? spelling : find_layout_op(node);
+}
+
+// `x[i]`: of a tensor, or with an index that only tensors take.
+bool Lowerings::takes_item_of_tensor(const Node& node) const {
+  if (node.args.size() != 2 || !node.args[0].is_node()) return false;
+  const ValueType type = types_[node.args[0].as_node()];
+  const Value& index = node.args[1];
+  return type == ValueType::tensor || (type == ValueType::unknown && index.is(ValueKind::tuple));
+}
+
 const Op* Lowerings::decide(const Node& node) const {
   if (node.op != Opcode::call_function && node.op != Opcode::call_method) return nullptr;
-  const OpSpelling* spelling = find_op(node);
-  if (!spelling || !computes_on_tensors(*spelling, node)) return nullptr;
+  const OpSpelling* spelling = spelling_of(node);
+  if (!spelling) return nullptr;
+  if (!spelling->op->is_registered && !computes_on_tensors(*spelling, node)) return nullptr;
+  if (spelling->op->row->layout && spelling->is_operator && !takes_item_of_tensor(node)) return nullptr;
   const auto bound = bind_arguments(*spelling, node);
   if (!bound) return nullptr;
   const Op& op = *spelling->op;
@@ -204,7 +223,7 @@ bool Lowerings::lower_to_aimet(BoundArguments bound, Lowering& out) const {
 
 Lowering Lowerings::lower(NodeId id) const {
   const Node& node = graph_[id];
-  const OpSpelling& spelling = *find_op(node);
+  const OpSpelling& spelling = *spelling_of(node);
   const Op& op = *spelling.op;
   BoundArguments bound = *bind_arguments(spelling, node);
   Lowering out;

@@ -28,7 +28,7 @@ struct Lowering {
 /// lower is valid until the first edit.
 class Lowerings {
  public:
-  Lowerings(const Graph& graph, std::string_view target);
+  Lowerings(const Graph& graph, std::string_view target, bool layout_modules = false);
 
   /// The op of a call that becomes a module, whichever pass does it; null where the call stays.
   const Op* op_of(NodeId id) const { return ops_[id]; }
@@ -37,7 +37,9 @@ class Lowerings {
   const std::vector<ValueType>& types() const { return types_; }
 
  private:
+  const OpSpelling* spelling_of(const Node& node) const;
   const Op* decide(const Node& node) const;
+  bool takes_item_of_tensor(const Node& node) const;
   bool computes_on_tensors(const OpSpelling& spelling, const Node& node) const;
   bool follows_mode(const Node& node, const Value& flag) const;
   bool lower_to_layer(const Node& node, const BoundArguments& bound, Lowering& out) const;
@@ -49,6 +51,7 @@ class Lowerings {
 
   const Graph& graph_;
   bool aimet_;
+  bool layout_modules_;
   std::vector<ValueType> types_;
   std::vector<const Op*> ops_;
 };

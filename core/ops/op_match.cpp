@@ -188,8 +188,11 @@ class Index {
       for (const auto item : split_list(op.row->inplace)) spellings_.push_back(parse_spelling(op, item, true));
     }
     for (const OpSpelling& s : spellings_) {
-      if (!by_call_.emplace(s.call, &s).second) fail(*s.op->row, "a second owner of '" + s.call + "'");
-      if (s.call.starts_with(kTensor)) by_method_.emplace(std::string_view(s.call).substr(kTensor.size()), &s);
+      const bool layout = s.op->row->layout;
+      if (!(layout ? layout_by_call_ : by_call_).emplace(s.call, &s).second)
+        fail(*s.op->row, "a second owner of '" + s.call + "'");
+      if (s.call.starts_with(kTensor))
+        (layout ? layout_by_method_ : by_method_).emplace(std::string_view(s.call).substr(kTensor.size()), &s);
     }
     passive_names_.reserve(passive_rows().size());
     for (const PassiveRow& row : passive_rows()) {
@@ -231,6 +234,7 @@ class Index {
   }
 
   const OpSpelling* spelling(const Node& node) const { return look_up(node, by_call_, by_method_); }
+  const OpSpelling* layout(const Node& node) const { return look_up(node, layout_by_call_, layout_by_method_); }
   const PassiveRow* passive(const Node& node) const { return look_up(node, passive_by_call_, passive_by_method_); }
   const Op* of_module(std::string_view type) const {
     const auto it = by_module_.find(type);
@@ -243,7 +247,7 @@ class Index {
   std::vector<Op> ops_;
   std::vector<OpSpelling> spellings_;
   std::vector<std::string> passive_names_;
-  Map<OpSpelling> by_call_, by_method_;
+  Map<OpSpelling> by_call_, by_method_, layout_by_call_, layout_by_method_;
   Map<PassiveRow> passive_by_call_, passive_by_method_;
   Map<Op> by_module_;
 };
@@ -251,6 +255,31 @@ class Index {
 const Index& index() {
   static const Index instance;
   return instance;
+}
+
+// A row made at run time, with the texts that it refers to.
+struct RegisteredOp {
+  std::string call, type, base;
+  OpRow row;
+  Op op;
+  OpSpelling spelling;
+};
+
+// By call. What is replaced lives on: graphs may refer to it.
+std::unordered_map<std::string_view, const RegisteredOp*>& registered_ops() {
+  static std::unordered_map<std::string_view, const RegisteredOp*> ops;
+  return ops;
+}
+
+const OpSpelling* find_registered(const Node& node) {
+  const auto& ops = registered_ops();
+  if (ops.empty() || node.op != Opcode::call_function) return nullptr;
+  std::string_view call = node.target;
+  auto it = ops.find(call);
+  // "torch.ops.mylib.scale.default" is a call of torch.ops.mylib.scale.
+  constexpr std::string_view kOperators = "torch.ops.";
+  if (it == ops.end() && call.starts_with(kOperators)) it = ops.find(call.substr(0, call.rfind('.')));
+  return it == ops.end() ? nullptr : &it->second->spelling;
 }
 
 // torch's argument parser takes numpy's names as well (torch/csrc/utils/python_arg_parser.cpp); operators of torch.ops
@@ -301,7 +330,32 @@ std::string qualified_call(std::string_view call) {
   return std::string(call);
 }
 
-const OpSpelling* find_op(const Node& node) { return index().spelling(node); }
+const OpSpelling* find_op(const Node& node) {
+  const OpSpelling* spelling = index().spelling(node);
+  return spelling ? spelling : find_registered(node);
+}
+const OpSpelling* find_layout_op(const Node& node) { return index().layout(node); }
+
+void register_op(std::string call, std::string type, std::string base) {
+  auto* made = new RegisteredOp{.call = std::move(call), .type = std::move(type), .base = std::move(base)};
+  OpRow& row = made->row;
+  row.call = made->call;
+  row.module = made->type;
+  row.signature = "*args, **kwargs";
+  row.base = made->base;
+  row.result = ValueType::unknown;
+  row.effect = true;
+  row.may_alias = true;
+  made->op = parse_row(row);
+  made->op.is_layer = false;
+  made->op.is_registered = true;
+  made->op.run_time_class = made->type;
+  made->spelling = parse_spelling(made->op, row.call, false);
+  auto& ops = registered_ops();
+  ops.erase(made->call);  // the key is the text of the op before
+  ops.emplace(made->call, made);
+}
+
 const PassiveRow* find_passive(const Node& node) { return index().passive(node); }
 const Op* find_op_of_module(std::string_view type) { return index().of_module(type); }
 const std::vector<Op>& all_ops() { return index().ops(); }
@@ -346,7 +400,7 @@ std::optional<BoundArguments> bind_arguments(const OpSpelling& spelling, const N
     if (!exact) exact = synonym;
     if (exact) {
       if (!give(*exact, value)) return std::nullopt;
-    } else if (rest && key != "out") {
+    } else if (rest && (key != "out" || op.is_registered)) {
       out.var_kwargs.emplace_back(key, value);
     } else {
       return std::nullopt;

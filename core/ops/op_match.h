@@ -58,6 +58,7 @@ struct Op {
   /// Qualified name of the run-time class; for a modulize.nn row the module itself.
   std::string run_time_class;
   bool is_layer = false;  // the module is one of torch.nn
+  bool is_registered = false;  // by register_op: nothing is known of what it does
   std::vector<Parameter> parameters;
   std::vector<CtorArgument> ctor;
   std::vector<Adoption> adopts;
@@ -86,10 +87,17 @@ struct OpSpelling {
 
 /// The spelling that a call_function or call_method node uses; null for calls the table does not map.
 const OpSpelling* find_op(const Node& node);
+/// The same among the rows of layout operations, which find_op leaves out.
+const OpSpelling* find_layout_op(const Node& node);
 /// The entry of a call known not to compute, or null.
 const PassiveRow* find_passive(const Node& node);
 /// The op whose module class is `type` ("torch.nn.ReLU", "modulize.nn.Add", an AIMET class), or null.
 const Op* find_op_of_module(std::string_view type);
+
+/// Makes every later call of `call` (and of its overloads, if it is an operator of torch.ops) a call of module `type`,
+/// constructed without arguments, named after `base`. A call registered before is replaced; calls that the table maps
+/// are not looked for here. Not thread-safe against passes: the bridge calls both under Python's lock.
+void register_op(std::string call, std::string type, std::string base);
 
 /// All ops, in table order; all spellings, in table order.
 const std::vector<Op>& all_ops();

@@ -58,6 +58,8 @@ struct OpRow {
   bool effect = false;
   /// The result may share storage with an input.
   bool may_alias = false;
+  /// Moves values only: a module where `layout_modules` asks for it, a passive call otherwise.
+  bool layout = false;
 };
 
 /// Why a call becomes no module.

@@ -58,7 +58,7 @@ std::vector<Row> join(std::initializer_list<std::span<const Row>> families) {
 const std::vector<OpRow>& op_rows() {
   static const std::vector<OpRow> rows =
       join<OpRow>({activation_rows(), arithmetic_rows(), math_rows(), reduction_rows(), layer_rows(), pooling_rows(),
-                   loss_rows(), linalg_rows(), special_rows()});
+                   loss_rows(), linalg_rows(), special_rows(), layout_module_rows()});
   return rows;
 }
 

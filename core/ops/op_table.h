@@ -24,6 +24,7 @@ std::span<const OpRow> pooling_rows();
 std::span<const OpRow> loss_rows();
 std::span<const OpRow> linalg_rows();
 std::span<const OpRow> special_rows();
+std::span<const OpRow> layout_module_rows();
 std::span<const PassiveRow> layout_rows();
 std::span<const PassiveRow> moving_rows();
 std::span<const PassiveRow> logic_rows();

@@ -100,6 +100,7 @@ Alias alias_of(const Graph& graph, const Node& node) {
     const auto bound = bind_arguments(*spelling, node);
     if (!bound) return Alias::inputs;
     const Op& op = *spelling->op;
+    if (op.is_registered) return Alias::anything;
     return alias_of_op(op, op.inplace ? &bound->values[*op.inplace] : nullptr);
   }
   if (const PassiveRow* row = find_passive(node)) {

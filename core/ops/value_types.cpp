@@ -158,6 +158,11 @@ class Analysis {
 
   // True for a sequence of tensors, so that its items are tensors.
   bool yields_tensors(const Node& node) const {
+    if (node.op == Opcode::call_module) {
+      const ModuleSpec* spec = graph_.modules.find(node.target);
+      const Op* op = spec ? find_op_of_module(spec->type) : nullptr;
+      return op && op->row->result != ValueType::tensor;
+    }
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) return false;
     const bool passes_on =
         node.target == "operator.getitem" || node.target == "builtins.tuple" || node.target == "builtins.list";
@@ -168,7 +173,7 @@ class Analysis {
              (row->reason == PassiveReason::view || row->reason == PassiveReason::moves_data);
     }
     const OpSpelling* spelling = find_op(node);
-    return spelling && spelling->op->row->result != ValueType::tensor;
+    return spelling && !spelling->op->is_registered && spelling->op->row->result != ValueType::tensor;
   }
 
   const Graph& graph_;

@@ -20,7 +20,7 @@
 namespace modulize {
 
 PassResult elementwise_to_module(Graph& graph, const PassContext& context) {
-  return convert_calls(graph, context, "elementwise_to_module", [](const Op& op) { return !op.is_layer; });
+  return convert_calls(graph, context, "elementwise_to_module", [](const Op& op) { return !op.is_layer && !op.row->layout; });
 }
 
 }  // namespace modulize

@@ -17,7 +17,7 @@
 namespace modulize {
 
 PassResult functional_to_module(Graph& graph, const PassContext& context) {
-  return convert_calls(graph, context, "functional_to_module", [](const Op& op) { return op.is_layer; });
+  return convert_calls(graph, context, "functional_to_module", [](const Op& op) { return op.is_layer && !op.row->layout; });
 }
 
 }  // namespace modulize

@@ -13,6 +13,8 @@ const std::vector<std::string_view>& default_pipeline() {
       "split_reused_modules",
       "functional_to_module",
       "elementwise_to_module",
+      // Nothing without the option layout_modules.
+      "layout_to_module",
       // What the rewrites left over: reads of weights that a module holds now, of mode flags it follows.
       "dead_code",
   };

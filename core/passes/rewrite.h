@@ -46,7 +46,7 @@ namespace modulize {
 template <class Choose>
 PassResult convert_calls(Graph& graph, const PassContext& context, std::string_view pass, Choose&& chooses) {
   std::vector<std::pair<NodeId, Lowering>> found;
-  const Lowerings lowerings(graph, context.options.target);
+  const Lowerings lowerings(graph, context.options.target, context.options.layout_modules);
   for (const NodeId id : graph.order())
     if (const Op* op = lowerings.op_of(id); op && chooses(*op)) found.emplace_back(id, lowerings.lower(id));
   if (found.empty()) return {};

@@ -66,7 +66,7 @@ def prepare_model(
     hierarchy : {"flat"}
         ``"flat"``: one graph of leaf modules.
     layout_modules : bool
-        Make modules of view, permute, getitem and the like too. Not available in this version.
+        Make modules of view, permute, getitem and the like too.
     decompose_attention : bool
         Open attention layers into linear, matmul and softmax modules. Not available in this version.
     plain_outputs : bool
@@ -154,6 +154,7 @@ def _check_options(**options: Any) -> None:
         "on_dynamic": ("branch", "keep", "specialize", "error"),
         "shared_parameters": (None, "tie", "copy"),
         "hierarchy": ("flat", "keep"),
+        "layout_modules": (False, True),
     }
     for name, allowed in choices.items():
         if options[name] not in allowed:
@@ -162,7 +163,6 @@ def _check_options(**options: Any) -> None:
         "on_dynamic": ("branch", "error"),
         "shared_parameters": (None, "tie"),
         "hierarchy": ("flat",),
-        "layout_modules": (False,),
         "decompose_attention": (False,),
         "plain_outputs": (False,),
     }

@@ -88,5 +88,5 @@ def capture(
 ) -> Graph:
     """The captured graph alone, before any pass."""
 
-def pipeline(graph: Graph, target: str = "torch") -> Graph:
+def pipeline(graph: Graph, target: str = "torch", layout_modules: bool = False) -> Graph:
     """The graph after the default passes."""
