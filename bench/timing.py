@@ -10,7 +10,7 @@ from collections.abc import Callable
 def interleaved(functions: dict[str, Callable[[], object]], seconds: float = 4.0, rounds: int = 0) -> dict[str, float]:
     """Best seconds of each, after one unmeasured round. ``rounds`` 0: as many as fit into ``seconds``, 5 to 200.
 
-    The best, not the mean: whatever else the machine does can only add. Garbage collection stays on, as it is for users.
+    The best, not the mean: whatever else the machine does can only add. Garbage collection stays on, as users have it.
     """
     best = dict.fromkeys(functions, float("inf"))
     for function in functions.values():
