@@ -1,5 +1,7 @@
 // The extension module modulize._core: no logic of its own.
 #include "bridge/capture/capture.h"
+#include "bridge/capture/function_names.h"
+#include "bridge/capture/patches.h"
 #include "bridge/capture/module_scan.h"
 #include "bridge/capture/traced_number.h"
 #include "bridge/materialise/materialise.h"
@@ -11,6 +13,8 @@
 #include "ops/op_table.h"
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
+
+#include <nanobind/stl/optional.h>
 
 #include <chrono>
 #include <optional>
@@ -55,7 +59,7 @@ class Stopwatch {
 
 struct PipelineRequest {
   std::string target;
-  bool layout_modules, tie_parameters, verify_each;
+  bool layout_modules, tie_parameters, verify, verify_each;
 };
 
 nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineRequest& request) {
@@ -70,6 +74,8 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
     capture_model(model, options, capture);
   }
   seconds["capture"] = watch.lap();
+  if (running && request.verify) recapture(model, options, capture);
+  seconds["second_capture"] = watch.lap();
   const GcPause pause;
   PipelineOptions pipeline;
   pipeline.target = request.target;
@@ -114,6 +120,7 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   report["written_state"] = written;
   seconds["report"] = watch.lap();
   report["seconds"] = seconds;
+  if (running) report["output"] = capture.output;
   report["captured"] = nb::cast(std::move(capture.graph));
   report["shipped"] = nb::cast(std::move(shipped));
   return nb::make_tuple(prepared, report);
@@ -132,6 +139,27 @@ class SavedState {
 };
 
 nb::object graph_from_text(const std::string& text) { return nb::cast(parse(text)); }
+
+// Nothing for callables that the captures have no name for, and for methods.
+std::optional<std::string> function_name(nb::handle callable) {
+  const CallName& name = FunctionNames::instance().find(callable.ptr());
+  return name.form == CallForm::function ? std::optional(name.name) : std::nullopt;
+}
+
+bool is_known_operation(const std::string& call) {
+  Node node;
+  node.op = Opcode::call_function;
+  node.target = call;
+  const OpSpelling* spelling = find_op(node);
+  return spelling && !spelling->op->is_registered;
+}
+
+void register_operation(nb::handle function, const std::string& call, const std::string& type, const std::string& base) {
+  register_op(call, type, base);
+  if (!PyFunction_Check(function.ptr())) return;
+  FunctionNames::instance().give(function.ptr(), call);
+  add_registered_function(function);
+}
 
 }  // namespace
 
@@ -162,21 +190,26 @@ NB_MODULE(_core, m) {
         return names;
       }, "Puts everything back and returns the names of what had changed.");
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));
+  m.def("function_name", &function_name, nb::arg("callable"),
+        "The name under which calls of a function stand in a graph, or None.");
+  m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
+  m.def("register_operation", &register_operation, nb::arg("function"), nb::arg("call"), nb::arg("module"),
+        nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");
 
   m.def(
       "prepare",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
-         const std::string& target, bool layout_modules, bool tie_parameters, bool verify_each) {
+         const std::string& target, bool layout_modules, bool tie_parameters, bool verify, bool verify_each) {
         CaptureOptions options{std::move(example_inputs),           std::move(example_kwargs),
                                std::move(concrete_args),            std::move(modules_to_exclude),
                                std::move(module_classes_to_exclude), std::move(functions_to_exclude)};
-        return prepare(model, options, {target, layout_modules, tie_parameters, verify_each});
+        return prepare(model, options, {target, layout_modules, tie_parameters, verify, verify_each});
       },
       nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(), nb::arg("module_classes_to_exclude").none(),
       nb::arg("functions_to_exclude").none(), nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
-      nb::arg("verify_each") = false, "Captures, rewrites and materialises; returns (prepared model, report data).");
+      nb::arg("verify"), nb::arg("verify_each") = false, "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args) {

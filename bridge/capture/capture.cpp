@@ -329,6 +329,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
   }
 
   nb::object result = call(function, positional, keywords);
+  if (running) recorder.capture().output = result;
   Node output;
   output.op = Opcode::output;
   output.args.push_back(recorder.to_value(result.ptr()));
@@ -384,6 +385,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_torch(patches, mode);
     patch_python(patches, recorder);
     if (!running) patch_wrapped(patches);
+    patch_registered(patches, options.functions_to_exclude);
     patch_excluded(patches, options.functions_to_exclude);
     ActiveRecorder active(recorder);
     ModeOnStack on_stack(recorder);

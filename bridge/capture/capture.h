@@ -26,6 +26,7 @@ struct Capture {
   /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
   std::map<std::string, nb::object> constants;
   std::vector<Kept> kept;
+  nb::object output;  // what forward returned (running)
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
 };
@@ -40,6 +41,10 @@ struct CaptureOptions {
   nb::object module_classes_to_exclude = nb::none();
   nb::object functions_to_exclude = nb::none();
 };
+
+/// Captures a second time with other values and, where the model takes it, another batch size, and throws CaptureError
+/// where a value or size was frozen into the first capture without anything that checks it. Running captures only.
+void recapture(nb::handle root, const CaptureOptions& options, const Capture& first);
 
 /// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
 /// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.

@@ -114,6 +114,11 @@ void FunctionNames::add_namespace(const char* qualified, CallForm form) {
   }
 }
 
+void FunctionNames::give(PyObject* callable, std::string name) {
+  if (names_.insert_or_assign(callable, CallName{CallForm::function, std::move(name), false}).second)
+    Py_INCREF(callable);
+}
+
 const CallName& FunctionNames::find(PyObject* callable) {
   if (const auto it = names_.find(callable); it != names_.end()) return it->second;
   if (const CallName* name = found_.find(callable)) return *name;

@@ -243,6 +243,20 @@ PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs)
 }
 PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
 
+// The same for a registered function: nothing to report, it becomes a module.
+PyObject* registered_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
+  if (nargs != 2) {
+    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
+    return nullptr;
+  }
+  PyObject* kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
+  return guarded<PyObject*>(nullptr,
+                            [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs, nullptr); });
+}
+PyMethodDef registered_def = {"registered", as_c_function(registered_slot), METH_FASTCALL, nullptr};
+
 // --- the function mode ------------------------------------------------------------------------------------
 
 PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -375,32 +389,59 @@ void patch_wrapped(Patches& patches) {
   }
 }
 
+namespace {
+
+// While the capture runs, `f` (a Python function) hands its arguments to `handler`.
+void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def) {
+  nb::object function_type = nb::module_::import_("types").attr("FunctionType");
+  nb::object real = f.attr("__code__");
+  nb::object clone = function_type(real, f.attr("__globals__"), f.attr("__name__"), f.attr("__defaults__"),
+                                   f.attr("__closure__"));
+  clone.attr("__kwdefaults__") = f.attr("__kwdefaults__");
+  nb::object handler = c_function(handler_def, nb::make_tuple(nb::borrow(f), clone));
+  // A function that hands its arguments to a constant, which is then our handler; with the free variables of the
+  // real code, as Python insists.
+  nb::dict space;
+  PyObject* done = PyRun_String("def call(*args, **kwargs):\n    handler = 'handler'\n    return handler(args, kwargs)\n",
+                                Py_file_input, nb::module_::import_("builtins").attr("__dict__").ptr(), space.ptr());
+  if (!done) nb::raise_python_error();
+  Py_DECREF(done);
+  nb::object stub = space["call"].attr("__code__");
+  nb::list constants;
+  for (nb::handle c : stub.attr("co_consts"))
+    constants.append(PyUnicode_Check(c.ptr()) && nb::cast<std::string>(c) == "handler" ? handler : nb::borrow(c));
+  nb::object code = stub.attr("replace")(nb::arg("co_consts") = nb::tuple(constants),
+                                         nb::arg("co_freevars") = real.attr("co_freevars"));
+  patches.set_attribute(f, "__code__", code);
+}
+
+// Never freed: the names of the table refer to the functions for the rest of the process.
+std::vector<nb::object>& registered_functions() {
+  static auto* functions = new std::vector<nb::object>();
+  return *functions;
+}
+
+}  // namespace
+
 void patch_excluded(Patches& patches, nb::handle functions) {
   if (functions.is_none()) return;
-  nb::object types = nb::module_::import_("types");
-  nb::object function_type = types.attr("FunctionType");
-  for (nb::handle f : functions) {
-    if (!PyFunction_Check(f.ptr())) continue;  // torch's builtins reach the function mode
-    nb::object real = f.attr("__code__");
-    nb::object clone = function_type(real, f.attr("__globals__"), f.attr("__name__"), f.attr("__defaults__"),
-                                     f.attr("__closure__"));
-    clone.attr("__kwdefaults__") = f.attr("__kwdefaults__");
-    nb::object handler = c_function(&excluded_def, nb::make_tuple(nb::borrow(f), clone));
-    // A function that hands its arguments to a constant, which is then our handler; with the free variables of the
-    // real code, as Python insists.
-    nb::dict space;
-    PyObject* done = PyRun_String("def call(*args, **kwargs):\n    handler = 'handler'\n    return handler(args, kwargs)\n",
-                                  Py_file_input, nb::module_::import_("builtins").attr("__dict__").ptr(), space.ptr());
-    if (!done) nb::raise_python_error();
-    Py_DECREF(done);
-    nb::object stub = space["call"].attr("__code__");
-    nb::list constants;
-    for (nb::handle c : stub.attr("co_consts"))
-      constants.append(PyUnicode_Check(c.ptr()) && nb::cast<std::string>(c) == "handler" ? handler : nb::borrow(c));
-    nb::object code = stub.attr("replace")(nb::arg("co_consts") = nb::tuple(constants),
-                                           nb::arg("co_freevars") = real.attr("co_freevars"));
-    patches.set_attribute(f, "__code__", code);
+  for (nb::handle f : functions)
+    if (PyFunction_Check(f.ptr())) replace_code(patches, f, &excluded_def);  // torch's builtins reach the function mode
+}
+
+void patch_registered(Patches& patches, nb::handle excluded) {
+  for (const nb::object& f : registered_functions()) {
+    bool is_excluded = false;
+    if (!excluded.is_none())
+      for (nb::handle e : excluded) is_excluded |= e.is(f);
+    if (!is_excluded) replace_code(patches, f, &registered_def);
   }
+}
+
+void add_registered_function(nb::handle function) {
+  for (const nb::object& f : registered_functions())
+    if (f.is(function)) return;
+  registered_functions().push_back(nb::borrow(function));
 }
 
 }  // namespace modulize

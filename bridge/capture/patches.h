@@ -42,6 +42,12 @@ void patch_wrapped(Patches& patches);
 /// `functions`: Python functions become one node each however they are reached: their code is replaced.
 void patch_excluded(Patches& patches, nb::handle functions);
 
+/// Functions of register_operation become one node each, under the name they were registered by. Those that the user
+/// excludes for this one capture (`excluded`) are left to patch_excluded.
+void patch_registered(Patches& patches, nb::handle excluded);
+/// Adds a Python function to those of patch_registered, for the rest of the process.
+void add_registered_function(nb::handle function);
+
 /// The function mode object; one a process.
 PyObject* function_mode();
 

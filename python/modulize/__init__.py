@@ -16,6 +16,7 @@ from modulize._core import (
     VerificationError,
     VerifierError,
 )
+from modulize._operations import register_operation
 from modulize._report import Report
 
 __version__ = "0.1.0"
@@ -32,4 +33,5 @@ __all__ = [
     "VerifierError",
     "nn",
     "prepare_model",
+    "register_operation",
 ]

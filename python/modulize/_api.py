@@ -72,7 +72,8 @@ def prepare_model(
     plain_outputs : bool
         Return tensors, tuples and dicts in place of dataclasses. Not available in this version.
     verify : bool
-        With example inputs: run both models and compare their outputs bit for bit.
+        With example inputs: capture a second time with other values and, where the model takes it, another batch size,
+        which finds values and sizes that would be frozen; and compare the outputs of both models bit for bit.
 
     Returns
     -------
@@ -131,12 +132,14 @@ def prepare_model(
         target=target,
         layout_modules=layout_modules,
         tie_parameters=True,
+        verify=verify,
     )
+    output = data.pop("output", None)
     report = Report({**data, **prepared._modulize})
     prepared._modulize = report
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
-        report.largest_difference = verify_outputs(model, prepared, inputs or (), kwargs)
+        report.largest_difference = verify_outputs(output, prepared, inputs or (), kwargs)
     return prepared
 
 

@@ -62,6 +62,15 @@ class Graph:
     def __deepcopy__(self, arg: object, /) -> Graph: ...
 
 def graph_from_text(text: str) -> Graph: ...
+def function_name(callable: object) -> str | None:
+    """The name under which calls of a function stand in a graph, or None."""
+
+def is_known_operation(call: str) -> bool:
+    """Whether the op table itself maps the call."""
+
+def register_operation(function: object, call: str, module: str, base: str) -> None:
+    """Makes later calls of `function`, recorded as `call`, calls of a new `module()`."""
+
 def prepare(
     model: object,
     *,
@@ -74,6 +83,7 @@ def prepare(
     target: str,
     layout_modules: bool,
     tie_parameters: bool,
+    verify: bool,
     verify_each: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """

@@ -1,0 +1,91 @@
+#include "explore/compare.h"
+
+#include <vector>
+
+#include "ir/printer.h"
+
+namespace modulize {
+
+namespace {
+
+constexpr std::string_view kCheck = "modulize._runtime.check";
+
+class Comparison {
+ public:
+  Comparison(const Graph& first, const Graph& second, const SameObject& same_object)
+      : first_(first), second_(second), same_object_(same_object), partner_(first.id_limit(), kNoNode) {}
+
+  std::optional<Difference> run() {
+    NodeId a = first_.first(), b = second_.first();
+    for (; a != kNoNode && b != kNoNode; a = first_[a].next, b = second_[b].next) {
+      const Node &x = first_[a], &y = second_[b];
+      if (x.op != y.op || x.target != y.target)
+        return Difference{a, describe(first_, x) + " became " + describe(second_, y)};
+      partner_[a] = b;
+      if (x.target == kCheck && x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
+          !(x.args[1] == y.args[1]))
+        return std::nullopt;
+      if (!same(x.callee, y.callee) || x.args.size() != y.args.size() || x.kwargs.size() != y.kwargs.size())
+        return Difference{a, describe(first_, x) + " was called with other arguments"};
+      for (std::size_t i = 0; i < x.args.size(); ++i)
+        if (!same(x.args[i], y.args[i])) return argument(a, x, std::to_string(i), x.args[i], y.args[i]);
+      for (std::size_t i = 0; i < x.kwargs.size(); ++i)
+        if (x.kwargs[i].first != y.kwargs[i].first || !same(x.kwargs[i].second, y.kwargs[i].second))
+          return argument(a, x, "'" + x.kwargs[i].first + "'", x.kwargs[i].second, y.kwargs[i].second);
+    }
+    if (a == kNoNode && b == kNoNode) return std::nullopt;
+    return Difference{a, "the number of operations changed"};
+  }
+
+ private:
+  static std::string describe(const Graph&, const Node& node) {
+    if (!node.target.empty()) return std::string(node.op == Opcode::call_method ? "Tensor." : "") + node.target;
+    return std::string(opcode_name(node.op));
+  }
+
+  Difference argument(NodeId id, const Node& node, const std::string& which, const Value& x, const Value& y) const {
+    return {id, "argument " + which + " of " + describe(first_, node) + " was " + print_value(first_, x) + " and became " +
+                    print_value(second_, y)};
+  }
+
+  bool same(const Value& x, const Value& y) const {
+    if (x.kind() != y.kind()) return false;
+    switch (x.kind()) {
+      case ValueKind::node:
+        return partner_[x.as_node()] == y.as_node();
+      case ValueKind::object:
+        return same_object_(x.as_object().id, y.as_object().id);
+      case ValueKind::tuple:
+      case ValueKind::list:
+      case ValueKind::slice: {
+        if (x.items().size() != y.items().size()) return false;
+        for (std::size_t i = 0; i < x.items().size(); ++i)
+          if (!same(x.items()[i], y.items()[i])) return false;
+        return true;
+      }
+      case ValueKind::dict: {
+        if (x.dict_items().size() != y.dict_items().size()) return false;
+        for (std::size_t i = 0; i < x.dict_items().size(); ++i)
+          if (!same(x.dict_items()[i].first, y.dict_items()[i].first) ||
+              !same(x.dict_items()[i].second, y.dict_items()[i].second))
+            return false;
+        return true;
+      }
+      default:
+        return x == y;
+    }
+  }
+
+  const Graph& first_;
+  const Graph& second_;
+  const SameObject& same_object_;
+  std::vector<NodeId> partner_;
+};
+
+}  // namespace
+
+std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object) {
+  return Comparison(first, second, same_object).run();
+}
+
+}  // namespace modulize

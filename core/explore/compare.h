@@ -1,0 +1,25 @@
+// Two captures of one forward, on other values and sizes: what differs was frozen by the first.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "ir/graph.h"
+
+namespace modulize {
+
+struct Difference {
+  NodeId node = kNoNode;  // in the first graph; kNoNode: the second goes on where the first has ended
+  std::string what;       // "the argument 3 of torch.Tensor.view became 4", for people
+};
+
+/// True if object `first` of the first capture and `second` of the second one are the same thing.
+using SameObject = std::function<bool(ObjectId first, ObjectId second)>;
+
+/// The first place where two captures of the same forward differ in anything but names and sources; nothing if they do
+/// not. Ends without a finding at a check (modulize._runtime.check) whose expectation differs: from there on the two may
+/// differ in all, and the prepared model raises before it gets there.
+std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object);
+
+}  // namespace modulize
