@@ -44,6 +44,7 @@ def main() -> int:
     names = [name for name in classification_models() if name.startswith(arguments.model or "")]
     if not names:
         parser.error(f"no model of {arguments.library} begins with {arguments.model!r}")
+    prepare(torch.nn.Linear(2, 2), torch.randn(1, 2))  # the first call of a process imports
     results = []
     for name in names:
         for capture in ("run", "symbolic"):
