@@ -115,8 +115,7 @@ void FunctionNames::add_namespace(const char* qualified, CallForm form) {
 }
 
 void FunctionNames::give(PyObject* callable, std::string name) {
-  if (names_.insert_or_assign(callable, CallName{CallForm::function, std::move(name), false}).second)
-    Py_INCREF(callable);
+  found_.insert(callable, CallName{CallForm::function, std::move(name), false});
 }
 
 const CallName& FunctionNames::find(PyObject* callable) {

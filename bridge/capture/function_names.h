@@ -32,7 +32,7 @@ class FunctionNames {
 
   /// The name of `callable`; valid while it lives or, for opaque ones, until the next call.
   const CallName& find(PyObject* callable);
-  /// From now on `callable` is the function `name`, whether or not that can be imported.
+  /// From now on `callable`, none of torch's, is the function `name`, whether or not that can be imported.
   void give(PyObject* callable, std::string name);
 
  private:

@@ -257,6 +257,36 @@ PyObject* registered_slot(PyObject* self, PyObject* const* call, Py_ssize_t narg
 }
 PyMethodDef registered_def = {"registered", as_c_function(registered_slot), METH_FASTCALL, nullptr};
 
+// --- contexts and questions that the function mode does not see ------------------------------------------------
+
+// `self` is (original __enter__, name).
+PyObject* context_enter_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
+  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    throw Error(ErrorCode::CaptureError, "forward enters " + text_of(PyTuple_GET_ITEM(self, 1)) + recorder->place() +
+                                             ": such regions are not captured yet; exclude the module "
+                                             "(modules_to_exclude) or the function that does it");
+  });
+}
+PyMethodDef context_enter_def = {"__enter__", as_c_function(context_enter_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
+// `self` is (original, qualified name, the answer outside of the capture). What forward decides by it is checked.
+PyObject* ambient_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
+  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    const std::string name = text_of(PyTuple_GET_ITEM(self, 1));
+    PyObject* answer = PyTuple_GET_ITEM(self, 2);
+    const std::string line = recorder->here();
+    recorder->add_check(recorder->add_function(name, {}, ValueType::other), Value::boolean(answer == Py_True),
+                        name + "()" + (line.empty() ? "" : " at " + line));
+    Py_INCREF(answer);
+    return answer;
+  });
+}
+PyMethodDef ambient_def = {"ambient", as_c_function(ambient_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
 // --- the function mode ------------------------------------------------------------------------------------
 
 PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -310,7 +340,7 @@ ModeOnStack::~ModeOnStack() {
   PyErr_Restore(type, value, trace);
 }
 
-void patch_torch(Patches& patches, CaptureMode mode) {
+void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled) {
   nb::object module_class = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().module));
   if (!original_module_call) original_module_call = nb::object(module_class.attr("__call__")).release().ptr();
   // A method descriptor binds to the instance; a plain builtin function would not.
@@ -321,6 +351,22 @@ void patch_torch(Patches& patches, CaptureMode mode) {
     nb::object getter = nb::steal(PyDescr_NewMethod(TorchTypes::instance().module, &module_getattr_def));
     patches.set_attribute(module_class, "__getattr__", getter);
   }
+  nb::module_ torch = nb::module_::import_("torch");
+  const auto refuse_context = [&](nb::handle cls, const char* name) {
+    nb::object enter = cls.attr("__enter__");
+    nb::object function = c_function(&context_enter_def, nb::make_tuple(enter, name));
+    patches.set_attribute(cls, "__enter__", nb::steal(PyInstanceMethod_New(function.ptr())));
+  };
+  refuse_context(torch.attr("autocast"), "torch.autocast");
+  if (nb::hasattr(torch, "inference_mode")) refuse_context(torch.attr("inference_mode"), "torch.inference_mode");
+  const auto ask_outside = [&](const char* name, nb::handle answer) {
+    if (!nb::hasattr(torch, name)) return;
+    nb::object original = torch.attr(name);
+    patches.set_attribute(torch, name, c_function(&ambient_def, nb::make_tuple(original, std::string("torch.") + name,
+                                                                                nb::borrow(answer))));
+  };
+  ask_outside("is_grad_enabled", nb::bool_(grad_was_enabled));
+  ask_outside("is_inference_mode_enabled", nb::object(torch.attr("is_inference_mode_enabled")()));
   nb::object training = nb::steal(PyDescr_NewGetSet(TorchTypes::instance().module, &training_def));
   patches.set_attribute(module_class, "training", training);
   nb::str name("handle_torch_function");
@@ -415,10 +461,22 @@ void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def) {
   patches.set_attribute(f, "__code__", code);
 }
 
-// Never freed: the names of the table refer to the functions for the rest of the process.
+// Weak references: who registers a function does not keep it, and all that its globals hold, alive.
 std::vector<nb::object>& registered_functions() {
   static auto* functions = new std::vector<nb::object>();
   return *functions;
+}
+
+// The functions that still live.
+std::vector<nb::object> living_registered_functions() {
+  std::vector<nb::object> out;
+  std::erase_if(registered_functions(), [&](const nb::object& reference) {
+    nb::object function = reference();
+    if (function.is_none()) return true;
+    out.push_back(std::move(function));
+    return false;
+  });
+  return out;
 }
 
 }  // namespace
@@ -430,7 +488,7 @@ void patch_excluded(Patches& patches, nb::handle functions) {
 }
 
 void patch_registered(Patches& patches, nb::handle excluded) {
-  for (const nb::object& f : registered_functions()) {
+  for (const nb::object& f : living_registered_functions()) {
     bool is_excluded = false;
     if (!excluded.is_none())
       for (nb::handle e : excluded) is_excluded |= e.is(f);
@@ -439,9 +497,11 @@ void patch_registered(Patches& patches, nb::handle excluded) {
 }
 
 void add_registered_function(nb::handle function) {
-  for (const nb::object& f : registered_functions())
+  for (const nb::object& f : living_registered_functions())
     if (f.is(function)) return;
-  registered_functions().push_back(nb::borrow(function));
+  nb::object reference = nb::steal(PyWeakref_NewRef(function.ptr(), nullptr));
+  if (!reference.is_valid()) nb::raise_python_error();
+  registered_functions().push_back(std::move(reference));
 }
 
 }  // namespace modulize

@@ -30,7 +30,7 @@ class Patches {
 };
 
 /// nn.Module.__call__ (both captures), Module.__getattr__ (symbolic), torch's handle_torch_function.
-void patch_torch(Patches& patches, CaptureMode mode);
+void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled);
 
 /// math.*, len and the like, which Python answers without asking torch. Those that the user's globals hold by name are
 /// replaced when their globals are met (Recorder::on_globals).
@@ -45,7 +45,7 @@ void patch_excluded(Patches& patches, nb::handle functions);
 /// Functions of register_operation become one node each, under the name they were registered by. Those that the user
 /// excludes for this one capture (`excluded`) are left to patch_excluded.
 void patch_registered(Patches& patches, nb::handle excluded);
-/// Adds a Python function to those of patch_registered, for the rest of the process.
+/// Adds a Python function to those of patch_registered, for as long as it lives.
 void add_registered_function(nb::handle function);
 
 /// The function mode object; one a process.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 
 from modulize import _core
 
-# Name in graphs -> the function that has it.
-_functions: dict[str, Any] = {}
+# Name in graphs -> the function that has it, while it lives.
+_functions: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 
 def register_operation(function: Callable[..., Any], module_class: type, *, name: str | None = None) -> None:
