@@ -247,7 +247,7 @@ std::string ExpressionWriter::index_item(const Value& v) {
   return text;
 }
 
-Expression ExpressionWriter::subscript(Expression object, const Value& index) {
+Expression ExpressionWriter::subscript(const Expression& object, const Value& index) {
   std::string text;
   if (index.is(ValueKind::tuple) && !index.items().empty()) {
     for (const Value& item : index.items()) {
@@ -261,7 +261,7 @@ Expression ExpressionWriter::subscript(Expression object, const Value& index) {
   return {operand(object, Precedence::atom) + "[" + text + "]"};
 }
 
-Expression ExpressionWriter::attribute(Expression object, std::string_view name) {
+Expression ExpressionWriter::attribute(const Expression& object, std::string_view name) {
   if (!is_plain_identifier(name))
     return {names_.builtin("getattr") + "(" + object.text + ", " + python_repr(name) + ")"};
   return {operand(object, Precedence::atom) + "." + std::string(name)};

@@ -59,8 +59,8 @@ class ExpressionWriter {
   Expression call_operator(const Node& node, std::string_view name);
   Expression call_method(const Node& node);
   Expression call(std::string callee, const Node& node, std::size_t first_arg);
-  Expression attribute(Expression object, std::string_view name);
-  Expression subscript(Expression object, const Value& index);
+  Expression attribute(const Expression& object, std::string_view name);
+  Expression subscript(const Expression& object, const Value& index);
   std::string slice_part(const Value& value);
   std::string index_item(const Value& value);
 

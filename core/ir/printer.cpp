@@ -183,7 +183,7 @@ class Printer {
   }
 
  private:
-  void indent(int more) { out_.append(static_cast<std::size_t>(2 * (depth_ + more)), ' '); }
+  void indent(int more) { out_.append(2 * static_cast<std::size_t>(depth_ + more), ' '); }
 
   void path(std::string_view text) {
     if (is_plain_path(text))

@@ -1,6 +1,6 @@
 #include "ir/value.h"
 
-#include <cstring>
+#include <bit>
 
 namespace modulize {
 
@@ -42,10 +42,8 @@ bool operator==(const Value& a, const Value& b) {
       return a.as_boolean() == b.as_boolean();
     case ValueKind::integer:
       return a.as_integer() == b.as_integer();
-    case ValueKind::floating: {
-      const double x = a.as_floating(), y = b.as_floating();
-      return std::memcmp(&x, &y, sizeof x) == 0;
-    }
+    case ValueKind::floating:
+      return std::bit_cast<std::uint64_t>(a.as_floating()) == std::bit_cast<std::uint64_t>(b.as_floating());
     case ValueKind::node:
       return a.as_node() == b.as_node();
     case ValueKind::object:

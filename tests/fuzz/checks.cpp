@@ -46,7 +46,7 @@ void check_text_form(const Graph& graph) {
   });
 }
 
-Graph check_pipeline(const Graph& graph, PassOptions options) {
+Graph check_pipeline(const Graph& graph, const PassOptions& options) {
   const std::string start = print(graph);
   PassContext context;
   context.options = options;

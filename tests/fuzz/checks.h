@@ -21,7 +21,7 @@ void check_text_form(const Graph& graph);
 /// Runs every pass of the pipeline with the verifier around it: `modified` is truthful, a second run changes nothing,
 /// the result reads back. Then the pipeline as a whole, a second time: nothing changes, and no module is called twice.
 /// Returns what came out. `graph` passes the verifier.
-Graph check_pipeline(const Graph& graph, PassOptions options);
+Graph check_pipeline(const Graph& graph, const PassOptions& options);
 
 /// Generates the source in both access styles, in one piece and in small ones. Where `must_succeed` is false, a name
 /// that cannot be spelled may be refused with an Error.
