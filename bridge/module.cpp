@@ -75,6 +75,7 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   }
   seconds["capture"] = watch.lap();
   if (running && request.verify) recapture(model, options, capture);
+  recapture_other_mode(model, options, capture);  // last: it drops nodes of the first capture
   seconds["second_capture"] = watch.lap();
   const GcPause pause;
   PipelineOptions pipeline;

@@ -38,6 +38,8 @@ class QuietRun {
     PyErr_Restore(type, value, trace);
   }
 
+  bool grad_was_enabled() const { return was_enabled_.is(nb::handle(Py_True)); }
+
  private:
   nb::object set_grad_, was_enabled_, rng_, cuda_rng_, python_rng_;
 };
@@ -127,8 +129,9 @@ class ArgumentBuilder {
         const std::string shown = nb::cast<std::string>(nb::repr(key));
         out[key] = build(item, element(node, recorder_.to_value(key.ptr()), item), text + "[" + shown + "]");
       }
-      recorder_.add_check(recorder_.add_function("builtins.len", {Value::node(node)}, ValueType::number),
-                          Value::integer(PyDict_GET_SIZE(o)), "the number of entries of " + text);
+      nb::object keys = nb::steal(PyDict_Keys(o));
+      recorder_.add_check(recorder_.add_function("builtins.list", {Value::node(node)}, ValueType::other),
+                          recorder_.to_value(keys.ptr()), "the keys of " + text);
       return out;
     }
     if (!is_plain_value(o) && _PyObject_GetDictPtr(o) && !PyType_Check(o) && !PyFunction_Check(o))
@@ -174,7 +177,9 @@ NodeId add_placeholder(Recorder& recorder, const Parameter& parameter, nb::handl
   node.target = parameter.kind == ParameterKind::var_positional ? "*" + parameter.name
                 : parameter.kind == ParameterKind::var_keyword  ? "**" + parameter.name
                                                                 : parameter.name;
-  if (fallback.is_valid()) node.args.push_back(recorder.to_value(fallback.ptr()));
+  if (fallback.is_valid())
+    node.args.push_back(TorchTypes::instance().is_tensor(fallback.ptr()) ? recorder.capture().objects.value(fallback)
+                                                                        : recorder.to_value(fallback.ptr()));
   recorder.graph().parameter_kinds.push_back(parameter.kind);
   return recorder.graph().add(std::move(node));
 }
@@ -255,7 +260,9 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     nb::object fallback = parameters[i].default_value;
     const char* name = parameters[i].name.c_str();
-    if (!fallback.is_valid() && fixed.contains(name)) {
+    if (fixed.contains(name) && fallback.is_valid()) {
+      fallback = nb::borrow(fixed[name]);  // left out, it has the fixed value
+    } else if (fixed.contains(name)) {
       // A fixed argument may be left out, unless one without a default follows it.
       bool optional = true;
       if (parameters[i].kind != ParameterKind::keyword_only)
@@ -329,6 +336,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
   }
 
   nb::object result = call(function, positional, keywords);
+  recorder.settle_training_read();
   if (running) recorder.capture().output = result;
   Node output;
   output.op = Opcode::output;
@@ -382,7 +390,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   } restore{snapshot};
   {
     Patches patches;
-    patch_torch(patches, mode);
+    patch_torch(patches, mode, quiet.grad_was_enabled());
     patch_python(patches, recorder);
     if (!running) patch_wrapped(patches);
     patch_registered(patches, options.functions_to_exclude);

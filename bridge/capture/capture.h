@@ -18,6 +18,13 @@ struct Kept {
   std::string where;  // "file:line" of the first call
 };
 
+/// A check that a module's mode flag is what it was, because Python decided something by it.
+struct ModeCheck {
+  std::string path;
+  NodeId flag;   // reads it
+  NodeId check;
+};
+
 /// A captured model. The graph is as recorded: no pass has run.
 struct Capture {
   Graph graph;
@@ -26,6 +33,7 @@ struct Capture {
   /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
   std::map<std::string, nb::object> constants;
   std::vector<Kept> kept;
+  std::vector<ModeCheck> mode_checks;
   nb::object output;  // what forward returned (running)
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
@@ -45,6 +53,10 @@ struct CaptureOptions {
 /// Captures a second time with other values and, where the model takes it, another batch size, and throws CaptureError
 /// where a value or size was frozen into the first capture without anything that checks it. Running captures only.
 void recapture(nb::handle root, const CaptureOptions& options, const Capture& first);
+
+/// Captures again in the other mode, if forward decides by the mode, and drops the mode checks where both modes record the
+/// same. The leaves keep their mode: batch norm refuses to train on one row.
+void recapture_other_mode(nb::handle root, const CaptureOptions& options, Capture& first);
 
 /// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
 /// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.

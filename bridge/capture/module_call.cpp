@@ -32,12 +32,10 @@ bool has_hooks(PyObject* module) {
 }
 
 bool is_training(PyObject* module) {
-  nb::object flag = nb::steal(PyObject_GetAttrString(module, "training"));
-  if (!flag.is_valid()) {
-    PyErr_Clear();
-    return false;
-  }
-  return flag.is(nb::handle(Py_True));
+  // Past the descriptor that notes the reads of traced code.
+  PyObject** slot = _PyObject_GetDictPtr(module);
+  PyObject* flag = slot && *slot ? PyDict_GetItemString(*slot, "training") : nullptr;
+  return flag == Py_True;
 }
 
 }  // namespace
@@ -105,12 +103,11 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   nb::object call = nb::steal(module_function(module));
   if (!path) return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
   use_module(*path, module);
+  settle_training_read();
   const ScopeId outer = scope_;
   scope_ = graph().add_scope({*path, scope_calls_[*path]++, outer});
-  PyObject* const outer_read = training_read_;
-  training_read_ = nullptr;
   PyObject* result = PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
-  training_read_ = outer_read;
+  settle_training_read();
   scope_ = outer;
   return result;
 }

@@ -264,6 +264,16 @@ PyObject* context_enter_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    nb::handle context(PyTuple_GET_ITEM(args, 0));
+    if (nb::hasattr(context, "_enabled") && !nb::cast<bool>(context.attr("_enabled"))) {
+      // Autocast switched off: without effect, as long as it is off outside too.
+      nb::object device = context.attr("device");
+      const std::string line = recorder->here();
+      recorder->add_check(
+          recorder->add_function("torch.is_autocast_enabled", {recorder->to_value(device.ptr())}, ValueType::other),
+          Value::boolean(false), "autocast is off, which forward asks for" + (line.empty() ? "" : " at " + line));
+      return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
+    }
     throw Error(ErrorCode::CaptureError, "forward enters " + text_of(PyTuple_GET_ITEM(self, 1)) + recorder->place() +
                                              ": such regions are not captured yet; exclude the module "
                                              "(modules_to_exclude) or the function that does it");
@@ -271,18 +281,21 @@ PyObject* context_enter_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
 }
 PyMethodDef context_enter_def = {"__enter__", as_c_function(context_enter_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
 
-// `self` is (original, qualified name, the answer outside of the capture). What forward decides by it is checked.
+// `self` is (original, qualified name, the answer outside of the capture, or None where the capture does not change it). What forward decides by it is checked.
 PyObject* ambient_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     const std::string name = text_of(PyTuple_GET_ITEM(self, 1));
-    PyObject* answer = PyTuple_GET_ITEM(self, 2);
+    nb::object answer = nb::borrow(PyTuple_GET_ITEM(self, 2));
+    if (answer.is_none()) answer = nb::steal(PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs));
+    if (!answer.is_valid()) return nullptr;
+    ValueList values;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i) values.push_back(recorder->to_value(PyTuple_GET_ITEM(args, i)));
     const std::string line = recorder->here();
-    recorder->add_check(recorder->add_function(name, {}, ValueType::other), Value::boolean(answer == Py_True),
-                        name + "()" + (line.empty() ? "" : " at " + line));
-    Py_INCREF(answer);
-    return answer;
+    recorder->add_check(recorder->add_function(name, std::move(values), ValueType::other),
+                        Value::boolean(answer.is(nb::handle(Py_True))), name + "()" + (line.empty() ? "" : " at " + line));
+    return answer.release().ptr();
   });
 }
 PyMethodDef ambient_def = {"ambient", as_c_function(ambient_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
@@ -366,7 +379,8 @@ void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled) {
                                                                                 nb::borrow(answer))));
   };
   ask_outside("is_grad_enabled", nb::bool_(grad_was_enabled));
-  ask_outside("is_inference_mode_enabled", nb::object(torch.attr("is_inference_mode_enabled")()));
+  ask_outside("is_inference_mode_enabled", nb::none());
+  ask_outside("is_autocast_enabled", nb::none());
   nb::object training = nb::steal(PyDescr_NewGetSet(TorchTypes::instance().module, &training_def));
   patches.set_attribute(module_class, "training", training);
   nb::str name("handle_torch_function");

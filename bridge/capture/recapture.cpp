@@ -2,6 +2,7 @@
 #include "bridge/capture/capture.h"
 #include "bridge/capture/recorder.h"
 #include "explore/compare.h"
+#include "passes/pass.h"
 #include "support/error.h"
 
 namespace modulize {
@@ -78,10 +79,29 @@ bool capture_again(nb::handle root, CaptureOptions options, bool more_rows, Capt
   try {
     capture_model(root, options, second);
     return true;
+  } catch (const Error&) {
+    return false;
   } catch (nb::python_error& error) {
     if (!error.matches(PyExc_Exception)) throw;  // an interrupt is the user's
     return false;
   }
+}
+
+}  // namespace
+
+namespace {
+
+/// Without what nobody uses: the pieces of a sequence that is passed on whole differ in number.
+Graph without_dead_code(const Graph& graph) {
+  Graph out = graph;
+  find_pass("dead_code")->run(out, {});
+  return out;
+}
+
+std::optional<Difference> compare(const Capture& first, const Capture& second, Checks checks) {
+  return first_difference(
+      without_dead_code(first.graph), without_dead_code(second.graph),
+      [&](ObjectId a, ObjectId b) { return same_object(first.objects[a], second.objects[b]); }, checks);
 }
 
 }  // namespace
@@ -95,9 +115,7 @@ void recapture(nb::handle root, const CaptureOptions& options, const Capture& fi
     done = capture_again(root, options, false, *second);
   }
   if (!done) return;
-  const auto difference = first_difference(first.graph, second->graph, [&](ObjectId a, ObjectId b) {
-    return same_object(first.objects[a], second->objects[b]);
-  });
+  const auto difference = compare(first, *second, Checks::end);
   const auto refuse = [&](const std::string& what, const std::string& where) {
     throw Error(ErrorCode::CaptureError,
                 "a value or size of the example would be frozen into the prepared model" +
@@ -114,6 +132,43 @@ void recapture(nb::handle root, const CaptureOptions& options, const Capture& fi
       if (first.graph[id].op == Opcode::get_attr && first.graph[id].target == name) where = first.graph.where(first.graph[id]);
     refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one", where);
   }
+}
+
+void recapture_other_mode(nb::handle root, const CaptureOptions& options, Capture& first) {
+  if (first.mode_checks.empty()) return;
+  std::vector<std::pair<nb::object, bool>> flags;
+  nb::object root_object = nb::borrow(root);
+  for (nb::handle module : root.attr("modules")())
+    if (module.is(root) || !is_library_leaf(Py_TYPE(module.ptr())))
+      if (PyObject** slot = _PyObject_GetDictPtr(module.ptr()); slot && *slot)
+        if (PyObject* flag = PyDict_GetItemString(*slot, "training"))
+          flags.emplace_back(nb::borrow(module), flag == Py_True);
+  const auto set_all = [&](bool flipped) {
+    for (auto& [module, was] : flags)
+      PyDict_SetItemString(*_PyObject_GetDictPtr(module.ptr()), "training", was != flipped ? Py_True : Py_False);
+  };
+  auto second = std::make_unique<Capture>();
+  bool captured = false;
+  set_all(true);
+  try {
+    capture_model(root, options, *second);
+    captured = true;
+  } catch (nb::python_error& error) {
+    set_all(false);
+    if (!error.matches(PyExc_Exception)) throw;
+  } catch (const Error&) {
+    // This mode cannot be captured: the checks stay.
+  } catch (...) {
+    set_all(false);
+    throw;
+  }
+  set_all(false);
+  if (!captured || compare(first, *second, Checks::ignore_mode)) return;
+  for (const ModeCheck& entry : first.mode_checks) {
+    first.graph.erase(entry.check);
+    first.graph.erase(entry.flag);
+  }
+  first.mode_checks.clear();
 }
 
 }  // namespace modulize

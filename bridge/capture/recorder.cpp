@@ -2,7 +2,7 @@
 
 #include <frameobject.h>
 
-#include <atomic>
+#include <utility>
 
 #include "bridge/capture/proxy.h"
 #include "bridge/support/errors.h"
@@ -152,8 +152,9 @@ void Recorder::finish() {
   for (const NodeId id : g.order()) g[id].source = final[g[id].source];
 }
 
-std::string Recorder::here() {
-  const SourceId source = current_source();
+std::string Recorder::here() { return where(current_source()); }
+
+std::string Recorder::where(SourceId source) {
   if (source == kNoSource) return "";
   const Site& site = sites_[source - 1];
   const char* file = PyUnicode_AsUTF8(site.code->co_filename);
@@ -322,6 +323,33 @@ bool Recorder::has_origin(PyObject* object) {
   return false;
 }
 
+NodeId Recorder::whole_sequence(PyObject* sequence) {
+  // `torch.stack(x.unbind(0))` passes on whatever number of pieces there is: the sequence itself is the argument.
+  const Py_ssize_t count = PyTuple_GET_SIZE(sequence);
+  NodeId source = kNoNode;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* item = PyTuple_GET_ITEM(sequence, i);
+    NumberOrigin origin;
+    NodeId from = kNoNode;
+    if (traced_origin(item, &origin)) {
+      if (origin.capture != id_ || origin.index != i) return kNoNode;
+      from = origin.node;
+    } else if (TorchTypes::instance().is_tensor(item)) {
+      const NodeId node = tag_of(item);
+      if (node == kNoNode) return kNoNode;
+      const Node& getitem = graph()[node];
+      if (getitem.target != "operator.getitem" || getitem.args.size() != 2 || !getitem.args[0].is_node() ||
+          !(getitem.args[1] == Value::integer(i)))
+        return kNoNode;
+      from = getitem.args[0].as_node();
+    }
+    if (from == kNoNode || (source != kNoNode && from != source)) return kNoNode;
+    source = from;
+  }
+  const auto it = sequences_.find(source);
+  return it != sequences_.end() && it->second.length == count && it->second.type == Py_TYPE(sequence) ? source : kNoNode;
+}
+
 Value Recorder::to_value(PyObject* object) {
   if (object == Py_None) return Value::none();
   if (object == Py_True) return Value::boolean(true);
@@ -351,6 +379,8 @@ Value Recorder::to_value(PyObject* object) {
   }
   if (const NodeId node = proxy_node(object, *this); node != kNoNode) return Value::node(node);
   if (PyTuple_Check(object) && (type == &PyTuple_Type || type == torch.size || !PyObject_HasAttrString(object, "_fields"))) {
+    if (mode_ == CaptureMode::running && PyTuple_GET_SIZE(object) > 0)
+      if (const NodeId whole = whole_sequence(object); whole != kNoNode) return Value::node(whole);
     ValueList items;
     items.reserve(static_cast<std::size_t>(PyTuple_GET_SIZE(object)));
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) items.push_back(to_value(PyTuple_GET_ITEM(object, i)));
@@ -448,6 +478,7 @@ NodeId Recorder::add_call(PyObject* callable, const CallName& name, PyObject* ar
       node.callee = capture_.objects.value(callable);
       break;
   }
+  const NodeId begin = static_cast<NodeId>(graph().id_limit());
   const Py_ssize_t count = PyTuple_GET_SIZE(args);
   node.args.reserve(static_cast<std::size_t>(count) + 1);
   for (Py_ssize_t i = 0; i < count; ++i) {
@@ -460,25 +491,52 @@ NodeId Recorder::add_call(PyObject* callable, const CallName& name, PyObject* ar
   if (kwargs) {
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);)
-      node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)), argument_value(key, value));
+      node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)),
+                               PyUnicode_CompareWithASCIIString(key, "training") == 0 ? mode_flag(value, begin)
+                                                                                      : to_value(value));
   }
   return add_node(std::move(node));
 }
 
 void Recorder::note_training_read(PyObject* module) {
-  if (scan_.path_of(module)) training_read_ = module;
+  if (!scan_.path_of(module)) return;
+  settle_training_read();
+  training_read_ = module;
+  training_read_at_ = static_cast<NodeId>(graph().id_limit());
+  training_read_source_ = current_source();
 }
 
-Value Recorder::argument_value(PyObject* key, PyObject* value) {
+void Recorder::settle_training_read() {
+  if (!training_read_) return;
+  PyObject* const module = std::exchange(training_read_, nullptr);
+  const std::string& path = *scan_.path_of(module);
+  for (const ModeCheck& known : capture_.mode_checks)
+    if (known.path == path) return;
+  PyObject** slot = _PyObject_GetDictPtr(module);
+  PyObject* flag = slot && *slot ? PyDict_GetItemString(*slot, "training") : nullptr;
+  if (!flag) return;
+  Node read;
+  read.op = Opcode::get_attr;
+  read.type = ValueType::number;
+  read.target = path.empty() ? "training" : path + ".training";
+  use_module(path, module);
+  const NodeId value = add_node(std::move(read));
+  const std::string line = where(training_read_source_);
+  add_check(value, Value::boolean(flag == Py_True),
+            "the mode (train or eval) of " + (path.empty() ? std::string("the model") : "module '" + path + "'") +
+                ", by which forward decides" + (line.empty() ? "" : " at " + line));
+  capture_.mode_checks.push_back({path, value, static_cast<NodeId>(graph().id_limit() - 1)});
+}
+
+Value Recorder::mode_flag(PyObject* value, NodeId call_begin) {
   // `F.dropout(x, p, self.training)` arrives with a plain bool, which would freeze the mode: it is the flag that traced
-  // code has just read.
-  if (!training_read_ || !PyBool_Check(value) || PyUnicode_CompareWithASCIIString(key, "training") != 0)
-    return to_value(value);
+  // code has just read, if nothing was recorded since.
+  if (!training_read_ || !PyBool_Check(value) || training_read_at_ != call_begin) return to_value(value);
   PyObject** slot = _PyObject_GetDictPtr(training_read_);
-  static PyObject* const name = PyUnicode_InternFromString("training");
-  if (!slot || !*slot || PyDict_GetItem(*slot, name) != value) return to_value(value);
-  const std::string& path = *scan_.path_of(training_read_);
-  use_module(path, training_read_);
+  if (!slot || !*slot || PyDict_GetItemString(*slot, "training") != value) return to_value(value);
+  PyObject* const module = std::exchange(training_read_, nullptr);
+  const std::string& path = *scan_.path_of(module);
+  use_module(path, module);
   Node node;
   node.op = Opcode::get_attr;
   node.type = ValueType::number;
@@ -537,6 +595,7 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
 PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) {
   const TorchTypes& torch = TorchTypes::instance();
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(result);
+  sequences_.insert_or_assign(node, Sequence{count, Py_TYPE(result)});
   bool numbers = count > 0 || Py_TYPE(result) == torch.size;
   for (Py_ssize_t i = 0; i < count && numbers; ++i) numbers = PyLong_CheckExact(PySequence_Fast_GET_ITEM(result, i));
   if (numbers) {
@@ -646,7 +705,14 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
   if (kept) keep(name.form == CallForm::function ? name.name : text_of(nb::handle(function)), kept);
   if (excluded_functions.contains(function)) name = CallName{};
   try {
+    // stochastic_depth(x, p, "row", self.training): the one bool among the arguments is the flag just read.
+    std::size_t flags = 0, position = 0;
+    Value flag;
+    for (Py_ssize_t i = 0; training_read_ && i < PyTuple_GET_SIZE(args); ++i)
+      if (PyBool_Check(PyTuple_GET_ITEM(args, i))) ++flags, position = static_cast<std::size_t>(i);
+    if (flags == 1) flag = mode_flag(PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(position)), first);
     const NodeId node = add_call(function, name, args, kwargs);
+    if (flags == 1) graph()[node].args[position] = flag;
     if (mode_ == CaptureMode::symbolic) return make_proxy(node);
     nb::object result;
     {

@@ -82,8 +82,11 @@ class Recorder {
   /// " at file:line (in module 'path')", for error messages.
   std::string place();
   [[noreturn]] void refuse_control_flow(const std::string& what);
-  /// Traced code read `training` of a module: a mode flag given to a call in this scope is that one.
+  /// Traced code read `training` of a module. If the very next call takes it as an argument, that argument follows the
+  /// flag; otherwise Python decided something by it, which becomes a check.
   void note_training_read(PyObject* module);
+  /// Makes the check for a read that no call took.
+  void settle_training_read();
   /// Fills in the sources of all nodes. Call once, at the end.
   void finish();
   /// Drops all nodes from `first` on (a call that raised).
@@ -123,9 +126,10 @@ class Recorder {
  private:
   friend class ActiveRecorder;
   Value tensor_value(PyObject* tensor);
-  Value argument_value(PyObject* key, PyObject* value);
   void tag(PyObject* tensor, NodeId node);
   NodeId tag_of(PyObject* tensor);
+  /// The node that made a whole sequence, if `items` are exactly what it yielded; kNoNode otherwise.
+  NodeId whole_sequence(PyObject* sequence);
   NodeId element(NodeId node, std::int32_t index);
   PyObject* wrap_sequence(PyObject* result, NodeId node, bool in_place);
   PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
@@ -140,12 +144,21 @@ class Recorder {
   Capture& capture_;
   bool paused_ = false;
   ScopeId scope_ = kRootScope;
-  // The module whose mode flag was read last in the current scope call; null while none was.
+  // The module whose mode flag was read last and not yet given to a call, and the number of nodes at that time.
   PyObject* training_read_ = nullptr;
+  NodeId training_read_at_ = 0;
+  SourceId training_read_source_ = kNoSource;
+  std::string where(SourceId source);
+  Value mode_flag(PyObject* value, NodeId call_begin);
   std::unordered_map<std::string, std::uint32_t> scope_calls_;
   std::unordered_map<std::uint64_t, NodeId> elements_;
   std::vector<std::uint64_t> element_order_;
   std::unordered_map<PyObject*, std::string> constants_;  // tensor -> its name in the prepared model
+  struct Sequence {
+    Py_ssize_t length;
+    PyTypeObject* type;  // borrowed: the type of a live or once live result of torch
+  };
+  std::unordered_map<NodeId, Sequence> sequences_;
   std::vector<bool> from_value_;                          // node -> its number was read out of a tensor
   std::unordered_map<PyObject*, NodeId> devices_;         // device objects read from tensors, owned
   std::unordered_set<PyObject*> met_globals_;

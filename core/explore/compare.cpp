@@ -12,8 +12,12 @@ constexpr std::string_view kCheck = "modulize._runtime.check";
 
 class Comparison {
  public:
-  Comparison(const Graph& first, const Graph& second, const SameObject& same_object)
-      : first_(first), second_(second), same_object_(same_object), partner_(first.id_limit(), kNoNode) {}
+  Comparison(const Graph& first, const Graph& second, const SameObject& same_object, Checks checks)
+      : first_(first),
+        second_(second),
+        same_object_(same_object),
+        checks_(checks),
+        partner_(first.id_limit(), kNoNode) {}
 
   std::optional<Difference> run() {
     NodeId a = first_.first(), b = second_.first();
@@ -23,8 +27,10 @@ class Comparison {
         return Difference{a, describe(first_, x) + " became " + describe(second_, y)};
       partner_[a] = b;
       if (x.target == kCheck && x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
-          !(x.args[1] == y.args[1]))
-        return std::nullopt;
+          !(x.args[1] == y.args[1])) {
+        if (checks_ == Checks::end) return std::nullopt;
+        if (is_mode_flag(x.args[0])) continue;
+      }
       if (!same(x.callee, y.callee) || x.args.size() != y.args.size() || x.kwargs.size() != y.kwargs.size())
         return Difference{a, describe(first_, x) + " was called with other arguments"};
       for (std::size_t i = 0; i < x.args.size(); ++i)
@@ -46,6 +52,12 @@ class Comparison {
   Difference argument(NodeId id, const Node& node, const std::string& which, const Value& x, const Value& y) const {
     return {id, "argument " + which + " of " + describe(first_, node) + " was " + print_value(first_, x) + " and became " +
                     print_value(second_, y)};
+  }
+
+  bool is_mode_flag(const Value& value) const {
+    if (!value.is_node() || first_[value.as_node()].op != Opcode::get_attr) return false;
+    const std::string& target = first_[value.as_node()].target;
+    return target == "training" || target.ends_with(".training");
   }
 
   bool same(const Value& x, const Value& y) const {
@@ -79,13 +91,15 @@ class Comparison {
   const Graph& first_;
   const Graph& second_;
   const SameObject& same_object_;
+  const Checks checks_;
   std::vector<NodeId> partner_;
 };
 
 }  // namespace
 
-std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object) {
-  return Comparison(first, second, same_object).run();
+std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object,
+                                           Checks checks) {
+  return Comparison(first, second, same_object, checks).run();
 }
 
 }  // namespace modulize

@@ -1,6 +1,7 @@
 // Two captures of one forward, on other values and sizes: what differs was frozen by the first.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -17,9 +18,15 @@ struct Difference {
 /// True if object `first` of the first capture and `second` of the second one are the same thing.
 using SameObject = std::function<bool(ObjectId first, ObjectId second)>;
 
+enum class Checks : std::uint8_t {
+  end,          // a check whose expectation differs ends the comparison: what follows it is guarded
+  ignore_mode,  // checks of mode flags may expect other values, all others may not
+};
+
 /// The first place where two captures of the same forward differ in anything but names and sources; nothing if they do
 /// not. Ends without a finding at a check (modulize._runtime.check) whose expectation differs: from there on the two may
 /// differ in all, and the prepared model raises before it gets there.
-std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object);
+std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object,
+                                           Checks checks = Checks::end);
 
 }  // namespace modulize

@@ -82,8 +82,8 @@ bool Lowerings::follows_mode(const Node& node, const Value& flag) const {
     const Node& from = graph_[flag.as_node()];
     return from.op == Opcode::get_attr && from.target == join_path(path, "training");
   }
-  const ModuleSpec* scope = graph_.modules.find(path);
-  return flag.is(ValueKind::boolean) && flag.as_boolean() == (scope && scope->training);
+  // A literal is a setting of the user's (`F.dropout(x)` is always on), whatever mode the scope was in.
+  return false;
 }
 
 const TensorSpec* Lowerings::held_tensor(const Value& value) const {

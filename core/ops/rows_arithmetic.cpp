@@ -24,7 +24,8 @@ constexpr OpRow kRows[] = {
              "torch.rsub(input:other, other:input, *, alpha=1), op.sub, op.__sub__",
      .inplace = "Tensor.sub_, Tensor.subtract_, Tensor.__isub__, op.isub, op.__isub__",
      .aimet = "Subtract",
-     .body = "return input - other if alpha == 1 else torch.rsub(other, input, alpha=alpha)",
+     .body = "return input - other if alpha == 1 else input - alpha * other if not isinstance(input, torch.Tensor) "
+             "else torch.sub(input, other, alpha=alpha)",
      .doc = "`input - alpha * other`",
      .sample = "f32[2,3], f32[2,3], alpha=2"},
     {.call = "torch.mul",
