@@ -87,9 +87,9 @@ def _call_of(function: Any) -> tuple[str, str]:
 
 
 def _name_of_function(function: types.FunctionType) -> str:
-    for call, known in _functions.items():
+    for name, known in _functions.items():
         if known is function:
-            return call
+            return name
     call = _core.function_name(function)
     if call is None:
         # In __main__ or within another function: no such name can be imported, nor will it have to be.
