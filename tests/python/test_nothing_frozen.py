@@ -1,0 +1,173 @@
+"""What the example must not freeze: modes, sizes, numbers of pieces, keys, ambient state. Equal, refused, or checked."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from modulize import AssumptionError, CaptureError, prepare_model
+
+X, OTHER, MORE = torch.randn(2, 6), torch.randn(2, 6), torch.randn(4, 6)
+
+
+def net(function):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 6)
+            self.register_buffer("mean", torch.zeros(6))
+            self.register_buffer("var", torch.ones(6))
+
+        forward = function
+
+    return Net().eval()
+
+
+def numpy_array(self, x):
+    return x + torch.from_numpy(x.detach().numpy())
+
+
+def loop_over_a_size(self, x):
+    for i in range(x.shape[0]):
+        x = x + i
+    return x
+
+
+@torch.jit.script
+def scripted(x):
+    return torch.relu(x) * 2
+
+
+FROZEN = {
+    "range": loop_over_a_size,
+    "int": lambda self, x: x / int(x.shape[0]),
+    "index": lambda self, x: x * [1, 2, 3, 4, 5][x.shape[0]],
+    "legacy tensor": lambda self, x: x * torch.Tensor([float(x.shape[0])]),
+    "parameter": lambda self, x: nn.Parameter(x, False) * 2,
+    "script": lambda self, x: scripted(x) + 1,
+    "rows": lambda self, x: torch.stack([row * 2 for row in x]),
+    "sum of rows": lambda self, x: sum(x),
+    "autocast": lambda self, x: _autocast(self, x),
+    "numpy": numpy_array,
+}
+
+
+def _autocast(self, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return self.fc(x)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_would_be_frozen_is_refused(name):
+    with pytest.raises(CaptureError, match="test_nothing_frozen|other inputs"):
+        prepare_model(net(FROZEN[name]), example_inputs=X)
+
+
+FREE = {
+    "len": lambda self, x: x / len(x),
+    "unbind": lambda self, x: torch.stack(x.unbind(0)),
+    "split": lambda self, x: torch.cat(x.split(1)),
+    "size": lambda self, x: x.reshape(x.shape[1], -1).mean(1),
+    "whole size": lambda self, x: torch.ones(x.shape) + x,
+    "round": lambda self, x: x * round(x.shape[0] / 3),
+}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_what_follows_the_input_is_equal_at_other_sizes(name):
+    model = net(FREE[name])
+    prepared = prepare_model(model, example_inputs=X)
+    for x in (X, OTHER, MORE):
+        assert torch.equal(prepared(x), model(x))
+
+
+ALWAYS = {
+    "dropout": lambda self, x: F.dropout(self.fc(x), 0.5),
+    "dropout on": lambda self, x: F.dropout(self.fc(x), 0.5, True),
+    "dropout off": lambda self, x: F.dropout(self.fc(x), 0.5, False),
+    "frozen statistics": lambda self, x: F.batch_norm(self.fc(x), self.mean, self.var, training=False),
+    "dropout by mode": lambda self, x: F.dropout(self.fc(x), 0.5, self.training),
+    "statistics by mode": lambda self, x: F.batch_norm(self.fc(x), self.mean, self.var, training=self.training),
+}
+
+
+@pytest.mark.parametrize("capture", ["run", "symbolic"])
+@pytest.mark.parametrize("prepared_in", ["train", "eval"])
+@pytest.mark.parametrize("name", ALWAYS)
+def test_literal_modes_stay_and_read_modes_follow(name, prepared_in, capture):
+    model = net(ALWAYS[name]).train(prepared_in == "train")
+    prepared = prepare_model(model, **({"example_inputs": X} if capture == "run" else {}))
+    for training in (True, False, True):
+        model.train(training)
+        prepared.train(training)
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            expected, means = model(X), model.mean.clone()
+            model.mean.zero_(), model.var.fill_(1)
+            torch.manual_seed(3)
+            got, prepared_means = prepared(X), prepared.mean.clone()
+            prepared.mean.zero_(), prepared.var.fill_(1)
+        assert torch.equal(got, expected)
+        assert torch.equal(prepared_means, means)
+
+
+@pytest.mark.parametrize("capture", ["run", "symbolic"])
+def test_a_decision_by_the_mode_is_checked(capture):
+    model = net(lambda self, x: x * 2 if self.training else x + 1)
+    prepared = prepare_model(model, **({"example_inputs": X} if capture == "run" else {}))
+    assert torch.equal(prepared(X), model(X))
+    prepared.train()
+    with pytest.raises(AssumptionError, match="mode .* of the model"):
+        prepared(X)
+
+
+@pytest.mark.parametrize("capture", ["run", "symbolic"])
+def test_a_decision_that_is_the_same_in_both_modes_needs_no_check(capture):
+    model = net(lambda self, x: x * (2 if self.training else 2) + 1)
+    prepared = prepare_model(model, **({"example_inputs": X} if capture == "run" else {}))
+    assert prepared.report.assumptions == []
+    assert torch.equal(prepared.train()(X), model.train()(X))
+
+
+def test_gradient_mode_is_asked_where_the_model_runs():
+    model = net(lambda self, x: x * 2 if torch.is_grad_enabled() else x * 3)
+    prepared = prepare_model(model, example_inputs=X)
+    assert torch.equal(prepared(X), model(X))
+    with torch.no_grad(), pytest.raises(AssumptionError, match="is_grad_enabled"):
+        prepared(X)
+
+
+def test_keys_of_a_dict_input_are_checked_in_order():
+    model = net(lambda self, d: torch.cat(list(d.values())))
+    prepared = prepare_model(model, example_inputs=({"a": X, "b": OTHER},))
+    assert torch.equal(prepared({"a": X, "b": OTHER}), model({"a": X, "b": OTHER}))
+    with pytest.raises(AssumptionError, match="keys of argument 'd'"):
+        prepared({"b": X, "a": OTHER})
+
+
+def test_a_fixed_argument_with_a_default_may_be_left_out():
+    class Net(nn.Module):
+        def forward(self, x, flag=False):
+            return x.relu() if flag else x
+
+    for options in ({}, {"example_inputs": X}):
+        prepared = prepare_model(Net(), concrete_args={"flag": True}, **options)
+        assert torch.equal(prepared(X), X.relu())
+        with pytest.raises(AssumptionError, match="argument 'flag'"):
+            prepared(X, flag=False)
+
+
+@pytest.mark.parametrize("function", [lambda self, x: x.shape, lambda self, x: x.max(dim=1)])
+def test_outputs_of_torchs_own_classes(function):
+    model = net(function)
+    prepared = prepare_model(model, example_inputs=X)
+    assert type(prepared(MORE)) is type(model(MORE))
+    for got, expected in zip(prepared(MORE), model(MORE)):
+        assert torch.equal(torch.as_tensor(got), torch.as_tensor(expected))
+
+
+def test_subtraction_with_a_factor():
+    for function in (lambda self, x: x.sub(1, alpha=2), lambda self, x: torch.sub(x, x + 1, alpha=3)):
+        model = net(function)
+        for options in ({}, {"example_inputs": X}):
+            assert torch.equal(prepare_model(model, **options)(OTHER), model(OTHER))
