@@ -1,12 +1,15 @@
 #include "checks.h"
 
+#include <set>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "codegen/codegen.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "ir/verifier.h"
+#include "ops/op_match.h"
 #include "report/leftovers.h"
 #include "support/error.h"
 
@@ -32,6 +35,62 @@ void check_called_once(const Graph& graph, const std::string& before) {
     const Node& node = graph[id];
     if (node.op == Opcode::call_module && !called.insert(node.target).second)
       throw Failure("the module '" + node.target + "' is still called twice\n" + before);
+  }
+}
+
+// The ids of `before` that `node` of `after` uses, directly or through nodes that a pass inserted.
+void add_inputs(const Graph& before, const Graph& after, NodeId node, std::set<NodeId>& inputs) {
+  after[node].for_each_input([&](NodeId in) {
+    if (in < before.id_limit())
+      inputs.insert(in);
+    else
+      add_inputs(before, after, in, inputs);
+  });
+}
+
+bool is_known_call(const Node& node) {
+  return (node.op == Opcode::call_function || node.op == Opcode::call_method) && (find_op(node) || find_passive(node));
+}
+
+// Nodes given for parameters that the row says have no meaning.
+std::set<NodeId> meaningless_inputs(const Node& node) {
+  std::set<NodeId> inputs;
+  const OpSpelling* spelling = find_op(node);
+  const auto bound = spelling ? bind_arguments(*spelling, node) : std::nullopt;
+  if (bound)
+    for (const std::size_t i : spelling->op->ignored)
+      bound->values[i].for_each_node([&](NodeId in) { inputs.insert(in); });
+  return inputs;
+}
+
+// Passes rewrite nodes in place, so that the program can be followed by ids: whatever may have an effect is still
+// there, in the same order, and every call still gets what it was given. Only reads of the model's own tensors and mode
+// flags may go: the new modules hold these.
+void check_same_program(const Graph& before, const Graph& after, const std::string& start) {
+  const auto fail = [&](const std::string& what, NodeId id) {
+    throw Failure(what + ": `" + print_node(before, id) + "`\n" + start + "---\n" + print(after));
+  };
+  std::vector<NodeId> kept;
+  for (const NodeId id : after.order())
+    if (id < before.id_limit()) kept.push_back(id);
+  std::size_t next = 0;
+  for (const NodeId id : before.order()) {
+    const Node& node = before[id];
+    if (!after[id].alive) {
+      if (node.op != Opcode::get_attr && !is_known_call(node)) fail("a node that may have an effect is gone", id);
+      continue;
+    }
+    if (kept[next++] != id) fail("a node changed its place", id);
+    if (after[id].scope != node.scope || after[id].source != node.source) fail("a node lost its scope or source", id);
+    std::set<NodeId> inputs, given;
+    add_inputs(before, after, id, inputs);
+    add_inputs(before, before, id, given);
+    for (const NodeId in : inputs)
+      if (!given.contains(in)) fail("a node uses what it was not given", id);
+    const std::set<NodeId> meaningless = meaningless_inputs(node);
+    for (const NodeId in : given)
+      if (!inputs.contains(in) && before[in].op != Opcode::get_attr && !meaningless.contains(in))
+        fail("a node does not use what it was given", id);
   }
 }
 
@@ -70,6 +129,7 @@ Graph check_pipeline(const Graph& graph, const PassOptions& options) {
     check_text_form(out);
   }
   check_called_once(out, start);
+  check_same_program(graph, out, start);
 
   const std::string once = print(out);
   PipelineOptions again;

@@ -20,6 +20,7 @@ void check_text_form(const Graph& graph);
 
 /// Runs every pass of the pipeline with the verifier around it: `modified` is truthful, a second run changes nothing,
 /// the result reads back. Then the pipeline as a whole, a second time: nothing changes, and no module is called twice.
+/// The result is the same program: nothing that may have an effect is gone or moved, nothing gets other operands.
 /// Returns what came out. `graph` passes the verifier.
 Graph check_pipeline(const Graph& graph, const PassOptions& options);
 
