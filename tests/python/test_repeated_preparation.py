@@ -82,7 +82,9 @@ def test_counts_of_shared_objects_stay():
     capture(500)
     gc.collect()
     after = [sys.getrefcount(item) for item in shared]
-    changed = {repr(item)[:60]: b - a for item, a, b in zip(shared, before, after) if abs(b - a) > 40}
+    # A wrong count a preparation is 1,000 here, one a node 20 times that. The names that generated code refers to vary by
+    # a few dozen, as the last programs go when the collector finds them.
+    changed = {repr(item)[:60]: b - a for item, a, b in zip(shared, before, after) if abs(b - a) > 250}
     assert changed == {}
 
 
