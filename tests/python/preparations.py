@@ -263,6 +263,16 @@ def leaked():
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(texts()[0]))
 
 
+def long_chain():
+    """Ten thousand nodes: long enough for a missing reference on something shared to bring its count to zero."""
+    chain = Chain(2000)
+    expected = chain(X)
+    for inputs in (X, None):
+        prepared = prepare_model(chain, example_inputs=inputs)
+        assert torch.equal(prepared(X), expected)
+        assert torch.equal(copy.deepcopy(prepared)(X), expected)
+
+
 ENDS = [dropped, held_by_a_global, held_by_a_cycle, held_by_an_exit]
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import pytest
 import preparations
 
 
-def end(name: str) -> subprocess.CompletedProcess[str]:
+def end(name: str, *options: str) -> subprocess.CompletedProcess[str]:
     script = Path(preparations.__file__)
-    return subprocess.run([sys.executable, script, name], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *options, script, name], capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("name", [function.__name__ for function in preparations.ENDS])
@@ -25,3 +25,11 @@ def test_nothing_is_left_when_a_process_ends(name):
 def test_what_is_left_is_noticed():
     result = end("leaked")
     assert "nanobind: leaked 1 instances" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["held_by_a_global", "long_chain"])
+def test_memory_is_sound(name):
+    """Development mode: freed memory is overwritten, and writes beyond a block end the process."""
+    result = end(name, "-X", "dev", "-W", "ignore")
+    assert result.returncode == 0, result.stderr
+    assert "nanobind" not in result.stderr
