@@ -1,6 +1,7 @@
 """A process that prepares models all day holds no more at night than in the morning."""
 
 import gc
+from collections.abc import Callable
 import sys
 
 import pytest
@@ -12,7 +13,20 @@ from footprint import growth, hooks_of, measure
 from modulize import prepare_model
 
 
-def assert_no_growth(before: dict[str, int], rounds: int) -> None:
+def assert_no_growth(work: Callable[[], None], rounds: int) -> None:
+    """A leak grows in every window; a cache that happens to fill up grows in one. The bounds hold for a single window."""
+    for window in range(3):
+        before = measure()
+        work()
+        try:
+            assert_within_bounds(before, rounds)
+            return
+        except AssertionError:
+            if window == 2:
+                raise
+
+
+def assert_within_bounds(before: dict[str, int], rounds: int) -> None:
     grown = growth(before, measure())
     # What the allocator and other threads do by themselves; a leak is at least one object a round.
     assert grown.pop("resident bytes", 0) < 8 << 20
@@ -31,9 +45,7 @@ def test_two_thousand_preparations(inputs):
 
     prepare(300)
     hooks = hooks_of(model)
-    before = measure()
-    prepare(2000)
-    assert_no_growth(before, 2000)
+    assert_no_growth(lambda: prepare(2000), 2000)
     assert hooks_of(model) == hooks == 0
     assert gc.garbage == []
 
@@ -43,20 +55,24 @@ def test_every_way_lets_go(way):
     rounds = 40
     for _ in range(rounds):
         way()
-    before = measure()
-    for _ in range(rounds):
-        way()
-    assert_no_growth(before, rounds)
+
+    def work() -> None:
+        for _ in range(rounds):
+            way()
+
+    assert_no_growth(work, rounds)
 
 
 def test_classes_that_died_are_forgotten():
     """Two thousand classes of the user's: what is noted of them goes with them."""
     for _ in range(100):
         preparations.local_classes_symbolic()
-    before = measure()
-    for _ in range(700):
-        preparations.local_classes_symbolic()
-    assert_no_growth(before, 700)
+
+    def work() -> None:
+        for _ in range(700):
+            preparations.local_classes_symbolic()
+
+    assert_no_growth(work, 700)
 
 
 def test_an_excluded_function_is_as_before():
