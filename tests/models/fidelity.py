@@ -7,9 +7,10 @@ the engine whether it did well, but for the one about what was kept whole.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import copy
 import inspect
 import random
+import types
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -99,17 +100,28 @@ def build(builder: Callable[..., nn.Module], seed: int = 0, **kwargs: Any) -> nn
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+def is_holder(value: Any) -> bool:
+    """Whether ``value`` is an object of a user's class that may hold tensors: a dataclass, a cache, an output."""
+    if isinstance(value, (type, nn.Module, types.ModuleType, torch.dtype, torch.device)) or callable(value):
+        return False
+    return hasattr(value, "__dict__") and type(value).__module__ != "builtins"
+
+
+def tensors_in(value: Any, _open: frozenset[int] = frozenset()) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
-    elif isinstance(value, dict):
+        return
+    if id(value) in _open:
+        return
+    inside = _open | {id(value)}
+    if isinstance(value, dict):
         for item in value.values():
-            yield from tensors_in(item)
+            yield from tensors_in(item, inside)
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from tensors_in(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from tensors_in(vars(value))
+            yield from tensors_in(item, inside)
+    elif is_holder(value):
+        yield from tensors_in(vars(value), inside)
 
 
 def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
@@ -121,6 +133,10 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], value: Any) ->
         return type(value)(*(map_tensors(function, item) for item in value))
     if isinstance(value, (tuple, list)):
         return type(value)(map_tensors(function, item) for item in value)
+    if is_holder(value) and any(True for _ in tensors_in(value)):
+        copied = copy.copy(value)
+        vars(copied).update({key: map_tensors(function, item) for key, item in vars(value).items()})
+        return copied
     return value
 
 
@@ -144,8 +160,12 @@ def other_values(value: Any, seed: int, batch: int | None = None, size: int | No
     return map_tensors(fresh, value)
 
 
-def assert_same(got: Any, expected: Any, where: str = "output") -> None:
-    """Same types, structure and bits."""
+def assert_same(got: Any, expected: Any, where: str = "output", _open: frozenset[int] = frozenset()) -> None:
+    """Same classes, structure and bits, leaf by leaf, inside objects too."""
+    if id(expected) in _open:
+        return  # it holds itself
+    if not isinstance(expected, (str, int, float, torch.Tensor, type(None))):
+        _open = _open | {id(expected)}
     assert type(got) is type(expected), f"{where}: {type(got).__name__} instead of {type(expected).__name__}"
     if isinstance(expected, torch.Tensor):
         assert got.dtype == expected.dtype, f"{where}: {got.dtype} instead of {expected.dtype}"
@@ -163,13 +183,15 @@ def assert_same(got: Any, expected: Any, where: str = "output") -> None:
     elif isinstance(expected, dict):
         assert list(got) == list(expected), f"{where}: keys {list(got)} instead of {list(expected)}"
         for key in expected:
-            assert_same(got[key], expected[key], f"{where}[{key!r}]")
+            assert_same(got[key], expected[key], f"{where}[{key!r}]", _open)
     elif isinstance(expected, (tuple, list)):
         assert len(got) == len(expected), f"{where}: {len(got)} items instead of {len(expected)}"
         for index, (one, other) in enumerate(zip(got, expected)):
-            assert_same(one, other, f"{where}[{index}]")
-    elif dataclasses.is_dataclass(expected):
-        assert_same(vars(got), vars(expected), where)
+            assert_same(one, other, f"{where}[{index}]", _open)
+    elif is_holder(expected):
+        assert_same(vars(got), vars(expected), where, _open)
+    elif expected != expected:
+        assert got != got, f"{where}: {got!r} instead of {expected!r}"
     else:
         assert got == expected, f"{where}: {got!r} instead of {expected!r}"
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from catalogue import classification_models, example, family, make, settings
+from torchvision_models import classification_models, example, family, make, settings
 from fidelity import called_modules, check, prepare
 
 MODELS = classification_models()

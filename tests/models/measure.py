@@ -1,0 +1,140 @@
+"""Prepares one model of the catalogue and says what holds of the result."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import re
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from catalogue import Entry, Inputs
+from fidelity import assert_same, tensors_in
+from modulize import ModulizeError, prepare_model
+from observe import observe
+
+# What can be said of a comparison.
+EQUAL, DIFFERENT, RAISES, REFUSED = "yes", "NO", "raises", "-"
+
+
+@dataclasses.dataclass
+class Row:
+    library: str
+    name: str
+    prepared: bool = False
+    example: str = ""
+    values: str = ""
+    batch: str = ""
+    size: str = ""
+    modules: int = 0
+    leftovers: list[str] = dataclasses.field(default_factory=list)
+    share: float = 0.0
+    kept: list[str] = dataclasses.field(default_factory=list)
+    kept_calls: list[str] = dataclasses.field(default_factory=list)
+    repeated: list[str] = dataclasses.field(default_factory=list)
+    assumptions: list[str] = dataclasses.field(default_factory=list)
+    # Root, or a block of which the model has several, kept whole.
+    blocks_kept: list[str] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    forward_seconds: float = 0.0
+    error: str = ""
+    message: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """All that the issue asks of a model."""
+        compared = (self.example, self.values, self.batch)
+        return (
+            self.prepared
+            and all(found == EQUAL for found in compared)
+            and self.size in (EQUAL, REFUSED)
+            and self.share >= 0.99
+            and not self.blocks_kept
+        )
+
+    @property
+    def silently_wrong(self) -> bool:
+        return DIFFERENT in (self.example, self.values, self.batch, self.size)
+
+
+def _run(model: nn.Module, inputs: Inputs) -> Any:
+    args, kwargs = copy.deepcopy(inputs)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        result = model(*args, **kwargs)
+    return result, args, kwargs  # the inputs after the call: caches that forward extends
+
+
+def compare(row: Row, model: nn.Module, prepared: nn.Module, inputs: Inputs, where: str) -> str:
+    try:
+        expected = _run(model, inputs)
+    except Exception:
+        if where in ("example", "values"):
+            raise
+        return REFUSED  # the original takes no such inputs
+    floats = [tensor for tensor in tensors_in(expected[0]) if tensor.is_floating_point()]
+    assert not any(tensor.isnan().any() for tensor in floats), f"{where}: the original gives nan"
+    assert sum(tensor.numel() for tensor in floats), f"{where}: the original gives nothing to compare"
+    try:
+        assert_same(_run(prepared, inputs), expected, where)
+    except AssertionError as error:
+        row.error, row.message = row.error or "different", row.message or _one_line(error)
+        return DIFFERENT
+    except Exception as error:
+        row.error, row.message = row.error or type(error).__name__, row.message or f"{where}: {_one_line(error)}"
+        return RAISES
+    return EQUAL
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def blocks_kept_whole(model: nn.Module, kept: list[dict[str, Any]]) -> list[str]:
+    """The root, or modules of a class that the model has several of, among what was kept."""
+    of_class = collections.Counter(type(module) for module in model.modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found = []
+    for entry in kept:
+        path = re.sub(r"^module ", "", str(entry["what"])).strip("'\"")
+        if path in modules and (path == "" or of_class[type(modules[path])] > 1):
+            found.append(path or "(root)")
+    return found
+
+
+def measure(entry: Entry, **options: Any) -> Row:
+    """Never raises for what the engine does wrong; raises where the entry itself is at fault."""
+    row = Row(entry.library, entry.name)
+    model = entry.make()
+    inputs = entry.example()
+    _run(model, inputs)
+    start = time.perf_counter()
+    _run(model, inputs)
+    row.forward_seconds = time.perf_counter() - start
+    args, kwargs = inputs
+    start = time.perf_counter()
+    try:
+        prepared = prepare_model(model, example_inputs=args, example_kwargs=kwargs, **options)
+    except Exception as error:
+        row.error, row.message = type(error).__name__, _one_line(error)
+        if not isinstance(error, ModulizeError):
+            row.error += " (not a ModulizeError)"
+        return row
+    row.seconds = time.perf_counter() - start
+    row.prepared = True
+    row.assumptions = [str(text) for text in prepared.report.assumptions]
+    row.kept = [" ".join(f"{k['what']}: {k['reason']} {k['where']}".split()) for k in prepared.report.kept]
+    row.blocks_kept = blocks_kept_whole(model, prepared.report.kept)
+    row.example = compare(row, model, prepared, inputs, "example")
+    row.values = compare(row, model, prepared, entry.other_values(), "values")
+    row.batch = compare(row, model, prepared, entry.another_batch(), "batch")
+    row.size = compare(row, model, prepared, entry.another_size(), "size")
+    if row.example == EQUAL:
+        seen = observe(prepared, *copy.deepcopy(inputs))
+        row.modules, row.leftovers, row.kept_calls, row.share = seen.modules, seen.leftovers, seen.kept, seen.share
+        row.repeated = seen.repeated
+    return row
