@@ -1,0 +1,223 @@
+#include "bridge/capture/forward_call.h"
+
+#include <vector>
+
+#include "bridge/capture/arguments.h"
+#include "bridge/support/errors.h"
+
+namespace modulize {
+
+namespace {
+
+struct Parameter {
+  std::string name;
+  ParameterKind kind;
+  nb::object default_value;  // invalid: none
+};
+
+std::vector<Parameter> signature_of(nb::handle forward) {
+  nb::object inspect = nb::module_::import_("inspect");
+  nb::object empty = inspect.attr("Parameter").attr("empty");
+  std::vector<Parameter> out;
+  for (nb::handle p : inspect.attr("signature")(forward).attr("parameters").attr("values")()) {
+    nb::object fallback = p.attr("default");
+    out.push_back({nb::cast<std::string>(p.attr("name")),
+                   static_cast<ParameterKind>(nb::cast<int>(nb::int_(nb::object(p.attr("kind"))))),
+                   fallback.is(empty) ? nb::object() : fallback});
+  }
+  return out;
+}
+
+// torch.fx hands `*args` and `**kwargs` over as one symbol each: forward is called through a copy of its code that takes them as plain
+// parameters. Only the function that has them by itself can be called so; a decorated one cannot.
+nb::object with_plain_parameters(nb::handle forward, std::size_t count) {
+  nb::object function = nb::getattr(forward, "__func__", nb::borrow(forward));
+  if (!PyFunction_Check(function.ptr()) || nb::hasattr(function, "__wrapped__"))
+    throw Error(ErrorCode::CaptureError,
+                "forward takes *args or **kwargs behind a decorator, whose number is unknown without inputs: give example_inputs");
+  nb::object code = function.attr("__code__");
+  const int flags = nb::cast<int>(code.attr("co_flags")) & ~(0x04 | 0x08);  // CO_VARARGS, CO_VARKEYWORDS
+  nb::object plain = code.attr("replace")(nb::arg("co_argcount") = count, nb::arg("co_kwonlyargcount") = 0,
+                                          nb::arg("co_posonlyargcount") = 0, nb::arg("co_flags") = flags);
+  nb::object types = nb::module_::import_("types");
+  return types.attr("FunctionType")(plain, function.attr("__globals__"), function.attr("__name__"), nb::none(),
+                                    function.attr("__closure__"));
+}
+
+NodeId add_placeholder(Recorder& recorder, const Parameter& parameter, nb::handle fallback) {
+  Node node;
+  node.op = Opcode::placeholder;
+  node.target = parameter.kind == ParameterKind::var_positional ? "*" + parameter.name
+                : parameter.kind == ParameterKind::var_keyword  ? "**" + parameter.name
+                                                                : parameter.name;
+  if (fallback.is_valid())
+    node.args.push_back(TorchTypes::instance().is_tensor(fallback.ptr()) ? recorder.capture().objects.value(fallback)
+                                                                        : recorder.to_value(fallback.ptr()));
+  recorder.graph().parameter_kinds.push_back(parameter.kind);
+  return recorder.graph().add(std::move(node));
+}
+
+/// Refuses an output that holds objects whose tensors the graph would freeze.
+void check_output(const Capture& capture, const Value& value) {
+  switch (value.kind()) {
+    case ValueKind::object: {
+      nb::handle object = capture.objects[value.as_object().id];
+      if (_PyObject_GetDictPtr(object.ptr()) && !PyType_Check(object.ptr()) && !PyFunction_Check(object.ptr()))
+        throw Error(ErrorCode::CaptureError,
+                    "forward returns a " + nb::cast<std::string>(nb::type_name(object.type())) +
+                        ": outputs may be tensors, numbers, texts, None and (named) tuples, lists, dicts and dataclasses of them");
+      return;
+    }
+    case ValueKind::tuple:
+    case ValueKind::list:
+      for (const Value& item : value.items()) check_output(capture, item);
+      return;
+    case ValueKind::dict:
+      for (const auto& [key, item] : value.dict_items()) check_output(capture, item);
+      return;
+    default:
+      return;
+  }
+}
+
+nb::object call(nb::handle function, const std::vector<nb::object>& positional, const nb::dict& keywords) {
+  nb::object args = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional.size())));
+  for (std::size_t i = 0; i < positional.size(); ++i) {
+    Py_INCREF(positional[i].ptr());
+    PyTuple_SET_ITEM(args.ptr(), static_cast<Py_ssize_t>(i), positional[i].ptr());
+  }
+  nb::object result = nb::steal(PyObject_Call(function.ptr(), args.ptr(), keywords.ptr()));
+  if (!result.is_valid()) nb::raise_python_error();
+  return result;
+}
+
+/// The arguments of a running capture by parameter name: example inputs and fixed ones together.
+nb::dict bind_example(nb::handle forward, const CaptureOptions& options) {
+  nb::object inspect = nb::module_::import_("inspect");
+  nb::object signature = inspect.attr("signature")(forward);
+  nb::dict keywords;
+  if (!options.example_kwargs.is_none()) keywords.update(nb::borrow<nb::dict>(options.example_kwargs));
+  if (!options.concrete_args.is_none())
+    for (auto [key, value] : nb::borrow<nb::dict>(options.concrete_args)) keywords[key] = value;
+  nb::object args = options.example_inputs.is_none() ? nb::object(nb::tuple()) : options.example_inputs;
+  nb::object bound = nb::steal(PyObject_Call(nb::object(signature.attr("bind")).ptr(), args.ptr(), keywords.ptr()));
+  if (!bound.is_valid()) {
+    nb::python_error error;
+    if (!error.matches(PyExc_TypeError)) throw error;
+    throw Error(ErrorCode::ArgumentError, "the example inputs do not fit forward" +
+                                              text_of(signature) + ": " +
+                                              text_of(error.value()));
+  }
+  return nb::borrow<nb::dict>(nb::dict(bound.attr("arguments")));
+}
+
+bool fixed_without_inputs(nb::handle fallback) {
+  return fallback.is_valid() &&
+         (fallback.is_none() || PyBool_Check(fallback.ptr()) || PyUnicode_Check(fallback.ptr()));
+}
+
+}  // namespace
+
+void record_forward(nb::handle root, const CaptureOptions& options, Recorder& recorder, nb::handle forward) {
+  const bool running = recorder.mode() == CaptureMode::running;
+  nb::object ph_base = nb::module_::import_("torch.fx._symbolic_trace").attr("PHBase");
+  const std::vector<Parameter> parameters = signature_of(forward);
+  nb::dict given;
+  if (running)
+    given = bind_example(forward, options);
+  else if (!options.concrete_args.is_none())
+    given = nb::borrow<nb::dict>(options.concrete_args);
+  nb::dict fixed;
+  if (!options.concrete_args.is_none()) fixed = nb::borrow<nb::dict>(options.concrete_args);
+
+  // Placeholders first, all of them: the graph begins with its signature.
+  std::vector<NodeId> nodes;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    nb::object fallback = parameters[i].default_value;
+    const char* name = parameters[i].name.c_str();
+    if (fixed.contains(name) && fallback.is_valid()) {
+      fallback = nb::borrow(fixed[name]);  // left out, it has the fixed value
+    } else if (fixed.contains(name)) {
+      // A fixed argument may be left out, unless one without a default follows it.
+      bool optional = true;
+      if (parameters[i].kind != ParameterKind::keyword_only)
+        for (std::size_t k = i + 1; k < parameters.size(); ++k)
+          optional &= parameters[k].default_value.is_valid() || fixed.contains(parameters[k].name.c_str()) ||
+                      parameters[k].kind >= ParameterKind::var_positional ||
+                      parameters[k].kind == ParameterKind::keyword_only;
+      if (optional) fallback = nb::borrow(fixed[name]);
+    }
+    nodes.push_back(add_placeholder(recorder, parameters[i], fallback));
+  }
+
+  ArgumentBuilder builder(recorder, ph_base);
+  std::vector<nb::object> positional;
+  nb::dict keywords;
+  bool has_variadic = false;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& parameter = parameters[i];
+    const std::string text = "argument '" + parameter.name + "'";
+    const bool is_given = given.contains(parameter.name.c_str());
+    nb::object value = is_given ? nb::borrow(given[parameter.name.c_str()]) : parameter.default_value;
+    nb::object argument;
+    if (parameter.kind == ParameterKind::var_positional || parameter.kind == ParameterKind::var_keyword) {
+      has_variadic = true;
+      if (!running) {
+        positional.push_back(nb::steal(recorder.make_proxy(nodes[i])));
+        continue;
+      }
+      if (!value.is_valid())
+        value = parameter.kind == ParameterKind::var_positional ? nb::object(nb::tuple()) : nb::object(nb::dict());
+      argument = builder.build(value, nodes[i], text);
+      if (parameter.kind == ParameterKind::var_positional)
+        for (nb::handle item : argument) positional.push_back(nb::borrow(item));
+      else
+        keywords.update(nb::borrow<nb::dict>(argument));
+      continue;
+    }
+    if (running || is_given || fixed_without_inputs(value))
+      argument = builder.build(value, nodes[i], text);
+    else
+      argument = nb::steal(recorder.make_proxy(nodes[i]));
+    if (running && parameter.kind == ParameterKind::keyword_only)
+      keywords[parameter.name.c_str()] = argument;
+    else if (parameter.kind == ParameterKind::keyword_only)
+      keywords[parameter.name.c_str()] = argument;
+    else
+      positional.push_back(std::move(argument));
+  }
+
+  nb::object function = nb::borrow(forward);
+  if (!running && has_variadic) {
+    // With the variadic ones as plain parameters, keyword-only ones come before them in the code's order.
+    std::vector<nb::object> all;
+    const bool bound = nb::hasattr(forward, "__self__");
+    if (bound) all.push_back(nb::borrow(root));
+    std::size_t at = 0;
+    std::vector<nb::object> variadic;
+    for (const Parameter& parameter : parameters) {
+      if (parameter.kind == ParameterKind::keyword_only) continue;
+      if (parameter.kind == ParameterKind::var_positional || parameter.kind == ParameterKind::var_keyword)
+        variadic.push_back(positional[at++]);
+      else
+        all.push_back(positional[at++]);
+    }
+    for (const Parameter& parameter : parameters)
+      if (parameter.kind == ParameterKind::keyword_only) all.push_back(nb::borrow(keywords[parameter.name.c_str()]));
+    for (nb::object& v : variadic) all.push_back(v);
+    function = with_plain_parameters(forward, all.size());
+    positional = std::move(all);
+    keywords = nb::dict();
+  }
+
+  nb::object result = call(function, positional, keywords);
+  recorder.settle_training_read();
+  if (running) recorder.capture().output = result;
+  Node output;
+  output.op = Opcode::output;
+  output.args.push_back(recorder.to_value(result.ptr()));
+  check_output(recorder.capture(), output.args[0]);
+  recorder.graph().add(std::move(output));
+}
+
+}  // namespace modulize
