@@ -9,7 +9,7 @@ namespace modulize {
 
 void Patches::set_item(nb::handle dict, nb::handle key, nb::handle value) {
   PyObject* was = PyDict_GetItem(dict.ptr(), key.ptr());
-  entries_.push_back({nb::borrow(dict), nb::borrow(key), was ? nb::borrow(was) : nb::object(), true});
+  entries_.push_back({nb::borrow(dict), nb::borrow(key), was ? nb::borrow(was) : nb::object(), Kind::item});
   if (PyDict_SetItem(dict.ptr(), key.ptr(), value.ptr()) < 0) nb::raise_python_error();
 }
 
@@ -29,8 +29,17 @@ void Patches::set_attribute(nb::handle object, const char* name, nb::handle valu
     was = nb::steal(PyObject_GetItem(dict.ptr(), key.ptr()));
     if (!was.is_valid()) PyErr_Clear();
   }
-  entries_.push_back({nb::borrow(object), key, std::move(was), false});
+  entries_.push_back({nb::borrow(object), key, std::move(was), Kind::attribute});
   if (PyObject_SetAttr(object.ptr(), key.ptr(), value.ptr()) < 0) nb::raise_python_error();
+}
+
+void Patches::set_class_entry(PyTypeObject* type, const char* name, nb::handle value) {
+  nb::object key = nb::steal(PyUnicode_InternFromString(name));
+  PyObject* was = PyDict_GetItem(type->tp_dict, key.ptr());
+  entries_.push_back({nb::borrow(reinterpret_cast<PyObject*>(type)), key, was ? nb::borrow(was) : nb::object(),
+                      Kind::class_entry});
+  if (PyDict_SetItem(type->tp_dict, key.ptr(), value.ptr()) < 0) nb::raise_python_error();
+  PyType_Modified(type);
 }
 
 void Patches::undo() {
@@ -39,14 +48,17 @@ void Patches::undo() {
   PyObject *type, *value, *trace;
   PyErr_Fetch(&type, &value, &trace);
   for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    auto* const type = it->kind == Kind::class_entry ? reinterpret_cast<PyTypeObject*>(it->target.ptr()) : nullptr;
+    PyObject* const dict = type ? type->tp_dict : it->target.ptr();
     int failed;
-    if (it->item)
-      failed = it->original.is_valid() ? PyDict_SetItem(it->target.ptr(), it->key.ptr(), it->original.ptr())
-                                       : PyDict_DelItem(it->target.ptr(), it->key.ptr());
+    if (it->kind != Kind::attribute)
+      failed = it->original.is_valid() ? PyDict_SetItem(dict, it->key.ptr(), it->original.ptr())
+                                       : PyDict_DelItem(dict, it->key.ptr());
     else
       failed = it->original.is_valid() ? PyObject_SetAttr(it->target.ptr(), it->key.ptr(), it->original.ptr())
                                        : PyObject_DelAttr(it->target.ptr(), it->key.ptr());
     if (failed) PyErr_WriteUnraisable(it->target.ptr());
+    if (type) PyType_Modified(type);
   }
   entries_.clear();
   PyErr_Restore(type, value, trace);
@@ -357,12 +369,13 @@ void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled) {
   nb::object module_class = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().module));
   if (!original_module_call) original_module_call = nb::object(module_class.attr("__call__")).release().ptr();
   // A method descriptor binds to the instance; a plain builtin function would not.
-  nb::object call = nb::steal(PyDescr_NewMethod(TorchTypes::instance().module, &module_call_def));
-  patches.set_attribute(module_class, "__call__", call);
+  PyTypeObject* const module_type = TorchTypes::instance().module;
+  nb::object call = nb::steal(PyDescr_NewMethod(module_type, &module_call_def));
+  patches.set_class_entry(module_type, "__call__", call);
   if (mode == CaptureMode::symbolic) {
     if (!original_getattr) original_getattr = nb::object(module_class.attr("__getattr__")).release().ptr();
-    nb::object getter = nb::steal(PyDescr_NewMethod(TorchTypes::instance().module, &module_getattr_def));
-    patches.set_attribute(module_class, "__getattr__", getter);
+    nb::object getter = nb::steal(PyDescr_NewMethod(module_type, &module_getattr_def));
+    patches.set_class_entry(module_type, "__getattr__", getter);
   }
   nb::module_ torch = nb::module_::import_("torch");
   const auto refuse_context = [&](nb::handle cls, const char* name) {
@@ -381,8 +394,8 @@ void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled) {
   ask_outside("is_grad_enabled", nb::bool_(grad_was_enabled));
   ask_outside("is_inference_mode_enabled", nb::none());
   ask_outside("is_autocast_enabled", nb::none());
-  nb::object training = nb::steal(PyDescr_NewGetSet(TorchTypes::instance().module, &training_def));
-  patches.set_attribute(module_class, "training", training);
+  nb::object training = nb::steal(PyDescr_NewGetSet(module_type, &training_def));
+  patches.set_class_entry(module_type, "training", training);
   nb::str name("handle_torch_function");
   for (const char* module : {"torch.nn.functional", "torch.functional", "torch._tensor"}) {
     nb::object globals = nb::module_::import_(module).attr("__dict__");
