@@ -24,8 +24,8 @@ from modulize import prepare_model
 # not here: it is a module in the prepared model, as quantizers need it.
 MOVES = frozenset(
     """
-    getitem setitem getattr size dim numel stride view view_as reshape reshape_as tile flatten unflatten permute transpose t movedim
-    swapaxes squeeze unsqueeze expand expand_as repeat repeat_interleave chunk split unbind narrow contiguous to type
+    getitem setitem getattr size dim numel stride view view_as reshape reshape_as tile flatten unflatten permute transpose t
+    movedim swapaxes squeeze unsqueeze expand expand_as repeat repeat_interleave chunk split unbind narrow contiguous to type
     type_as float half double clone detach roll flip pad copy_ zero_ fill_ zeros ones full empty tensor arange linspace
     zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor masked_fill masked_fill_
     where index_select gather meshgrid _set_grad_enabled _assert
@@ -33,7 +33,7 @@ MOVES = frozenset(
 )
 
 
-# --- models whose equality means something ---------------------------------------------------------------------------
+# --- models whose equality means something ----------------------------------------------------------------------------
 
 
 def redraw(model: nn.Module, seed: int = 0, *, all_parameters: bool = False) -> nn.Module:
@@ -97,7 +97,7 @@ def build(builder: Callable[..., nn.Module], seed: int = 0, **kwargs: Any) -> nn
     return redraw(model, seed, all_parameters=True).eval()
 
 
-# --- values ----------------------------------------------------------------------------------------------------------
+# --- values -----------------------------------------------------------------------------------------------------------
 
 
 def is_holder(value: Any) -> bool:
@@ -219,7 +219,7 @@ def assert_same_outputs(
     assert_same(keywords[1], keywords[0], f"{where}: keyword inputs after the call")
 
 
-# --- the graph -------------------------------------------------------------------------------------------------------
+# --- the graph --------------------------------------------------------------------------------------------------------
 
 
 def target_name(node: torch.fx.Node) -> str:
@@ -267,7 +267,7 @@ def assert_called_once(prepared: torch.fx.GraphModule) -> None:
         objects[id(module)] = path
 
 
-# --- state -----------------------------------------------------------------------------------------------------------
+# --- state ------------------------------------------------------------------------------------------------------------
 
 
 def assert_same_state(prepared: nn.Module, model: nn.Module) -> None:
@@ -349,7 +349,7 @@ class Snapshot:
             assert now == before, f"changed: {key}: {str(before)[:300]} became {str(now)[:300]}"
 
 
-# --- all of it -------------------------------------------------------------------------------------------------------
+# --- all of it --------------------------------------------------------------------------------------------------------
 
 
 def prepare(model: nn.Module, example: Any, capture: str = "run", **options: Any) -> torch.fx.GraphModule:

@@ -25,11 +25,12 @@ from fidelity import MOVES, tensors_in
 # These move or select values as well; a prepared model may have modules for them all the same.
 SELECTS = frozenset(
     """
-    sort argsort topk unique unique_consecutive masked_select nonzero take take_along_dim scatter scatter_ index_put
-    index_put_ index_copy index_copy_ tril triu as_tensor scalar_tensor as_strided unfold unsqueeze_ squeeze_ view_as_real
-    view_as_complex swapdims moveaxis ravel rot90 hstack vstack atleast_1d new_tensor broadcast_to broadcast_tensors
-    __getitem__ __setitem__ expand_copy resize_ set_ requires_grad_ detach_ cpu cuda requires_grad item tolist numpy empty_strided rand randn
-    rand_like randn_like bernoulli diagonal diag_embed __get__ __set__ stack unbind_copy pin_memory is_floating_point
+    sort argsort topk unique unique_consecutive masked_select nonzero take take_along_dim scatter scatter_
+    index_put index_put_ index_copy index_copy_ tril triu as_tensor scalar_tensor as_strided unfold unsqueeze_
+    squeeze_ view_as_real view_as_complex swapdims moveaxis ravel rot90 hstack vstack atleast_1d new_tensor
+    broadcast_to broadcast_tensors tensor_split __getitem__ __setitem__ expand_copy resize_ set_ requires_grad_
+    detach_ cpu cuda requires_grad item tolist numpy empty_strided rand randn rand_like randn_like bernoulli
+    diagonal diag_embed __get__ __set__ stack unbind_copy pin_memory is_floating_point
     """.split()
 )
 _TORCH = os.path.dirname(torch.__file__)

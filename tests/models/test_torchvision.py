@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from torchvision_models import classification_models, example, family, make, settings
 from fidelity import called_modules, check, prepare
+from torchvision_models import classification_models, example, family, make, settings
 
 MODELS = classification_models()
 

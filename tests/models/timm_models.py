@@ -74,10 +74,7 @@ def make(name: str) -> nn.Module:
 
 @functools.cache
 def _sizes(name: str) -> tuple[int, int]:
-    if name in SHRUNK:
-        size = SHRUNK[name][0]
-    else:
-        size = timm.models.get_pretrained_cfg(name).input_size[-1]
+    size = SHRUNK[name][0] if name in SHRUNK else timm.models.get_pretrained_cfg(name).input_size[-1]
     return size, size + 32
 
 

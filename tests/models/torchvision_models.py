@@ -75,7 +75,7 @@ def example(name: str) -> torch.Tensor:
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-# --- detection: a list of images of different sizes, few enough proposals to be quick ----------------------------------
+# --- detection: a list of images of different sizes, few enough proposals to be quick ---------------------------------
 
 _FEW_PROPOSALS = {
     "min_size": 64,
@@ -118,7 +118,7 @@ def pictures(seed: int, rows: int, larger: bool) -> Inputs:
     return ([torch.rand(3, *size, generator=drawn) for size in sizes],), {}
 
 
-# --- video and optical flow --------------------------------------------------------------------------------------------
+# --- video and optical flow -------------------------------------------------------------------------------------------
 
 
 def clips(name: str) -> Any:
@@ -146,9 +146,7 @@ def entries() -> list[Entry]:
     found = []
     for name in classification_models():
         chosen = settings(name)
-        found.append(
-            Entry("torchvision", name, functools.partial(make, name), images(chosen.size, chosen.other_size))
-        )
+        found.append(Entry("torchvision", name, functools.partial(make, name), images(chosen.size, chosen.other_size)))
     for name in of(torchvision.models.segmentation):
         built = functools.partial(make, name, weights=None, weights_backbone=None)
         found.append(Entry("torchvision", name, built, images(64, 96)))

@@ -1,4 +1,4 @@
-"""Architectures of transformers from small configurations, with attention masks, and MiniLM with its trained weights."""
+"""Architectures of transformers from small configurations, with attention masks; MiniLM with its trained weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make(model: str, config: str, **arguments: Any) -> nn.Module:
     return redraw(built.eval())
 
 
-# --- inputs ------------------------------------------------------------------------------------------------------------
+# --- inputs -----------------------------------------------------------------------------------------------------------
 
 
 def mask_of(rows: int, length: int, seed: int) -> torch.Tensor:
@@ -102,7 +102,7 @@ def sounds(seed: int, rows: int, larger: bool) -> Inputs:
     return (), {"input_values": values, "attention_mask": mask_of(rows, length, seed)}
 
 
-# --- small configurations ----------------------------------------------------------------------------------------------
+# --- small configurations ---------------------------------------------------------------------------------------------
 
 _ENCODER = {
     "vocab_size": VOCABULARY,
@@ -208,7 +208,14 @@ _MODELS: dict[str, tuple[str, str, Callable[[], dict[str, Any]], Callable[[int, 
     "swin": (
         "SwinModel",
         "SwinConfig",
-        lambda: {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 2], "window_size": 4},
+        lambda: {
+            "image_size": 32,
+            "patch_size": 2,
+            "embed_dim": 16,
+            "depths": [2, 2],
+            "num_heads": [2, 2],
+            "window_size": 4,
+        },
         pixels(32, 48),
     ),
     "clip": (
@@ -243,7 +250,7 @@ _MODELS: dict[str, tuple[str, str, Callable[[], dict[str, Any]], Callable[[int, 
 }
 
 
-# --- MiniLM ------------------------------------------------------------------------------------------------------------
+# --- MiniLM -----------------------------------------------------------------------------------------------------------
 
 
 def minilm_folder() -> Path:

@@ -13,12 +13,12 @@ os.environ.setdefault("YOLO_VERBOSE", "0")
 os.environ.setdefault("YOLO_CONFIG_DIR", os.path.join(tempfile.gettempdir(), "modulize-ultralytics"))
 os.makedirs(os.environ["YOLO_CONFIG_DIR"], exist_ok=True)
 
-import torch
-from torch import nn
-from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel, SegmentationModel  # noqa: E402
 
-from catalogue import Entry, images
-from fidelity import redraw
+from catalogue import Entry, images  # noqa: E402
+from fidelity import redraw  # noqa: E402
 
 _MODELS = {
     "yolov8n": DetectionModel,

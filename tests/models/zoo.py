@@ -21,7 +21,7 @@ LIBRARIES = ("torchvision", "timm", "transformers", "ultralytics")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
 
 
-# --- the worker --------------------------------------------------------------------------------------------------------
+# --- the worker -------------------------------------------------------------------------------------------------------
 
 
 def work(connection: multiprocessing.connection.Connection) -> None:
@@ -80,9 +80,12 @@ class Worker:
             self._process = None
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------------
 
-HEAD = f"{'model':40s} {'prep':4s} {'exam':6s} {'values':6s} {'batch':6s} {'size':6s} {'left':>4s} {'share':>7s} {'time':>8s} {'forwards':>8s}"
+HEAD = (
+    f"{'model':40s} {'prep':4s} {'exam':6s} {'values':6s} {'batch':6s} {'size':6s} "
+    f"{'left':>4s} {'share':>7s} {'time':>8s} {'forwards':>8s}"
+)
 
 
 def line_of(row: dict) -> str:
@@ -122,10 +125,11 @@ def document(rows: list[dict]) -> str:
     lines = [
         "# The zoo",
         "",
-        "Written by `./dev zoo --write`: every model of four libraries, prepared by running and compared with the original,",
-        "bit for bit, on the example, on other values, on another batch size and on another size (`-`: the original takes no",
-        "other). Leftovers are computing calls that are no module; the share is that of computing calls that are modules of",
-        "their own; time is that of preparing, with its second capture and comparison, in forwards of the original.",
+        "Written by `./dev zoo --write`: every model of four libraries, prepared by running and compared with the",
+        "original, bit for bit, on the example, on other values, on another batch size and on another size (`-`: the",
+        "original takes no other). Leftovers are computing calls that are no module; the share is that of computing",
+        "calls that are modules of their own; time is that of preparing, with its second capture and comparison, in",
+        "forwards of the original.",
         "",
         f"With {versions()}.",
         "",
