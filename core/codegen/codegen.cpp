@@ -6,6 +6,7 @@
 #include "codegen/identifier.h"
 #include "codegen/source_names.h"
 #include "codegen/variables.h"
+#include "ir/namer.h"
 #include "support/error.h"
 #include "support/python_repr.h"
 
@@ -101,23 +102,65 @@ class Writer {
 
     bool returned = false;
     std::vector<int> prefixes;
-    for (const Statement& statement : plan_.statements) {
+    for (std::size_t index = 0; index < plan_.statements.size();) {
       if (lines_ >= options_.chunk_lines) cut(live);
-      const Node& node = graph_[statement.node];
+      const std::size_t length = chain_length(index);
+      const Statement& last = plan_.statements[index + length - 1];
+      const Node& node = graph_[last.node];
       prefixes.clear();
-      const std::string text = expressions_.statement(node, statement.node, prefixes);
-      for (const int index : prefixes) declare(index);
+      std::string text;
+      if (length > 1) {
+        if (chain_name_.empty()) chain_name_ = names_.unique("name");
+        text = "    " + expressions_.chained_call(node, last.node, chain_name_, prefixes);
+      } else {
+        text = expressions_.statement(node, last.node, prefixes);
+      }
+      for (const int prefix : prefixes) declare(prefix);
+      if (length > 1) line(chain_head(index, length));
       line(text);
       returned = node.op == Opcode::output;
-      if (!statement.deletes.empty()) {
+      if (!last.deletes.empty()) {
         std::string names;
-        for (const std::string& name : statement.deletes) names += (names.empty() ? "" : ", ") + name;
+        for (const std::string& name : last.deletes) names += (names.empty() ? "" : ", ") + name;
         line("del " + names);
       }
-      for (const NodeId in : statement.dies) live.erase(defined[in]);
-      if (read[statement.node]) live.emplace(defined[statement.node] = order++, statement.node);
+      for (const std::size_t end = index + length; index < end; ++index) {
+        const Statement& statement = plan_.statements[index];
+        for (const NodeId in : statement.dies) live.erase(defined[in]);
+        if (read[statement.node]) live.emplace(defined[statement.node] = order++, statement.node);
+      }
     }
     if (!returned) line("return None");
+  }
+
+  // A row of modules of one parent, each called on what the one before gave, runs as a loop over their names: half the
+  // time to compile, and one place in the code for the interpreter to specialise. Not as nested calls, which would hold
+  // the first argument to the end. 1 where there is none.
+  std::size_t chain_length(std::size_t begin) const {
+    constexpr std::size_t kShortest = 3, kLongest = 200;
+    const auto at = [&](std::size_t index) -> const Node& { return graph_[plan_.statements[index].node]; };
+    const Node& first = at(begin);
+    if (first.op != Opcode::call_module || first.args.size() != 1 || !first.args[0].is_node()) return 1;
+    const std::string_view parent = split_path(first.target).first;
+    NodeId input = first.args[0].as_node();
+    std::size_t end = begin;
+    while (end < plan_.statements.size() && end - begin < kLongest) {
+      const Statement& statement = plan_.statements[end];
+      const Node& node = at(end);
+      if (!expressions_.is_chained(node, statement.node, input) || split_path(node.target).first != parent) break;
+      input = statement.node;
+      ++end;
+      if (!statement.deletes.empty()) break;
+    }
+    return end - begin < kShortest ? 1 : end - begin;
+  }
+
+  // `for name in ("conv2", "bn2", "relu"):`
+  std::string chain_head(std::size_t begin, std::size_t length) const {
+    std::string text = "for " + chain_name_ + " in (";
+    for (std::size_t i = 0; i < length; ++i)
+      text += (i ? ", " : "") + quoted(split_path(graph_[plan_.statements[begin + i].node].target).second);
+    return text + "):";
   }
 
   void line(const std::string& text) {
@@ -166,6 +209,7 @@ class Writer {
   ExpressionWriter expressions_;
   std::string body_;
   std::size_t lines_ = 0;
+  std::string chain_name_;  // the loops' variable
   std::vector<bool> declared_;
   std::vector<Piece> pieces_;
 };

@@ -383,4 +383,18 @@ std::string ExpressionWriter::statement(const Node& node, NodeId id, std::vector
   return variable.empty() ? text : variable + " = " + text;
 }
 
+bool ExpressionWriter::is_chained(const Node& node, NodeId id, NodeId input) const {
+  return options_.access == ModuleAccess::lookup && node.op == Opcode::call_module && node.kwargs.empty() &&
+         node.args.size() == 1 && node.args[0].is_node() && node.args[0].as_node() == input && !plan_.inlined[input] &&
+         !plan_.variable[id].empty() && plan_.variable[id] == plan_.variable[input] &&
+         (!options_.tree.is_module || options_.tree.is_module(node.target));
+}
+
+std::string ExpressionWriter::chained_call(const Node& node, NodeId id, const std::string& name,
+                                           std::vector<int>& prefixes) {
+  prefixes_ = &prefixes;
+  const std::string& variable = plan_.variable[id];
+  return variable + " = " + children(split_path(node.target).first) + "[" + name + "](" + variable + ")";
+}
+
 }  // namespace modulize

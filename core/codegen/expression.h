@@ -46,6 +46,10 @@ class ExpressionWriter {
   /// The statement that runs the node: `x = conv1(x)`, `x[0] = y`, `return x`. The indices of the prefix locals that it
   /// reads are appended to `prefixes`.
   std::string statement(const Node& node, NodeId id, std::vector<int>& prefixes);
+  /// Is the node `x = parent["name"](x)`, a child called on `input` alone whose variable it takes over?
+  bool is_chained(const Node& node, NodeId id, NodeId input) const;
+  /// `x = layer1_0[name](x)`: the same with the child's name in the variable `name`.
+  std::string chained_call(const Node& node, NodeId id, const std::string& name, std::vector<int>& prefixes);
   /// A value of literals, names and objects alone: the default of a parameter.
   std::string literal(const Value& value) { return this->value(value).text; }
 

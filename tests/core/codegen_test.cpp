@@ -50,6 +50,52 @@ TEST(Codegen, ChainKeepsOneVariable) {
             "return x\n");
 }
 
+TEST(Codegen, RowOfChildrenRunsAsALoop) {
+  const std::string body =
+      "%a: tensor = call_module b.conv1(%x)\n"
+      "%b: tensor = call_module b.bn1(%a)\n"
+      "%c: tensor = call_module b.relu(%b)\n"
+      "%d: tensor = call_module b.conv2(%c, 2)\n"  // takes more than the result before it
+      "%e: tensor = call_module b.bn2(%d)\n"
+      "%f: tensor = call_module b.relu2(%e)\n"
+      "%g: tensor = call_module c.conv3(%f)\n"  // another parent
+      "output (%g, %x)";
+  EXPECT_EQ(lines(body, ModuleAccess::lookup),
+            "modules = self._modules\n"
+            "b = modules[\"b\"]._modules\n"
+            "conv1 = b[\"conv1\"](x)\n"
+            "conv1 = b[\"bn1\"](conv1)\n"
+            "conv1 = b[\"relu\"](conv1)\n"
+            "conv1 = b[\"conv2\"](conv1, 2)\n"
+            "conv1 = b[\"bn2\"](conv1)\n"
+            "conv1 = b[\"relu2\"](conv1)\n"
+            "conv1 = modules[\"c\"]._modules[\"conv3\"](conv1)\n"
+            "return (conv1, x)\n");
+  EXPECT_EQ(lines("%a: tensor = call_module conv1(%x)\n"
+                  "%b: tensor = call_module bn1(%a)\n"
+                  "%c: tensor = call_module relu(%b)\n"
+                  "output %c",
+                  ModuleAccess::lookup),
+            "modules = self._modules\n"
+            "for name in (\"conv1\", \"bn1\", \"relu\"):\n"
+            "    x = modules[name](x)\n"
+            "return x\n");
+}
+
+TEST(Codegen, LoopVariableHasANameOfItsOwn) {
+  EXPECT_EQ(source("%name: tensor = placeholder name\n"
+                   "%a: tensor = call_module conv1(%name)\n"
+                   "%b: tensor = call_module bn1(%a)\n"
+                   "%c: tensor = call_module relu(%b)\n"
+                   "output %c",
+                   ModuleAccess::lookup),
+            "def forward(self, name):\n"
+            "    modules = self._modules\n"
+            "    for name_1 in (\"conv1\", \"bn1\", \"relu\"):\n"
+            "        name = modules[name_1](name)\n"
+            "    return name\n");
+}
+
 TEST(Codegen, ResultOfSeveralTakesTheOldestVariable) {
   EXPECT_EQ(lines("%a: tensor = call_module conv1(%x)\n"
                   "%b: tensor = call_module conv2(%a)\n"
