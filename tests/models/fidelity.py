@@ -24,11 +24,11 @@ from modulize import prepare_model
 # not here: it is a module in the prepared model, as quantizers need it.
 MOVES = frozenset(
     """
-    getitem setitem getattr size dim numel stride view view_as reshape reshape_as tile flatten unflatten permute transpose t
-    movedim swapaxes squeeze unsqueeze expand expand_as repeat repeat_interleave chunk split unbind narrow contiguous to type
-    type_as float half double clone detach roll flip pad copy_ zero_ fill_ zeros ones full empty tensor arange linspace
-    zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor masked_fill masked_fill_
-    where index_select gather meshgrid _set_grad_enabled _assert
+    getitem setitem getattr size dim numel stride view view_as reshape reshape_as tile flatten unflatten permute
+    transpose t movedim swapaxes squeeze unsqueeze expand expand_as repeat repeat_interleave chunk split unbind
+    narrow contiguous to type type_as float half double clone detach roll flip pad copy_ zero_ fill_ zeros ones
+    full empty tensor arange linspace zeros_like ones_like full_like empty_like new_zeros new_ones new_full
+    new_empty new_tensor masked_fill masked_fill_ where index_select gather meshgrid _set_grad_enabled _assert
     """.split()
 )
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from catalogue import Entry, Inputs
-from fidelity import assert_same, tensors_in
+from fidelity import Snapshot, assert_same, assert_same_state, assert_strict_state, tensors_in
 from modulize import ModulizeError, prepare_model
 from observe import observe
 
@@ -30,6 +30,8 @@ class Row:
     values: str = ""
     batch: str = ""
     size: str = ""
+    # The original is untouched, and the prepared model has its parameters, buffers and keys.
+    state: str = ""
     modules: int = 0
     leftovers: list[str] = dataclasses.field(default_factory=list)
     share: float = 0.0
@@ -52,6 +54,7 @@ class Row:
             self.prepared
             and all(found == EQUAL for found in compared)
             and self.size in (EQUAL, REFUSED)
+            and self.state == EQUAL
             and self.share >= 0.99
             and not self.blocks_kept
         )
@@ -59,6 +62,14 @@ class Row:
     @property
     def silently_wrong(self) -> bool:
         return DIFFERENT in (self.example, self.values, self.batch, self.size)
+
+    def assert_holds(self) -> None:
+        assert self.holds, (
+            f"{self.name}: prepared {self.prepared}, equal on the example {self.example}, values {self.values}, batch "
+            f"{self.batch}, size {self.size}, state {self.state}, share {self.share:.2%}; {self.error}: {self.message}\n"
+            f"leftovers {self.leftovers[:9]}\nin kept code {self.kept_calls[:9]}\nkept {self.kept}\n"
+            f"blocks kept {self.blocks_kept}"
+        )
 
 
 def _run(model: nn.Module, inputs: Inputs) -> Any:
@@ -72,9 +83,10 @@ def _run(model: nn.Module, inputs: Inputs) -> Any:
 def compare(row: Row, model: nn.Module, prepared: nn.Module, inputs: Inputs, where: str) -> str:
     try:
         expected = _run(model, inputs)
-    except Exception:
+    except Exception as error:
         if where in ("example", "values"):
-            raise
+            row.state, row.error = DIFFERENT, "state"
+            row.message = f"after preparing, the original raises {type(error).__name__}: {_one_line(error)}"
         return REFUSED  # the original takes no such inputs
     floats = [tensor for tensor in tensors_in(expected[0]) if tensor.is_floating_point()]
     assert not any(tensor.isnan().any() for tensor in floats), f"{where}: the original gives nan"
@@ -106,16 +118,18 @@ def blocks_kept_whole(model: nn.Module, kept: list[dict[str, Any]]) -> list[str]
     return found
 
 
-def measure(entry: Entry, **options: Any) -> Row:
-    """Never raises for what the engine does wrong; raises where the entry itself is at fault."""
+def measure(entry: Entry, *, warm: bool = False, **options: Any) -> Row:
+    """Never raises for what the engine does wrong; raises where the entry itself is at fault.
+
+    A ``warm`` model has run before it is prepared: models that cache by shape or install hooks then take other ways.
+    """
     row = Row(entry.library, entry.name)
     model = entry.make()
     inputs = entry.example()
-    _run(model, inputs)
-    start = time.perf_counter()
-    _run(model, inputs)
-    row.forward_seconds = time.perf_counter() - start
+    if warm:
+        _run(model, inputs)
     args, kwargs = inputs
+    untouched = Snapshot(model, args, kwargs)
     start = time.perf_counter()
     try:
         prepared = prepare_model(model, example_inputs=args, example_kwargs=kwargs, **options)
@@ -123,9 +137,16 @@ def measure(entry: Entry, **options: Any) -> Row:
         row.error, row.message = type(error).__name__, _one_line(error)
         if not isinstance(error, ModulizeError):
             row.error += " (not a ModulizeError)"
+        _run(model, inputs)  # shows an entry that is at fault itself
         return row
     row.seconds = time.perf_counter() - start
     row.prepared = True
+    try:
+        untouched.assert_unchanged()
+        assert_same_state(prepared, model)
+        row.state = EQUAL
+    except AssertionError as error:
+        row.state, row.error, row.message = DIFFERENT, "state", _one_line(error)
     row.assumptions = [str(text) for text in prepared.report.assumptions]
     row.kept = [" ".join(f"{k['what']}: {k['reason']} {k['where']}".split()) for k in prepared.report.kept]
     row.blocks_kept = blocks_kept_whole(model, prepared.report.kept)
@@ -137,4 +158,13 @@ def measure(entry: Entry, **options: Any) -> Row:
         seen = observe(prepared, *copy.deepcopy(inputs))
         row.modules, row.leftovers, row.kept_calls, row.share = seen.modules, seen.leftovers, seen.kept, seen.share
         row.repeated = seen.repeated
+    if row.example != REFUSED:
+        start = time.perf_counter()
+        _run(model, inputs)
+        row.forward_seconds = time.perf_counter() - start
+    if row.state == EQUAL:
+        try:
+            assert_strict_state(prepared, model)
+        except AssertionError as error:
+            row.state, row.error, row.message = DIFFERENT, row.error or "state", row.message or _one_line(error)
     return row

@@ -12,10 +12,12 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = ("torchvision", "timm", "transformers", "ultralytics")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
@@ -28,6 +30,7 @@ def work(connection: multiprocessing.connection.Connection) -> None:
     """Answers (library, name) with a row as dict, (library, None) with the names of the library."""
     warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch
 
     from catalogue import entries
@@ -46,7 +49,18 @@ def work(connection: multiprocessing.connection.Connection) -> None:
             row = measure(next(entry for entry in entries(library) if entry.name == name))
         except BaseException as error:
             row = Row(library, name, error=f"entry: {type(error).__name__}", message=" ".join(str(error).split())[:400])
-        connection.send({**dataclasses.asdict(row), "holds": row.holds, "silently_wrong": row.silently_wrong})
+        connection.send(
+            {**without_folders(dataclasses.asdict(row)), "holds": row.holds, "silently_wrong": row.silently_wrong}
+        )
+
+
+def without_folders(value: Any) -> Any:
+    """Files by their place in the library, not on this machine."""
+    if isinstance(value, str):
+        return re.sub(r"/[^ ']*/site-packages/", "", value)
+    if isinstance(value, list):
+        return [without_folders(item) for item in value]
+    return {key: without_folders(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 class Worker:
@@ -83,7 +97,7 @@ class Worker:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 HEAD = (
-    f"{'model':40s} {'prep':4s} {'exam':6s} {'values':6s} {'batch':6s} {'size':6s} "
+    f"{'model':40s} {'prep':4s} {'exam':6s} {'values':6s} {'batch':6s} {'size':6s} {'state':5s} "
     f"{'left':>4s} {'share':>7s} {'time':>8s} {'forwards':>8s}"
 )
 
@@ -94,7 +108,7 @@ def line_of(row: dict) -> str:
     times = row["seconds"] / max(row["forward_seconds"], 1e-9)
     text = (
         f"{row['name']:40s} yes  {row['example']:6s} {row['values']:6s} {row['batch']:6s} {row['size']:6s} "
-        f"{len(row['leftovers']):4d} {row['share']:7.2%} {row['seconds'] * 1e3:5.0f} ms {times:8.1f}"
+        f"{row['state']:5s} {len(row['leftovers']):4d} {row['share']:7.2%} {row['seconds'] * 1e3:5.0f} ms {times:8.1f}"
     )
     if row["error"]:
         text += f"\n    {row['error']}: {row['message'][:150]}"

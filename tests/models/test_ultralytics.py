@@ -1,0 +1,19 @@
+"""YOLO networks, fresh and after they have run: they keep their anchors by shape."""
+
+import pytest
+
+pytest.importorskip("ultralytics")
+
+from catalogue import find  # noqa: E402
+from known_gaps import assert_gap_is_clear, gaps, holding  # noqa: E402
+from measure import measure  # noqa: E402
+
+
+@pytest.mark.parametrize("name", holding("ultralytics"))
+def test_everything_holds(name):
+    measure(find("ultralytics", name)).assert_holds()
+
+
+@pytest.mark.parametrize("name", gaps("ultralytics"))
+def test_what_does_not_is_said_clearly(name):
+    assert_gap_is_clear(find("ultralytics", name))
