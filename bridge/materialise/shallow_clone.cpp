@@ -18,8 +18,15 @@ nb::object copy_container(PyObject* value, const ModuleTypes& types) {
   if (type == &PyList_Type) return checked(PyList_GetSlice(value, 0, PyList_GET_SIZE(value)));
   if (type == &PySet_Type) return checked(PySet_New(value));
   if (type == types.ordered_dict) {
-    // Most hook dicts are empty.
-    if (PyDict_GET_SIZE(value) == 0) return checked(PyODict_New());
+    // Most hook dicts are empty, eleven a module.
+    if (PyDict_GET_SIZE(value) == 0) {
+      nb::object empty = checked(PyODict_New());
+#if PY_VERSION_HEX < 0x030E0000
+      // Until something is put in, which tracks a dict again (before 3.14), the collector need not visit it.
+      PyObject_GC_UnTrack(empty.ptr());
+#endif
+      return empty;
+    }
     return nb::borrow(value).attr("copy")();
   }
   if (type == types.default_dict || type == types.deque) return nb::borrow(value).attr("copy")();
