@@ -66,7 +66,8 @@ class Row:
     def assert_holds(self) -> None:
         assert self.holds, (
             f"{self.name}: prepared {self.prepared}, equal on the example {self.example}, values {self.values}, batch "
-            f"{self.batch}, size {self.size}, state {self.state}, share {self.share:.2%}; {self.error}: {self.message}\n"
+            f"{self.batch}, size {self.size}, state {self.state}, share {self.share:.2%}\n"
+            f"{self.error}: {self.message}\n"
             f"leftovers {self.leftovers[:9]}\nin kept code {self.kept_calls[:9]}\nkept {self.kept}\n"
             f"blocks kept {self.blocks_kept}"
         )

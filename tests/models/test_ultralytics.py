@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("ultralytics")
 
-from catalogue import find  # noqa: E402
-from known_gaps import assert_gap_is_clear, gaps, holding  # noqa: E402
-from measure import measure  # noqa: E402
+from catalogue import find
+from known_gaps import assert_gap_is_clear, gaps, holding
+from measure import measure
 
 
 @pytest.mark.parametrize("name", holding("ultralytics"))

@@ -151,7 +151,8 @@ def entries() -> list[Entry]:
         built = functools.partial(make, name, weights=None, weights_backbone=None)
         found.append(Entry("torchvision", name, built, images(64, 96)))
     for name in of(torchvision.models.detection):
-        found.append(Entry("torchvision", name, functools.partial(make_detector, name), pictures))
+        rows = (1, 2) if name == "ssd300_vgg16" else (2, 3)
+        found.append(Entry("torchvision", name, functools.partial(make_detector, name), pictures, *rows))
     for name in of(torchvision.models.video):
         found.append(Entry("torchvision", name, functools.partial(make, name), clips(name), 1, 2))
     for name in of(torchvision.models.optical_flow):
