@@ -26,7 +26,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
 # --- the worker -------------------------------------------------------------------------------------------------------
 
 
-def work(connection: multiprocessing.connection.Connection) -> None:
+def work(connection: multiprocessing.connection.Connection, warm: bool) -> None:
     """Answers (library, name) with a row as dict, (library, None) with the names of the library."""
     warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -46,7 +46,7 @@ def work(connection: multiprocessing.connection.Connection) -> None:
             connection.send([entry.name for entry in entries(library)])
             continue
         try:
-            row = measure(next(entry for entry in entries(library) if entry.name == name))
+            row = measure(next(entry for entry in entries(library) if entry.name == name), warm=warm)
         except BaseException as error:
             row = Row(library, name, error=f"entry: {type(error).__name__}", message=" ".join(str(error).split())[:400])
         connection.send(
@@ -64,7 +64,8 @@ def without_folders(value: Any) -> Any:
 
 
 class Worker:
-    def __init__(self) -> None:
+    def __init__(self, warm: bool = False) -> None:
+        self._warm = warm
         self._context = multiprocessing.get_context("spawn")
         self._process: multiprocessing.process.BaseProcess | None = None
 
@@ -72,7 +73,7 @@ class Worker:
         """The answer; a text that says why there is none. A fresh process takes the next question then."""
         if self._process is None:
             self._here, there = self._context.Pipe()
-            self._process = self._context.Process(target=work, args=(there,), daemon=True)
+            self._process = self._context.Process(target=work, args=(there, self._warm), daemon=True)
             self._process.start()
             there.close()
         self._here.send(question)
@@ -182,11 +183,12 @@ def main() -> int:
     parser.add_argument("model", nargs="?", help="names that begin so")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--write", action="store_true", help="write docs/zoo.md (all libraries)")
+    parser.add_argument("--warm", action="store_true", help="run each model once before it is prepared")
     parser.add_argument("--limit", type=float, default=240.0, help="seconds a model may take")
     arguments = parser.parse_args()
-    if arguments.write and (arguments.library or arguments.model):
-        parser.error("--write goes with all libraries")
-    worker, rows, summaries = Worker(), [], []
+    if arguments.write and (arguments.library or arguments.model or arguments.warm):
+        parser.error("--write goes with all libraries, and with fresh models")
+    worker, rows, summaries = Worker(arguments.warm), [], []
     start = time.perf_counter()
     for library in [arguments.library] if arguments.library else LIBRARIES:
         names = worker.ask((library, None), 120.0)
