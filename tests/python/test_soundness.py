@@ -2,7 +2,7 @@
 
 import pytest
 
-from soundness import aliasing, ambient, calls, decisions, leaks, shapes, state  # noqa: F401 - each registers its traps
+from soundness import aliasing, ambient, calls, decisions, leaks, shapes, state, wrapped  # noqa: F401 - each registers its traps
 from soundness.rule import CRASH, SOUND, TRAPS, WRONG, judge
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what the traps do is not always advisable
@@ -35,13 +35,13 @@ WRONG_TODAY: dict[str, list[str]] = {
 # What ends with an error, but one that is not modulize's and does not say what to do.
 UNCLEAR_TODAY: dict[str, list[str]] = {
     "run": """
-        list_of_inputs map_and_filter ragged_list
+        compiled list_of_inputs map_and_filter ragged_list scripted_root
     """.split(),
     "symbolic": """
         divmod_of_a_size epsilon_of_the_dtype f_string_of_a_size functional_call_with_other_weights
         global_cache_by_size hook_that_taps input_object_written json_of_a_size key_of_a_dict
         lowest_of_the_dtype noise numpy_generator_seeded_by_a_size round_of_a_size scripted_function
-        suppressed text_of_a_value vmap_over_rows
+        scripted_root suppressed text_of_a_value vmap_over_rows
     """.split(),
 }
 

@@ -80,6 +80,23 @@ def trap(**settings: Any) -> Callable[[Any], Any]:
     return register
 
 
+def model_trap(**settings: Any) -> Callable[[Any], Any]:
+    """Registers a function that builds the model."""
+
+    def register(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+        assert build.__name__ not in TRAPS, build.__name__
+
+        def make() -> nn.Module:
+            torch.manual_seed(0)
+            random.seed(0)
+            return build().eval()
+
+        TRAPS[build.__name__] = Trap(build.__name__, make, **settings)
+        return build
+
+    return register
+
+
 class Net(nn.Module):
     """What most traps need: two linear layers, a norm, a scale, a buffer."""
 
