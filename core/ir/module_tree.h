@@ -20,7 +20,8 @@ enum class ModuleKind : std::uint8_t {
   existing,     // an object of the user's model
   constructed,  // a constructor call: in source graphs of tests, and of what passes create
   copy,         // a further object made from the module at `copy_of`, sharing its tensors
-  graph,        // a Graph of its own, called like any module (a kept block, one side of a branch)
+  graph,        // a Graph of its own, called like any module (a kept block)
+  branch,       // called with a condition and values: runs one of two Graphs on the values
 };
 
 /// One module that is called, or that is the scope of a node. Text form, one line each:
@@ -29,7 +30,8 @@ enum class ModuleKind : std::uint8_t {
 ///   module module_relu = torch.nn.ReLU(inplace=True) for relu
 ///   module module_conv2d = torch.nn.Conv2d(3, 8, (3, 3)) for conv2d adopt weight=w, bias=b
 ///   module module_conv1 = copy conv1 for conv1
-///   module branch = graph { ... }
+///   module block = graph inner { ... }
+///   module module_branch = branch graph on_true { ... } else graph on_false { ... }
 struct ModuleSpec {
   std::string path;
   ModuleKind kind = ModuleKind::existing;
@@ -43,7 +45,9 @@ struct ModuleSpec {
   std::vector<std::pair<std::string, std::string>> adopts;
   /// The mode flag of an existing module when it was captured.
   bool training = false;
-  std::shared_ptr<const Graph> graph;
+  /// graph: its program, over the tree below it. branch: what runs where the condition is true, and otherwise; their
+  /// paths are those of the graph that the branch stands in.
+  std::shared_ptr<const Graph> graph, graph_else;
 };
 
 enum class TensorKind : std::uint8_t { parameter, buffer, constant };

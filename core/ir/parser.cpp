@@ -264,9 +264,20 @@ class Parser : TextReader {
       Body* const outer = body_;
       spec.graph = std::make_shared<const Graph>(parse_graph(depth + 1));
       body_ = outer;
+    } else if (word == "branch") {
+      pos_ += word.size();
+      spec.kind = ModuleKind::branch;
+      Body* const outer = body_;
+      if (peek_word() != "graph") fail("'graph'");
+      spec.graph = std::make_shared<const Graph>(parse_graph(depth + 1));
+      body_ = outer;
+      if (!accept_word("else")) fail("'else'");
+      if (peek_word() != "graph") fail("'graph'");
+      spec.graph_else = std::make_shared<const Graph>(parse_graph(depth + 1));
+      body_ = outer;
     } else {
       spec.kind = ModuleKind::constructed;
-      spec.type = parse_path("'existing', 'copy', 'graph' or a class name");
+      spec.type = parse_path("'existing', 'copy', 'graph', 'branch' or a class name");
       parse_call(spec.args, spec.kwargs);
     }
     spec.training = accept_word("training");

@@ -263,6 +263,15 @@ class Printer {
     out_ += parameter_kind_name(kind);
   }
 
+  void inner(const std::shared_ptr<const Graph>& graph) {
+    if (!graph)
+      out_ += "graph <null>";
+    else if (depth_ > 2 * kMaxGraphDepth)
+      out_ += "graph <nested too deeply>";
+    else
+      Printer(*graph, out_, depth_ + 1).print_graph();
+  }
+
   void module(const ModuleSpec& spec) {
     indent(1);
     out_ += "module ";
@@ -275,7 +284,8 @@ class Printer {
         break;
       case ModuleKind::constructed:
         // A class may be called like one of the words that stand here.
-        if (is_plain_path(spec.type) && spec.type != "existing" && spec.type != "copy" && spec.type != "graph")
+        if (is_plain_path(spec.type) && spec.type != "existing" && spec.type != "copy" && spec.type != "graph" &&
+            spec.type != "branch")
           out_ += spec.type;
         else
           append_quoted(out_, spec.type);
@@ -286,12 +296,13 @@ class Printer {
         path(spec.copy_of);
         break;
       case ModuleKind::graph:
-        if (!spec.graph)
-          out_ += "graph <null>";
-        else if (depth_ > 2 * kMaxGraphDepth)
-          out_ += "graph <nested too deeply>";
-        else
-          Printer(*spec.graph, out_, depth_ + 1).print_graph();
+        inner(spec.graph);
+        break;
+      case ModuleKind::branch:
+        out_ += "branch ";
+        inner(spec.graph);
+        out_ += " else ";
+        inner(spec.graph_else);
         break;
     }
     if (spec.training) out_ += " training";

@@ -25,17 +25,21 @@
 // 14. Scope 0 is the root. The scopes of nodes, and the scopes around these, exist; a parent has a lower number than
 // its
 //     children; no two share path and call number. Sources exist.
-// 15. The nodes of a scope, with those of the scopes inside it, are one interval of the execution order. Placeholders
-//     and the output are in the root scope.
+// 15. The nodes of a scope, with those of the scopes inside it, are one interval of the execution order, but where brackets
+//     of a branch stand. Placeholders and the output are in the root scope.
 // 16. Values nest at most kMaxValueDepth deep and graphs kMaxGraphDepth.
 // 17. A graph module obeys all of these, and a call_module of it binds to its parameters as Python would.
+// 18. The brackets of branches (control.h) pair up and nest. What is made on one side is used on that side, and by its
+//     end_if.
 #include "ir/verifier.h"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 
+#include "ir/control.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "support/error.h"
@@ -50,13 +54,15 @@ std::string repr(std::string_view text) { return python_repr(text); }
 
 class Verifier {
  public:
-  Verifier(const Graph& graph, std::string prefix, int depth)
-      : graph_(graph), prefix_(std::move(prefix)), depth_(depth) {}
+  /// `tree`: the modules and tensors that paths name.
+  Verifier(const Graph& graph, const ModuleTree& tree, std::string prefix, int depth)
+      : graph_(graph), tree_(tree), prefix_(std::move(prefix)), depth_(depth) {}
 
   void run() {
     if (depth_ > kMaxGraphDepth)
       fail(16, "graph " + repr(graph_.name) + " nests more than " + std::to_string(kMaxGraphDepth) + " deep");
     check_order();
+    for (const NodeId id : graph_.order()) has_branches_ |= is_bracket(graph_[id]);
     check_modules();
     check_scopes();
     std::size_t placeholders = 0;
@@ -73,12 +79,14 @@ class Verifier {
       }
       check_name(id, names);
       check_inputs(id, defined);
+      check_bracket(id, defined);
       check_form(id);
       check_keywords(node.kwargs, [&] { return at(id); });
       check_place(id);
       defined[id] = true;
     }
     if (graph_.output() == kNoNode) fail(3, "graph " + repr(graph_.name) + " does not end in an output node");
+    if (!open_.empty()) fail(18, "a branch is not closed: " + at(open_.back().bracket));
     check_parameters(placeholders);
   }
 
@@ -122,7 +130,12 @@ class Verifier {
     for (const auto& [key, v] : node.kwargs) check_depth(v, [&] { return at(id); });
     node.for_each_input([&](NodeId used) {
       if (used >= graph_.id_limit() || !graph_[used].alive) fail(5, at(id) + " uses an erased node");
-      if (!defined[used]) fail(5, at(id) + " uses %" + graph_[used].name + ", which does not stand before it");
+      if (defined[used]) return;
+      // end_if reads what either side made.
+      if (is_call_of(node, kEndIf) && !open_.empty() &&
+          std::find(open_.back().first_side.begin(), open_.back().first_side.end(), used) != open_.back().first_side.end())
+        return;
+      fail(5, at(id) + " uses %" + graph_[used].name + ", which does not stand before it");
     });
   }
 
@@ -173,12 +186,12 @@ class Verifier {
         break;
       case Opcode::get_attr:
         if (!node.args.empty() || !node.kwargs.empty()) fail(9, "a get_attr takes no arguments: " + at(id));
-        if (!graph_.modules.find_tensor(node.target) && node.target != "training" &&
+        if (!tree_.find_tensor(node.target) && node.target != "training" &&
             !node.target.ends_with(".training"))
           fail(9, "the module tree has no tensor " + repr(node.target) + ": " + at(id));
         break;
       case Opcode::call_module: {
-        const ModuleSpec* spec = graph_.modules.find(node.target);
+        const ModuleSpec* spec = tree_.find(node.target);
         if (!spec) fail(10, "the module tree has no module " + repr(node.target) + ": " + at(id));
         if (spec->kind == ModuleKind::graph) check_binding(id, *spec->graph);
         break;
@@ -277,7 +290,8 @@ class Verifier {
       for (const Value& v : spec.args) check_constant(v, where);
       for (const auto& [key, v] : spec.kwargs) check_constant(v, where);
       check_keywords(spec.kwargs, where);
-      if ((spec.kind == ModuleKind::graph) != (spec.graph != nullptr))
+      const bool has_graph = spec.kind == ModuleKind::graph || spec.kind == ModuleKind::branch;
+      if (has_graph != (spec.graph != nullptr))
         fail(12, where() + (spec.graph ? " has a graph and is none" : " has no graph"));
       if (spec.kind == ModuleKind::copy) {
         const ModuleSpec* of = tree.find(spec.copy_of);
@@ -291,7 +305,13 @@ class Verifier {
         if (!tree.find_tensor(path)) fail(13, where() + " adopts " + repr(path) + ", which is no tensor of the tree");
         if (name.empty() || !adopted.insert(name).second) fail(13, where() + " adopts " + repr(name) + " twice");
       }
-      if (spec.graph) Verifier(*spec.graph, prefix_ + "in graph module " + repr(spec.path) + ": ", depth_ + 1).run();
+      if ((spec.kind == ModuleKind::branch) != (spec.graph_else != nullptr))
+        fail(12, where() + (spec.graph_else ? " has a second graph and is no branch" : " has no second graph"));
+      for (const Graph* inner : {spec.graph.get(), spec.graph_else.get()})
+        if (inner)
+          Verifier(*inner, spec.graph_else ? tree : inner->modules, prefix_ + "in graph module " + repr(spec.path) + ": ",
+                   depth_ + 1)
+              .run();
     }
     for (const TensorSpec& spec : tree.tensors())
       if (tree.find_tensor(spec.path) != &spec) fail(12, "tensor " + repr(spec.path) + " is not found under its path");
@@ -320,6 +340,7 @@ class Verifier {
       entered.clear();
       for (ScopeId s = scope; state[s] != kOpen; s = scopes[s].parent) {
         if (scopes[s].parent >= s) fail(14, "the scope " + name_of(s) + " is not numbered after its parent");
+        if (state[s] == kClosed && has_branches_) break;
         if (state[s] == kClosed) fail(15, "the scope " + name_of(s) + " was left before: " + at(id));
         entered.push_back(s);
       }
@@ -349,13 +370,54 @@ class Verifier {
 
   static constexpr char kUnseen = 0, kOpen = 1, kClosed = 2;
 
+  void check_bracket(NodeId id, std::vector<bool>& defined) {
+    const Node& node = graph_[id];
+    if (!is_bracket(node)) {
+      if (!open_.empty()) open_.back().inside.push_back(id);
+      return;
+    }
+    const auto follows = [&](std::string_view target) {
+      return !node.args.empty() && node.args[0].is_node() && !open_.empty() &&
+             node.args[0].as_node() == open_.back().bracket && is_call_of(graph_[open_.back().bracket], target);
+    };
+    const auto hide = [&] {
+      for (const NodeId inside : open_.back().inside) defined[inside] = false;
+    };
+    if (node.target == kBeginIf) {
+      if (node.args.size() != 1 || !node.args[0].is_node()) fail(18, "a branch has one condition: " + at(id));
+      open_.push_back({id, {}, {}});
+      return;
+    }
+    if (node.target == kBeginElse) {
+      if (node.args.size() != 1 || !follows(kBeginIf)) fail(18, "this does not follow its begin_if: " + at(id));
+      hide();
+      open_.back().first_side = std::move(open_.back().inside);
+      open_.back().inside.clear();
+      open_.back().bracket = id;
+      return;
+    }
+    if (node.target != kEndIf || node.args.size() != 3 || !follows(kBeginElse) || !node.args[1].is(ValueKind::tuple) ||
+        !node.args[2].is(ValueKind::tuple) || node.args[1].items().size() != node.args[2].items().size())
+      fail(18, "this does not close a branch with as many results of either side: " + at(id));
+    hide();
+    open_.pop_back();
+    if (!open_.empty()) open_.back().inside.push_back(id);
+  }
+
   const Graph& graph_;
+  const ModuleTree& tree_;
+  bool has_branches_ = false;
+  struct Open {
+    NodeId bracket;
+    std::vector<NodeId> inside, first_side;
+  };
+  std::vector<Open> open_;
   const std::string prefix_;
   const int depth_;
 };
 
 }  // namespace
 
-void verify(const Graph& graph) { Verifier(graph, "", 0).run(); }
+void verify(const Graph& graph) { Verifier(graph, graph.modules, "", 0).run(); }
 
 }  // namespace modulize

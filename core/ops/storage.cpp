@@ -71,7 +71,7 @@ Alias alias_of_op(const Op& op, const Value* inplace) {
 Alias alias_of_module(const Graph& graph, std::string_view path) {
   const ModuleSpec* spec = graph.modules.find(path);
   while (spec && spec->kind == ModuleKind::copy) spec = graph.modules.find(spec->copy_of);
-  if (!spec || spec->kind == ModuleKind::graph) return Alias::anything;
+  if (!spec || spec->kind == ModuleKind::graph || spec->kind == ModuleKind::branch) return Alias::anything;
   if (const Op* op = find_op_of_module(spec->type)) {
     if (spec->kind != ModuleKind::constructed) return alias_of_op(*op, nullptr);
     for (const auto& [name, value] : spec->kwargs)

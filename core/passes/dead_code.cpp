@@ -6,8 +6,13 @@
 // ==>
 //   output %x
 //
+// Of a branch only those results go out that somebody reads; one without nodes and results goes as a whole.
+//
 // Kept: placeholders, module calls (they may hold state), in-place writes, random draws (the next one would change),
 // updates of running statistics, and calls that the table does not know.
+#include <algorithm>
+
+#include "ir/control.h"
 #include "ops/op_match.h"
 #include "passes/pass.h"
 
@@ -33,20 +38,71 @@ bool is_pure(const Node& node) {
       return true;
     case Opcode::call_function:
     case Opcode::call_method:
-      return is_pure_call(node);
+      return node.target == kTruth || node.target == kSelect || is_pure_call(node);
     default:
       return false;
   }
+}
+
+// Drops the results of a branch that nobody reads. True if there were any.
+bool prune_results(Graph& graph, NodeId end, std::vector<std::uint32_t>& uses,
+                   const std::vector<std::vector<NodeId>>& items) {
+  const ValueList on_true = graph[end].args[1].items(), on_false = graph[end].args[2].items();
+  std::vector<std::int64_t> index(on_true.size(), -1);
+  for (const NodeId item : items[end])
+    if (graph[item].alive) index[static_cast<std::size_t>(graph[item].args[1].as_integer())] = 0;
+  if (std::find(index.begin(), index.end(), -1) == index.end()) return false;
+  ValueList kept_true, kept_false;
+  for (std::size_t i = 0; i < index.size(); ++i) {
+    if (index[i] < 0) continue;
+    index[i] = static_cast<std::int64_t>(kept_true.size());
+    kept_true.push_back(on_true[i]);
+    kept_false.push_back(on_false[i]);
+  }
+  graph[end].args[1] = Value::tuple(std::move(kept_true));
+  graph[end].args[2] = Value::tuple(std::move(kept_false));
+  for (const NodeId item : items[end])
+    if (graph[item].alive)
+      graph[item].args[1] = Value::integer(index[static_cast<std::size_t>(graph[item].args[1].as_integer())]);
+  uses = graph.use_counts();
+  return true;
+}
+
+// Drops the three brackets if nothing stands between them and nothing is read of them. True if so.
+bool drop_empty_branch(Graph& graph, NodeId end) {
+  if (!graph[end].args[1].items().empty()) return false;
+  const NodeId middle = graph[end].prev, begin = middle == kNoNode ? kNoNode : graph[middle].prev;
+  if (begin == kNoNode || !is_call_of(graph[middle], kBeginElse) || !is_call_of(graph[begin], kBeginIf)) return false;
+  for (const NodeId id : {end, middle, begin}) graph.erase(id);
+  return true;
 }
 
 }  // namespace
 
 PassResult dead_code(Graph& graph, const PassContext&) {
   std::vector<std::uint32_t> uses = graph.use_counts();
+  std::vector<std::vector<NodeId>> items;  // end_if -> the nodes that read its results
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    if (node.target != "operator.getitem" || !node.args[0].is_node()) continue;
+    const NodeId from = node.args[0].as_node();
+    if (!is_call_of(graph[from], kEndIf)) continue;
+    if (items.empty()) items.resize(graph.id_limit());
+    items[from].push_back(id);
+  }
   bool modified = false;
   for (NodeId id = graph.last(); id != kNoNode;) {
-    const NodeId previous = graph[id].prev;
-    if (uses[id] == 0 && is_pure(graph[id])) {
+    NodeId previous = graph[id].prev;
+    if (is_call_of(graph[id], kEndIf)) {
+      if (!items.empty()) modified |= prune_results(graph, id, uses, items);
+    } else if (is_call_of(graph[id], kBeginIf)) {
+      // Its inside has been seen by now.
+      const NodeId middle = graph[id].next, end = middle == kNoNode ? kNoNode : graph[middle].next;
+      if (end != kNoNode && is_call_of(graph[end], kEndIf) && drop_empty_branch(graph, end)) {
+        uses = graph.use_counts();
+        modified = true;
+      }
+    } else if (uses[id] == 0 && is_pure(graph[id])) {
       graph[id].for_each_input([&](NodeId in) { --uses[in]; });
       graph.erase(id);
       modified = true;

@@ -17,6 +17,8 @@ const std::vector<std::string_view>& default_pipeline() {
       "layout_to_module",
       // What the rewrites left over: reads of weights that a module holds now, of mode flags it follows.
       "dead_code",
+      // Last: every pass before sees one flat list of nodes.
+      "outline_branches",
   };
   return names;
 }

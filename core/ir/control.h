@@ -1,0 +1,41 @@
+// Control flow in a flat graph. A branch is a bracketed stretch of nodes:
+//
+//   %d = call_function modulize._runtime.truth(%t)
+//   %if = call_function modulize.control.begin_if(%d)
+//     nodes that run where %d is true
+//   %else = call_function modulize.control.begin_else(%if)
+//     nodes that run where it is false
+//   %end = call_function modulize.control.end_if(%else, (%a, 1), (%b, 2))
+//   %r = call_function operator.getitem(%end, 0)
+//
+// Values made on one side are read outside through end_if alone. Passes work on the flat form; `outline_branches` makes
+// modules of the brackets at the end.
+#pragma once
+
+#include <string_view>
+
+#include "ir/graph.h"
+
+namespace modulize {
+
+/// The Python bool of a tensor: where forward decided something by its value.
+inline constexpr std::string_view kTruth = "modulize._runtime.truth";
+inline constexpr std::string_view kBeginIf = "modulize.control.begin_if";
+inline constexpr std::string_view kBeginElse = "modulize.control.begin_else";
+inline constexpr std::string_view kEndIf = "modulize.control.end_if";
+/// select(condition, x, y): x where the condition is true, else y; both are there already.
+inline constexpr std::string_view kSelect = "modulize._runtime.select";
+/// require(condition, expected, error): raises the error where the condition is not as expected.
+inline constexpr std::string_view kRequire = "modulize._runtime.require";
+/// check(value, expected, text): an assumption.
+inline constexpr std::string_view kCheck = "modulize._runtime.check";
+
+inline bool is_call_of(const Node& node, std::string_view target) {
+  return node.op == Opcode::call_function && node.target == target;
+}
+/// True for the three brackets.
+inline bool is_bracket(const Node& node) {
+  return node.op == Opcode::call_function && node.target.starts_with("modulize.control.");
+}
+
+}  // namespace modulize
