@@ -71,12 +71,9 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
     // The user's forward, run on values, may rely on the collector to give memory back.
     std::optional<GcPause> pause;
     if (!running) pause.emplace();
-    capture_model(model, options, capture);
+    capture_completely(model, options, request.verify, capture);
   }
   seconds["capture"] = watch.lap();
-  if (running && request.verify) recapture(model, options, capture);
-  recapture_other_mode(model, options, capture);  // last: it drops nodes of the first capture
-  seconds["second_capture"] = watch.lap();
   const GcPause pause;
   PipelineOptions pipeline;
   pipeline.target = request.target;
@@ -201,15 +198,16 @@ NB_MODULE(_core, m) {
       "prepare",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
-         const std::string& target, bool layout_modules, bool tie_parameters, bool verify, bool verify_each) {
-        CaptureOptions options{std::move(example_inputs),           std::move(example_kwargs),
-                               std::move(concrete_args),            std::move(modules_to_exclude),
-                               std::move(module_classes_to_exclude), std::move(functions_to_exclude)};
+         const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters, bool verify,
+         bool verify_each) {
+        CaptureOptions options{std::move(example_inputs),            std::move(example_kwargs),
+                               std::move(concrete_args),             std::move(modules_to_exclude),
+                               std::move(module_classes_to_exclude), std::move(functions_to_exclude), on_dynamic};
         return prepare(model, options, {target, layout_modules, tie_parameters, verify, verify_each});
       },
       nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(), nb::arg("module_classes_to_exclude").none(),
-      nb::arg("functions_to_exclude").none(), nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
+      nb::arg("functions_to_exclude").none(), nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
       nb::arg("verify"), nb::arg("verify_each") = false, "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",
@@ -219,7 +217,7 @@ NB_MODULE(_core, m) {
         options.example_inputs = std::move(example_inputs);
         options.example_kwargs = std::move(example_kwargs);
         options.concrete_args = std::move(concrete_args);
-        capture_model(model, options, capture);
+        capture_completely(model, options, /*verify=*/false, capture);
         return std::move(capture.graph);
       },
       nb::arg("model"), nb::arg("example_inputs").none() = nb::none(), nb::arg("example_kwargs").none() = nb::none(),

@@ -93,6 +93,14 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     for (nb::handle module : options.modules_to_exclude) exclude_tree(recorder, module);
   insert_all(recorder.excluded_classes, options.module_classes_to_exclude);
   insert_all(recorder.excluded_functions, options.functions_to_exclude);
+  recorder.on_dynamic = options.on_dynamic;
+  recorder.outcomes = options.outcomes;
+  if (options.kept) {
+    for (const auto& [function, why] : options.kept->functions) recorder.kept_functions.emplace(function.ptr(), why);
+    for (const ModuleScan::Entry& entry : scan.modules)
+      if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
+        recorder.kept_modules.emplace(entry.module, it->second);
+  }
 
   nb::object forward = root.attr("forward");
   struct Restore {
@@ -117,12 +125,22 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     if (!running) patch_wrapped(patches);
     patch_registered(patches, options.functions_to_exclude);
     patch_excluded(patches, options.functions_to_exclude);
+    if (options.kept)
+      for (const auto& [function, why] : options.kept->functions) patch_kept(patches, function);
     ActiveRecorder active(recorder);
     ModeOnStack on_stack(recorder);
     recorder.meet_globals_of(root.ptr());
     recorder.use_module("", root.ptr());  // the root scope: its mode flag decides about dropout
-    record_forward(root, options, recorder, forward);
+    try {
+      record_forward(root, options, recorder, forward);
+    } catch (nb::python_error&) {
+      if (!recorder.request) throw;
+      // What the request became on its way through Python.
+    } catch (const Error&) {
+      if (!recorder.request) throw;
+    }
   }
+  if (recorder.request) throw *recorder.request;  // forward may have caught it
   recorder.on_globals = nullptr;
   restore.done = true;
   capture.written_state = snapshot.restore();

@@ -1,12 +1,16 @@
 // What both captures return.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "bridge/support/python.h"
 #include "ir/graph.h"
+#include "support/error.h"
 
 namespace modulize {
 
@@ -18,11 +22,40 @@ struct Kept {
   std::string where;  // "file:line" of the first call
 };
 
-/// A check that a module's mode flag is what it was, because Python decided something by it.
-struct ModeCheck {
-  std::string path;
-  NodeId flag;   // reads it
-  NodeId check;
+/// Python read a module's mode flag, and may have decided something by it.
+struct ModeRead {
+  std::string path;  // of the flag: "layer1.training"
+  bool flag;
+  std::string where;
+};
+
+/// Python decided something by a value: a truth node of the graph.
+struct Decision {
+  NodeId node;
+  /// The same in every capture of the model: scope, place in the code, and how often it was reached before.
+  std::string key;
+  bool outcome;
+};
+
+/// A function or module that could be kept whole.
+struct KeepCandidate {
+  nb::object code;     // of a Python function; invalid for a module
+  std::string module;  // its path
+};
+
+/// Thrown where a capture cannot go on unless something around is kept whole. As an Error it says so to the user.
+class KeepRequest : public Error {
+ public:
+  KeepRequest(const std::string& message, std::string why, std::vector<KeepCandidate> candidates)
+      : Error(ErrorCode::CaptureError, message), why(std::move(why)), candidates(std::move(candidates)) {}
+  std::string why;  // for the report: "Tensor.numpy()"
+  std::vector<KeepCandidate> candidates;  // innermost first
+};
+
+/// What is kept whole because of such requests.
+struct KeptWhole {
+  std::vector<std::pair<nb::object, std::string>> functions;  // Python function, why
+  std::map<std::string, std::string> modules;                 // path -> why
 };
 
 /// A captured model. The graph is as recorded: no pass has run.
@@ -33,7 +66,10 @@ struct Capture {
   /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
   std::map<std::string, nb::object> constants;
   std::vector<Kept> kept;
-  std::vector<ModeCheck> mode_checks;
+  std::vector<ModeRead> mode_reads;
+  /// "file:line" -> the code of the function that the nodes with this source were recorded in. Running captures only.
+  std::unordered_map<std::string, nb::object> codes;
+  std::vector<Decision> decisions;
   nb::object output;  // what forward returned (running)
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
@@ -48,15 +84,36 @@ struct CaptureOptions {
   nb::object modules_to_exclude = nb::none();
   nb::object module_classes_to_exclude = nb::none();
   nb::object functions_to_exclude = nb::none();
+  /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
+  std::string on_dynamic = "branch";
+  const KeptWhole* kept = nullptr;  // borrowed
+  /// Outcomes of decisions by key; those that are not here come out as they do.
+  const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
 };
 
-/// Captures a second time with other values and, where the model takes it, another batch size, and throws CaptureError
-/// where a value or size was frozen into the first capture without anything that checks it. Running captures only.
-void recapture(nb::handle root, const CaptureOptions& options, const Capture& first);
+/// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be captured
+/// is kept whole at the smallest place, and with `verify` a second capture with other values and, where the model takes
+/// it, another batch size finds what the first froze. Throws as capture_model does.
+void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture);
 
-/// Captures again in the other mode, if forward decides by the mode, and drops the mode checks where both modes record the
-/// same. The leaves keep their mode: batch norm refuses to train on one row.
-void recapture_other_mode(nb::handle root, const CaptureOptions& options, Capture& first);
+/// The second capture. `predict` gives the graph that a capture with these decisions is expected to record. Throws
+/// KeepRequest where it does not. Running captures only.
+using Prediction = std::function<Graph(const Capture& second)>;
+void recapture(nb::handle root, const CaptureOptions& options, const Capture& first, const Prediction& predict);
+
+/// While one lives, the mode flags of all modules that are traced through are the other way. The leaves keep theirs: batch
+/// norm refuses to train on one row.
+class FlippedModes {
+ public:
+  explicit FlippedModes(nb::handle root);
+  ~FlippedModes();
+  FlippedModes(const FlippedModes&) = delete;
+  FlippedModes& operator=(const FlippedModes&) = delete;
+
+ private:
+  void set(bool flipped);
+  std::vector<std::pair<nb::object, bool>> flags_;
+};
 
 /// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
 /// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.

@@ -253,6 +253,23 @@ PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs)
   return guarded<PyObject*>(nullptr,
                             [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs, "excluded"); });
 }
+// The same for a function that is kept whole.
+PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
+  if (nargs != 2) {
+    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
+    return nullptr;
+  }
+  PyObject* kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
+  return guarded<PyObject*>(nullptr, [&] {
+    PyObject* function = PyTuple_GET_ITEM(self, 0);
+    const auto it = recorder->kept_functions.find(function);
+    return recorder->opaque_call(function, call[0], kwargs, it == recorder->kept_functions.end() ? "kept" : it->second.c_str());
+  });
+}
+PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr};
+
 PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
 
 // The same for a registered function: nothing to report, it becomes a module.
@@ -513,6 +530,8 @@ void patch_excluded(Patches& patches, nb::handle functions) {
   for (nb::handle f : functions)
     if (PyFunction_Check(f.ptr())) replace_code(patches, f, &excluded_def);  // torch's builtins reach the function mode
 }
+
+void patch_kept(Patches& patches, nb::handle function) { replace_code(patches, function, &kept_def); }
 
 void patch_registered(Patches& patches, nb::handle excluded) {
   for (const nb::object& f : living_registered_functions()) {

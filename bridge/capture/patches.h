@@ -46,6 +46,9 @@ void patch_wrapped(Patches& patches);
 /// `functions`: Python functions become one node each however they are reached: their code is replaced.
 void patch_excluded(Patches& patches, nb::handle functions);
 
+/// The same for one function that is kept whole, which the recorder knows the reason of.
+void patch_kept(Patches& patches, nb::handle function);
+
 /// Functions of register_operation become one node each, under the name they were registered by. Those that the user
 /// excludes for this one capture (`excluded`) are left to patch_excluded.
 void patch_registered(Patches& patches, nb::handle excluded);

@@ -127,7 +127,10 @@ Result refuse(PyObject* self, Result failed, const char* what) {
   return guarded<Result>(failed, [&]() -> Result { owner(self).refuse_control_flow(what); });
 }
 int proxy_bool(PyObject* self) {
-  return refuse(self, -1, "control flow on a tensor ('if', 'while', 'and', 'or', 'not', assert or bool())");
+  return guarded<int>(-1, [&] {
+    Recorder& recorder = owner(self);
+    return recorder.decide(proxy_node(self, recorder), true) ? 1 : 0;
+  });
 }
 Py_ssize_t proxy_length(PyObject* self) { return refuse<Py_ssize_t>(self, -1, "len()"); }
 int proxy_contains(PyObject* self, PyObject*) { return refuse(self, -1, "'in'"); }

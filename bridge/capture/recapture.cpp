@@ -1,5 +1,6 @@
 // The second capture of a running one: other values, one row more.
 #include "bridge/capture/capture.h"
+#include "bridge/capture/explore.h"
 #include "bridge/capture/recorder.h"
 #include "explore/compare.h"
 #include "passes/pass.h"
@@ -64,14 +65,6 @@ nb::object vary(nb::handle value, bool more_rows) {
   return nb::borrow(value);
 }
 
-bool same_object(nb::handle a, nb::handle b) {
-  if (a.is(b)) return true;
-  if (!Py_IS_TYPE(b.ptr(), Py_TYPE(a.ptr()))) return false;
-  const int equal = PyObject_RichCompareBool(a.ptr(), b.ptr(), Py_EQ);
-  if (equal < 0) PyErr_Clear();  // objects that cannot be compared are equal only by identity
-  return equal == 1;
-}
-
 /// False if the model refuses these inputs, which says nothing about the first capture.
 bool capture_again(nb::handle root, CaptureOptions options, bool more_rows, Capture& second) {
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, more_rows);
@@ -89,24 +82,7 @@ bool capture_again(nb::handle root, CaptureOptions options, bool more_rows, Capt
 
 }  // namespace
 
-namespace {
-
-/// Without what nobody uses: the pieces of a sequence that is passed on whole differ in number.
-Graph without_dead_code(const Graph& graph) {
-  Graph out = graph;
-  find_pass("dead_code")->run(out, {});
-  return out;
-}
-
-std::optional<Difference> compare(const Capture& first, const Capture& second, Checks checks) {
-  return first_difference(
-      without_dead_code(first.graph), without_dead_code(second.graph),
-      [&](ObjectId a, ObjectId b) { return same_object(first.objects[a], second.objects[b]); }, checks);
-}
-
-}  // namespace
-
-void recapture(nb::handle root, const CaptureOptions& options, const Capture& first) {
+void recapture(nb::handle root, const CaptureOptions& options, const Capture& first, const Prediction& predict) {
   const std::int64_t rows = common_rows(nb::make_tuple(options.example_inputs, options.example_kwargs));
   auto second = std::make_unique<Capture>();
   bool done = rows > 0 && capture_again(root, options, true, *second);
@@ -115,60 +91,43 @@ void recapture(nb::handle root, const CaptureOptions& options, const Capture& fi
     done = capture_again(root, options, false, *second);
   }
   if (!done) return;
-  const auto difference = compare(first, *second, Checks::end);
-  const auto refuse = [&](const std::string& what, const std::string& where) {
-    throw Error(ErrorCode::CaptureError,
-                "a value or size of the example would be frozen into the prepared model" +
-                    (where.empty() ? "" : " at " + where) + ": in a second capture with other inputs, " + what +
-                    "; exclude the function or module that does it, or give verify=False if it is always so");
+  const auto refuse = [&](const std::string& what, NodeId node) {
+    throw_keep_request(first, node,
+                       "a value or size of the example would be frozen into the prepared model: in a second capture with "
+                       "other inputs, " + what);
   };
-  if (difference)
-    refuse(difference->what, difference->node == kNoNode ? "" : first.graph.where(first.graph[difference->node]));
+  const Graph expected = predict(*second);
+  if (const auto difference = compare_captures(expected, first, second->graph, *second, Checks::end)) {
+    // The node of the first graph that stands there: a prediction has nodes of its own.
+    NodeId node = kNoNode;
+    if (difference->node != kNoNode)
+      for (const NodeId id : first.graph.order())
+        if (first.graph[id].name == expected[difference->node].name) node = id;
+    refuse(difference->what, node);
+  }
   for (const auto& [name, tensor] : first.constants) {
     const auto it = second->constants.find(name);
     if (it == second->constants.end() || it->second.is(tensor)) continue;
-    std::string where;
+    NodeId node = kNoNode;
     for (const NodeId id : first.graph.order())
-      if (first.graph[id].op == Opcode::get_attr && first.graph[id].target == name) where = first.graph.where(first.graph[id]);
-    refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one", where);
+      if (first.graph[id].op == Opcode::get_attr && first.graph[id].target == name) node = id;
+    refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one", node);
   }
 }
 
-void recapture_other_mode(nb::handle root, const CaptureOptions& options, Capture& first) {
-  if (first.mode_checks.empty()) return;
-  std::vector<std::pair<nb::object, bool>> flags;
-  nb::object root_object = nb::borrow(root);
+FlippedModes::FlippedModes(nb::handle root) {
   for (nb::handle module : root.attr("modules")())
     if (module.is(root) || !is_library_leaf(Py_TYPE(module.ptr())))
       if (PyObject** slot = _PyObject_GetDictPtr(module.ptr()); slot && *slot)
-        if (PyObject* flag = PyDict_GetItemString(*slot, "training"))
-          flags.emplace_back(nb::borrow(module), flag == Py_True);
-  const auto set_all = [&](bool flipped) {
-    for (auto& [module, was] : flags)
-      PyDict_SetItemString(*_PyObject_GetDictPtr(module.ptr()), "training", was != flipped ? Py_True : Py_False);
-  };
-  auto second = std::make_unique<Capture>();
-  bool captured = false;
-  set_all(true);
-  try {
-    capture_model(root, options, *second);
-    captured = true;
-  } catch (nb::python_error& error) {
-    set_all(false);
-    if (!error.matches(PyExc_Exception)) throw;
-  } catch (const Error&) {
-    // This mode cannot be captured: the checks stay.
-  } catch (...) {
-    set_all(false);
-    throw;
-  }
-  set_all(false);
-  if (!captured || compare(first, *second, Checks::ignore_mode)) return;
-  for (const ModeCheck& entry : first.mode_checks) {
-    first.graph.erase(entry.check);
-    first.graph.erase(entry.flag);
-  }
-  first.mode_checks.clear();
+        if (PyObject* flag = PyDict_GetItemString(*slot, "training")) flags_.emplace_back(nb::borrow(module), flag == Py_True);
+  set(true);
+}
+
+FlippedModes::~FlippedModes() { set(false); }
+
+void FlippedModes::set(bool flipped) {
+  for (auto& [module, was] : flags_)
+    PyDict_SetItemString(*_PyObject_GetDictPtr(module.ptr()), "training", was != flipped ? Py_True : Py_False);
 }
 
 }  // namespace modulize

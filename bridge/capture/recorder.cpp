@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bridge/capture/proxy.h"
+#include "ir/control.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {
@@ -26,8 +27,17 @@ PyObject* checked(PyObject* object) {
 
 // Calls whose result is a Python value read out of a tensor's data.
 bool reads_value(const CallName& name) {
-  return name.form == CallForm::method && (name.name == "item" || name.name == "__int__" || name.name == "__float__" ||
+  return name.form == CallForm::method && (name.name == "item" || name.name == "tolist" || name.name == "__int__" || name.name == "__float__" ||
                                            name.name == "__index__" || name.name == "__complex__");
+}
+
+// Calls whose result is a Python bool that depends on a tensor's data.
+bool answers_by_value(const CallName& name) {
+  if (name.form == CallForm::method)
+    return name.name == "item" || name.name == "__contains__" || name.name == "equal" || name.name == "allclose" ||
+           name.name == "is_nonzero";
+  return name.form == CallForm::function &&
+         (name.name == "torch.equal" || name.name == "torch.allclose" || name.name == "torch.is_nonzero");
 }
 
 }  // namespace
@@ -147,7 +157,11 @@ void Recorder::finish() {
       PyErr_Clear();
       continue;
     }
-    final[i + 1] = g.add_source(file, line_of(sites_[i].code, sites_[i].lasti));
+    const int line = line_of(sites_[i].code, sites_[i].lasti);
+    final[i + 1] = g.add_source(file, line);
+    if (mode_ == CaptureMode::running && PyUnicode_CompareWithASCIIString(sites_[i].code->co_name, "forward") != 0)
+      capture_.codes.try_emplace(std::string(file) + ":" + std::to_string(line),
+                                 nb::borrow(reinterpret_cast<PyObject*>(sites_[i].code)));
   }
   for (const NodeId id : g.order()) g[id].source = final[g[id].source];
 }
@@ -179,10 +193,84 @@ void Recorder::refuse_control_flow(const std::string& what) {
                 what + place() +
                     " needs a value, and there is none without inputs: give example_inputs, fix the argument by "
                     "concrete_args, or put the code into a function under torch.fx.wrap");
-  throw Error(ErrorCode::CaptureError,
-              what + place() +
-                  " depends on the value of a tensor: exclude the function (functions_to_exclude) or the module "
-                  "(modules_to_exclude) that does it");
+  KeepRequest made(what + place() +
+                       " depends on the value of a tensor: exclude the function (functions_to_exclude) or the module "
+                       "(modules_to_exclude) that does it",
+                   what, on_dynamic == "error" ? std::vector<KeepCandidate>() : keep_candidates());
+  if (!request) request = made;
+  throw made;
+}
+
+std::vector<KeepCandidate> Recorder::keep_candidates() {
+  std::vector<KeepCandidate> out;
+  ScopeId scope = scope_;
+  std::unordered_set<PyObject*> decorators;
+  const auto forward_code = [&](ScopeId s) -> PyObject* {
+    const std::string& path = graph().scope(s).path;
+    for (const ModuleScan::Entry& entry : scan_.modules) {
+      if (entry.path != path) continue;
+      nb::object forward = nb::steal(PyObject_GetAttrString(entry.module, "forward"));
+      if (!forward.is_valid()) PyErr_Clear();
+      PyObject* function = forward.is_valid() && PyMethod_Check(forward.ptr()) ? PyMethod_GET_FUNCTION(forward.ptr())
+                                                                                : forward.ptr();
+      // Behind decorators: the innermost function.
+      nb::object inner = function ? nb::borrow(function) : nb::object();
+      while (inner.is_valid() && PyObject_HasAttrString(inner.ptr(), "__wrapped__")) {
+        if (PyFunction_Check(inner.ptr())) decorators.insert(PyFunction_GetCode(inner.ptr()));
+        inner = inner.attr("__wrapped__");
+      }
+      return inner.is_valid() && PyFunction_Check(inner.ptr()) ? PyFunction_GetCode(inner.ptr()) : nullptr;
+    }
+    return nullptr;
+  };
+  PyObject* code_of_scope = forward_code(scope);
+  PyFrameObject* frame = PyEval_GetFrame();
+  Py_XINCREF(frame);
+  while (frame) {
+    nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+    if (code.ptr() == code_of_scope) {
+      // The forward of a module: it is kept as a module. The root's cannot be.
+      if (scope == kRootScope) {
+        Py_DECREF(frame);
+        break;
+      }
+      out.push_back({nb::object(), graph().scope(scope).path});
+      scope = graph().scope(scope).parent;
+      code_of_scope = forward_code(scope);
+    } else if (is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())) && !decorators.contains(code.ptr())) {
+      out.push_back({code, ""});
+    }
+    PyFrameObject* back = PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    frame = back;
+  }
+  return out;
+}
+
+bool Recorder::decide(NodeId value, bool natural) {
+  if (on_dynamic == "error" || on_dynamic == "keep") refuse_control_flow("control flow on the value of a tensor");
+  const SourceId source = current_source();
+  if (on_dynamic == "specialize") {
+    const std::string line = where(source);
+    add_check(add_function(std::string(kTruth), {Value::node(value)}, ValueType::number), Value::boolean(natural),
+              "a decision on a value" + (line.empty() ? "" : " at " + line));
+    return natural;
+  }
+  const Scope& scope = graph().scope(scope_);
+  std::string key = scope.path + '#' + std::to_string(scope.call) + '@';
+  if (source != kNoSource) {
+    const Site& site = sites_[source - 1];
+    key += std::to_string(reinterpret_cast<std::uintptr_t>(site.code)) + '+' + std::to_string(site.lasti);
+  }
+  const std::uint32_t times = times_decided_[key]++;
+  if (times >= 24) refuse_control_flow("a loop that ends by the value of a tensor");
+  key += '*' + std::to_string(times);
+  bool outcome = natural;
+  if (outcomes)
+    if (const auto it = outcomes->find(key); it != outcomes->end()) outcome = it->second;
+  const NodeId node = add_function(std::string(kTruth), {Value::node(value)}, ValueType::number);
+  capture_.decisions.push_back({node, std::move(key), outcome});
+  return outcome;
 }
 
 // --- nodes ---------------------------------------------------------------------------------------------
@@ -218,6 +306,10 @@ NodeId Recorder::element(NodeId node, std::int32_t index) {
   if (const auto it = elements_.find(key); it != elements_.end()) return it->second;
   const NodeId made =
       add_function("operator.getitem", {Value::node(node), Value::integer(index)}, ValueType::number);
+  if (node < from_value_.size() && from_value_[node]) {
+    from_value_.resize(made + 1, false);
+    from_value_[made] = true;
+  }
   elements_.emplace(key, made);
   element_order_.push_back(key);
   return made;
@@ -499,49 +591,36 @@ NodeId Recorder::add_call(PyObject* callable, const CallName& name, PyObject* ar
 }
 
 void Recorder::note_training_read(PyObject* module) {
-  if (!scan_.path_of(module)) return;
+  const std::string* path = scan_.path_of(module);
+  if (!path) return;
   settle_training_read();
   training_read_ = module;
-  training_read_at_ = static_cast<NodeId>(graph().id_limit());
-  training_read_source_ = current_source();
+  use_module(*path, module);
+  Node read;
+  read.op = Opcode::get_attr;
+  read.type = ValueType::number;
+  read.target = path->empty() ? "training" : *path + ".training";
+  training_read_node_ = add_node(std::move(read));
 }
 
 void Recorder::settle_training_read() {
   if (!training_read_) return;
   PyObject* const module = std::exchange(training_read_, nullptr);
-  const std::string& path = *scan_.path_of(module);
-  for (const ModeCheck& known : capture_.mode_checks)
-    if (known.path == path) return;
   PyObject** slot = _PyObject_GetDictPtr(module);
   PyObject* flag = slot && *slot ? PyDict_GetItemString(*slot, "training") : nullptr;
   if (!flag) return;
-  Node read;
-  read.op = Opcode::get_attr;
-  read.type = ValueType::number;
-  read.target = path.empty() ? "training" : path + ".training";
-  use_module(path, module);
-  const NodeId value = add_node(std::move(read));
-  const std::string line = where(training_read_source_);
-  add_check(value, Value::boolean(flag == Py_True),
-            "the mode (train or eval) of " + (path.empty() ? std::string("the model") : "module '" + path + "'") +
-                ", by which forward decides" + (line.empty() ? "" : " at " + line));
-  capture_.mode_checks.push_back({path, value, static_cast<NodeId>(graph().id_limit() - 1)});
+  const Node& read = graph()[training_read_node_];
+  capture_.mode_reads.push_back({read.target, flag == Py_True, where(read.source)});
 }
 
 Value Recorder::mode_flag(PyObject* value, NodeId call_begin) {
   // `F.dropout(x, p, self.training)` arrives with a plain bool, which would freeze the mode: it is the flag that traced
   // code has just read, if nothing was recorded since.
-  if (!training_read_ || !PyBool_Check(value) || training_read_at_ != call_begin) return to_value(value);
+  if (!training_read_ || !PyBool_Check(value) || training_read_node_ + 1 != call_begin) return to_value(value);
   PyObject** slot = _PyObject_GetDictPtr(training_read_);
   if (!slot || !*slot || PyDict_GetItemString(*slot, "training") != value) return to_value(value);
-  PyObject* const module = std::exchange(training_read_, nullptr);
-  const std::string& path = *scan_.path_of(module);
-  use_module(path, module);
-  Node node;
-  node.op = Opcode::get_attr;
-  node.type = ValueType::number;
-  node.target = path.empty() ? "training" : path + ".training";
-  return Value::node(add_node(std::move(node)));
+  training_read_ = nullptr;
+  return Value::node(training_read_node_);
 }
 
 // --- results ---------------------------------------------------------------------------------------------
@@ -597,15 +676,19 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(result);
   sequences_.insert_or_assign(node, Sequence{count, Py_TYPE(result)});
   bool numbers = count > 0 || Py_TYPE(result) == torch.size;
-  for (Py_ssize_t i = 0; i < count && numbers; ++i) numbers = PyLong_CheckExact(PySequence_Fast_GET_ITEM(result, i));
+  for (Py_ssize_t i = 0; i < count && numbers; ++i)
+    numbers = PyLong_CheckExact(PySequence_Fast_GET_ITEM(result, i)) || PyFloat_CheckExact(PySequence_Fast_GET_ITEM(result, i));
   if (numbers) {
     // Sizes and strides: elements are traced ints whose getitem nodes are made at first use.
     graph()[node].type = ValueType::size;
     nb::object items = nb::steal(checked(PyTuple_New(count)));
-    for (Py_ssize_t i = 0; i < count; ++i)
+    for (Py_ssize_t i = 0; i < count; ++i) {
+      PyObject* item = PySequence_Fast_GET_ITEM(result, i);
+      const NumberOrigin origin{id_, node, static_cast<std::int32_t>(i)};
       PyTuple_SET_ITEM(items.ptr(), i,
-                       checked(make_traced_int(PySequence_Fast_GET_ITEM(result, i),
-                                               {id_, node, static_cast<std::int32_t>(i)})));
+                       checked(PyFloat_CheckExact(item) ? make_traced_float(PyFloat_AS_DOUBLE(item), origin)
+                                                        : make_traced_int(item, origin)));
+    }
     if (PyList_CheckExact(result)) return checked(PySequence_List(items.ptr()));
     if (Py_TYPE(result) == &PyTuple_Type) return items.release().ptr();
     return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), items.ptr()));
@@ -653,11 +736,19 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
       return run(function, args, kwargs);
     if (mode_ == CaptureMode::running) {
       if (m == "__bool__") {
-        nb::object tensor = nb::borrow(PyTuple_GET_ITEM(args, 0));
-        refuse_control_flow("control flow on a tensor ('if', 'while', 'and', 'or', 'not', assert or bool())");
+        PyObject* tensor = PyTuple_GET_ITEM(args, 0);
+        const Value value = tensor_value(tensor);
+        nb::object natural;
+        if (nb::cast<bool>(nb::handle(tensor).attr("is_meta"))) {
+          natural = nb::bool_(true);  // there is no value: both sides are explored all the same
+        } else {
+          natural = nb::steal(run(function, args, kwargs));
+          if (!natural.is_valid()) return nullptr;
+        }
+        return PyBool_FromLong(decide(value.as_node(), natural.ptr() == Py_True));
       }
-      if (m == "numpy" || m == "tolist" || m == "__array__" || m == "__int__" || m == "__float__" || m == "__index__" ||
-          m == "__complex__" || m == "__contains__")
+      if (m == "numpy" || m == "__array__" || m == "__int__" || m == "__float__" || m == "__index__" ||
+          m == "__complex__")
         refuse_control_flow("Tensor." + m + "()");
     }
   }
@@ -688,8 +779,12 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
       return result.release().ptr();
     }
     if (reads_value(name)) {
-      from_value_.resize(node + 1, false);
+      if (from_value_.size() <= node) from_value_.resize(node + 1, false);
       from_value_[node] = true;
+    }
+    if (PyBool_Check(result.ptr()) && answers_by_value(name)) {
+      graph()[node].type = ValueType::number;
+      return PyBool_FromLong(decide(node, result.ptr() == Py_True));
     }
     return wrap_result(result.ptr(), node, name.in_place);
   } catch (...) {
@@ -723,6 +818,10 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
       rollback(first);
       return nullptr;
     }
+    if (kept && PyBool_Check(result.ptr())) {
+      graph()[node].type = ValueType::number;
+      return PyBool_FromLong(decide(node, result.ptr() == Py_True));
+    }
     Pause quiet(*this);
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
@@ -754,16 +853,17 @@ PyObject* Recorder::number_operation(const char* name, PyObject* const* operands
 
 bool Recorder::number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
   ValueList args;
+  bool by_value = false;
   for (int i = 0; i < count; ++i) {
     Value v = to_value(operands[i]);
-    if (v.is_node() && v.as_node() < from_value_.size() && from_value_[v.as_node()])
-      refuse_control_flow("control flow on a number read from a tensor");
+    by_value |= v.is_node() && v.as_node() < from_value_.size() && from_value_[v.as_node()];
     args.push_back(std::move(v));
   }
   const NodeId condition = add_function("operator." + std::string(name), std::move(args), ValueType::number);
+  if (by_value) return decide(condition, truth);
   const std::string line = here();
   add_check(condition, Value::boolean(truth), "a decision on sizes" + (line.empty() ? "" : " at " + line));
-  return true;
+  return truth;
 }
 
 PyObject* record_number_operation(const char* name, PyObject* const* operands, int count, PyObject* result) {
@@ -777,14 +877,14 @@ PyObject* record_number_operation(const char* name, PyObject* const* operands, i
   return guarded<PyObject*>(nullptr, [&] { return recorder->number_operation(name, operands, count, result); });
 }
 
-bool record_number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
+int record_number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
   Recorder* recorder = Recorder::recording();
-  if (!recorder) return true;
+  if (!recorder) return truth;
   bool ours = false;
   NumberOrigin origin;
   for (int i = 0; i < count; ++i) ours |= traced_origin(operands[i], &origin) && origin.capture == recorder->id();
-  if (!ours) return true;
-  return guarded<bool>(false, [&] { return recorder->number_decision(name, operands, count, truth); });
+  if (!ours) return truth;
+  return guarded<int>(-1, [&] { return recorder->number_decision(name, operands, count, truth) ? 1 : 0; });
 }
 
 }  // namespace modulize

@@ -68,8 +68,11 @@ class Recorder {
 
   /// The check that `value` still is `expected` when the prepared model runs; `text` says what was assumed.
   void add_check(NodeId value, Value expected, const std::string& text);
+  /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go on
+  /// with.
+  bool decide(NodeId value, bool natural);
   PyObject* number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
-  bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);
+  bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);  // the outcome
 
   // --- options ---------------------------------------------------------------------------------------
   std::unordered_set<PyObject*> excluded_modules;    // borrowed: the caller holds them
@@ -81,7 +84,16 @@ class Recorder {
   std::string scope_path() const { return capture_.graph.scope(scope_).path; }
   /// " at file:line (in module 'path')", for error messages.
   std::string place();
+  /// Throws KeepRequest: `what` needs a value.
   [[noreturn]] void refuse_control_flow(const std::string& what);
+  /// The functions and modules that run now and could be kept whole, innermost first.
+  std::vector<KeepCandidate> keep_candidates();
+  /// The first request of the capture: forward may have caught the exception that it arrived as.
+  std::optional<KeepRequest> request;
+  std::string on_dynamic;
+  const std::unordered_map<std::string, bool>* outcomes = nullptr;
+  std::unordered_map<PyObject*, std::string> kept_modules;  // borrowed module -> why
+  std::unordered_map<PyObject*, std::string> kept_functions;  // borrowed function -> why
   /// Traced code read `training` of a module. If the very next call takes it as an argument, that argument follows the
   /// flag; otherwise Python decided something by it, which becomes a check.
   void note_training_read(PyObject* module);
@@ -144,13 +156,13 @@ class Recorder {
   Capture& capture_;
   bool paused_ = false;
   ScopeId scope_ = kRootScope;
-  // The module whose mode flag was read last and not yet given to a call, and the number of nodes at that time.
+  // The module whose mode flag was read last and not yet given to a call, and the node of that read.
   PyObject* training_read_ = nullptr;
-  NodeId training_read_at_ = 0;
-  SourceId training_read_source_ = kNoSource;
+  NodeId training_read_node_ = kNoNode;
   std::string where(SourceId source);
   Value mode_flag(PyObject* value, NodeId call_begin);
   std::unordered_map<std::string, std::uint32_t> scope_calls_;
+  std::unordered_map<std::string, std::uint32_t> times_decided_;
   std::unordered_map<std::uint64_t, NodeId> elements_;
   std::vector<std::uint64_t> element_order_;
   std::unordered_map<PyObject*, std::string> constants_;  // tensor -> its name in the prepared model

@@ -111,7 +111,7 @@ int number_bool(PyObject* a) {
   const int truth = PyObject_IsTrue(pa);
   Py_DECREF(pa);
   if (truth < 0) return -1;
-  return record_number_decision("truth", &a, 1, truth != 0) ? truth : -1;
+  return record_number_decision("truth", &a, 1, truth != 0);
 }
 
 PyObject* number_compare(PyObject* a, PyObject* b, int op) {
@@ -124,11 +124,9 @@ PyObject* number_compare(PyObject* a, PyObject* b, int op) {
   Py_XDECREF(pb);
   if (!result) return nullptr;
   PyObject* operands[2] = {a, b};
-  if (!record_number_decision(names[op], operands, 2, result == Py_True)) {
-    Py_DECREF(result);
-    return nullptr;
-  }
-  return result;
+  const int outcome = record_number_decision(names[op], operands, 2, result == Py_True);
+  Py_DECREF(result);
+  return outcome < 0 ? nullptr : PyBool_FromLong(outcome);
 }
 
 Py_hash_t number_hash(PyObject* a) {

@@ -37,7 +37,7 @@ PyObject* plain_number(PyObject* object);
 PyObject* record_number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
 
 /// Python asked for the truth of `operator.<name>(operands...)`: an assumption about shapes, or control flow on a tensor's
-/// value. Returns false with an error set where the capture cannot go on.
-bool record_number_decision(const char* name, PyObject* const* operands, int count, bool truth);
+/// value. Returns the outcome to go on with, which need not be `truth`; -1 with an error set where the capture cannot go on.
+int record_number_decision(const char* name, PyObject* const* operands, int count, bool truth);
 
 }  // namespace modulize

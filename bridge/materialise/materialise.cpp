@@ -26,8 +26,10 @@ void install(nb::handle root, const Graph& graph, const std::vector<nb::object>&
              const std::map<std::string, nb::object>& constants) {
   NewModules modules(root, objects);
   for (const auto& [path, tensor] : constants) modules.add_constant(path, tensor);
+  std::vector<const ModuleSpec*> branches;
   for (const ModuleSpec& spec : graph.modules.modules()) {
     modules.add(spec);
+    if (spec.kind == ModuleKind::branch) branches.push_back(&spec);
     if (spec.kind != ModuleKind::graph) continue;
     const nb::object py = graph_module_py();
     PyObject* const known = find_module(root.ptr(), spec.path);
@@ -42,6 +44,16 @@ void install(nb::handle root, const Graph& graph, const std::vector<nb::object>&
     }
     install(inner, *spec.graph, objects, {});
   }
+  // Their programs ask what the whole tree looks like.
+  std::vector<nb::object> made;
+  for (const ModuleSpec* spec : branches) {
+    made.push_back(graph_module_py().attr("Branch")());
+    modules.add_child(spec->path, made.back());
+    check(PyObject_SetAttrString(made.back().ptr(), "training", nb::object(root.attr("training")).ptr()));
+  }
+  for (std::size_t i = 0; i < branches.size(); ++i)
+    graph_module_py().attr("install_branch")(made[i], root, Program(branches[i]->graph, objects, root),
+                                             Program(branches[i]->graph_else, objects, root));
   Program program(std::make_shared<const Graph>(graph), objects, root);
   graph_module_py().attr("install")(root, std::move(program));
 }

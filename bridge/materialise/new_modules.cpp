@@ -113,7 +113,7 @@ void NewModules::add_constant(std::string_view path, nb::handle tensor) {
 }
 
 void NewModules::add(const ModuleSpec& spec) {
-  if (spec.kind == ModuleKind::existing || spec.kind == ModuleKind::graph) return;
+  if (spec.kind == ModuleKind::existing || spec.kind == ModuleKind::graph || spec.kind == ModuleKind::branch) return;
   nb::object module = spec.kind == ModuleKind::copy ? copy_of(spec) : construct(spec);
   if (spec.kind == ModuleKind::constructed) set_mode(module, parent_of(spec.path));
   add_child(spec.path, module);

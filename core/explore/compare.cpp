@@ -2,13 +2,12 @@
 
 #include <vector>
 
+#include "ir/control.h"
 #include "ir/printer.h"
 
 namespace modulize {
 
 namespace {
-
-constexpr std::string_view kCheck = "modulize._runtime.check";
 
 class Comparison {
  public:

@@ -502,8 +502,6 @@ class Merger {
     const Value& on_true = condition.first_is_true ? first : other;
     const Value& on_false = condition.first_is_true ? other : first;
     const Value flag = Value::node(condition_node(condition, scope));
-    // `training=self.training` is the flag itself.
-    if (on_true == Value::boolean(true) && on_false == Value::boolean(false)) return flag;
     Node node;
     node.op = Opcode::call_function;
     node.target = kSelect;
@@ -620,7 +618,19 @@ std::optional<Merged> merge(const Graph& first, const std::vector<Variant>& vari
   }
 }
 
-Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes) {
+void simplify_selections(Graph& graph) {
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    if (!is_call_of(node, kSelect) || !(node.args[1] == Value::boolean(true)) || !(node.args[2] == Value::boolean(false)))
+      continue;
+    const Value flag = node.args[0];
+    if (!flag.is_node() || graph[flag.as_node()].op != Opcode::get_attr) continue;
+    graph.replace_uses(id, flag);
+    graph.erase(id);
+  }
+}
+
+Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes, const ModeFlags& flags) {
   Graph out;
   out.name = merged.name;
   out.modules = merged.modules;
@@ -635,6 +645,8 @@ Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& out
     });
   };
   const auto outcome = [&](const Value& condition) {
+    if (condition.is_node() && flags && merged[condition.as_node()].op == Opcode::get_attr)
+      return flags(merged[condition.as_node()].target);
     if (condition.is_node())
       if (const auto it = known.find(condition.as_node()); it != known.end()) return it->second;
     throw Error(ErrorCode::ModulizeError, "a branch depends on a decision whose outcome is not given");

@@ -47,8 +47,12 @@ struct Merged {
 std::optional<Merged> merge(const Graph& first, const std::vector<Variant>& variants,
                             const std::vector<Requirement>& requirements, std::string* why);
 
-/// The nodes that run for these outcomes (truth node -> outcome), without brackets, selections and requirements: what a
-/// capture under these outcomes records. Truth nodes that `outcomes` lacks throw Error.
-Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes);
+/// The nodes that run for these outcomes (truth node -> outcome) and mode flags (by path), without brackets, selections and
+/// requirements: what a capture under these outcomes records. Truth nodes that `outcomes` lacks throw Error.
+using ModeFlags = std::function<bool(const std::string& path)>;
+Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes, const ModeFlags& flags = {});
+
+/// Selections between True and False by a mode flag are the flag itself. Once nothing is predicted any more.
+void simplify_selections(Graph& graph);
 
 }  // namespace modulize

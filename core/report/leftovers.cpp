@@ -2,23 +2,32 @@
 
 #include <algorithm>
 
+#include "ir/control.h"
 #include "ops/lowering.h"
 #include "ops/op_match.h"
 
 namespace modulize {
 
 namespace {
-constexpr std::string_view kCheck = "modulize._runtime.check";
+
+bool is_runtime_call(const Node& node) { return node.target.starts_with("modulize._runtime."); }
+
+// Calls `fn` for the graph and the sides of its branches.
+template <class Fn>
+void for_each_graph(const Graph& graph, Fn&& fn) {
+  fn(graph);
+  for (const ModuleSpec& spec : graph.modules.modules())
+    if (spec.kind == ModuleKind::branch)
+      for (const Graph* side : {spec.graph.get(), spec.graph_else.get()}) fn(*side);
 }
 
-std::vector<Leftover> find_leftovers(const Graph& graph) {
-  std::vector<Leftover> out;
+void add_leftovers(const Graph& graph, std::vector<Leftover>& out) {
   const Lowerings lowerings(graph, "torch");
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) continue;
     const PassiveRow* row = find_passive(node);
-    if ((row && !is_kept_computation(row->reason)) || node.target == kCheck) continue;
+    if ((row && !is_kept_computation(row->reason)) || is_runtime_call(node)) continue;
     // Operators and builtins on numbers alone have a spelling but no op here.
     const bool mapped = find_op(node) != nullptr;
     if (mapped && !lowerings.op_of(id)) continue;
@@ -31,16 +40,27 @@ std::vector<Leftover> find_leftovers(const Graph& graph) {
     leftover.where = graph.where(node);
     out.push_back(std::move(leftover));
   }
+}
+
+
+}  // namespace
+
+std::vector<Leftover> find_leftovers(const Graph& graph) {
+  std::vector<Leftover> out;
+  for_each_graph(graph, [&](const Graph& g) { add_leftovers(g, out); });
   return out;
 }
 
 std::vector<std::string> find_assumptions(const Graph& graph) {
   std::vector<std::string> out;
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph[id];
-    if (node.target != kCheck || node.args.size() != 3 || !node.args[2].is(ValueKind::string)) continue;
-    if (std::find(out.begin(), out.end(), node.args[2].text()) == out.end()) out.push_back(node.args[2].text());
-  }
+  for_each_graph(graph, [&](const Graph& g) {
+    for (const NodeId id : g.order()) {
+      const Node& node = g[id];
+      const bool is_check = is_call_of(node, kCheck) || is_call_of(node, kRequire);
+      if (!is_check || node.args.size() != 3 || !node.args[2].is(ValueKind::string)) continue;
+      if (std::find(out.begin(), out.end(), node.args[2].text()) == out.end()) out.push_back(node.args[2].text());
+    }
+  });
   return out;
 }
 

@@ -57,8 +57,10 @@ def prepare_model(
     functions_to_exclude : list of callable, optional
         Calls of these functions stay one node each.
     on_dynamic : {"branch", "keep", "specialize", "error"}
-        What becomes of control flow on tensor values. Only ``"error"`` and the default, which refuses it as well, are
-        available in this version.
+        What becomes of control flow on tensor values. ``"branch"``: both sides are captured and prepared, and the
+        prepared model decides as the original does; what cannot be captured so is kept whole at the smallest place.
+        ``"keep"``: the function or module that decides is kept whole. ``"specialize"``: the side that the example
+        takes is prepared, and another outcome raises. ``"error"``: refused.
     target : {"torch", "aimet"}
         Whose module classes the computations become.
     shared_parameters : {"tie", "copy"}, optional
@@ -129,6 +131,7 @@ def prepare_model(
         modules_to_exclude=modules_to_exclude,
         module_classes_to_exclude=module_classes_to_exclude,
         functions_to_exclude=functions_to_exclude,
+        on_dynamic=on_dynamic,
         target=target,
         layout_modules=layout_modules,
         tie_parameters=True,
@@ -163,7 +166,6 @@ def _check_options(**options: Any) -> None:
         if options[name] not in allowed:
             raise _core.ArgumentError(f"{name} must be one of {allowed}, not {options[name]!r}")
     supported = {
-        "on_dynamic": ("branch", "error"),
         "shared_parameters": (None, "tie"),
         "hierarchy": ("flat",),
         "decompose_attention": (False,),

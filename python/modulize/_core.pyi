@@ -80,6 +80,7 @@ def prepare(
     modules_to_exclude: object | None,
     module_classes_to_exclude: object | None,
     functions_to_exclude: object | None,
+    on_dynamic: str = "branch",
     target: str,
     layout_modules: bool,
     tie_parameters: bool,

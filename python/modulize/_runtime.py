@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch.fx
@@ -18,9 +19,28 @@ def check(value: Any, expected: Any, what: str) -> None:
         )
 
 
+def truth(value: Any) -> bool:
+    """The Python truth of a value, by which forward decides."""
+    return bool(value)
+
+
+def select(condition: Any, first: Any, second: Any) -> Any:
+    """``first`` where the condition holds, else ``second``; both are there already."""
+    return first if condition else second
+
+
+def require(condition: Any, expected: bool, error: Any) -> None:
+    """Raise what the model raises where the condition is not as expected; a text is an assumption."""
+    if bool(condition) is not expected:
+        if isinstance(error, str):
+            raise _core.AssumptionError(error)
+        raise copy.copy(error)
+
+
 # Nothing reads its result: torch.fx must not take it for dead code.
 if hasattr(torch.fx.node, "has_side_effect"):
     torch.fx.node.has_side_effect(check)
+    torch.fx.node.has_side_effect(require)
 
 
 def root_attribute(root: Any, name: str) -> Any:

@@ -1,0 +1,526 @@
+// The captures of one preparation: every decision's other outcome, what must be kept whole, other values, the other mode.
+#include "bridge/capture/explore.h"
+
+#include <algorithm>
+#include <set>
+
+#include "bridge/capture/recorder.h"
+#include "explore/compare.h"
+#include "explore/merge.h"
+#include "ir/control.h"
+#include "passes/pass.h"
+
+namespace modulize {
+
+namespace {
+
+constexpr std::size_t kMaxCaptures = 96;
+constexpr std::size_t kMaxKept = 24;
+constexpr int kMaxNesting = 6;
+// Up to this many decisions every combination is captured; more are flipped one by one, and all of them only where they
+// turn out to depend on one another.
+constexpr std::size_t kMaxTree = 3, kMaxFallbackTree = 5;
+
+bool same_object(nb::handle a, nb::handle b) {
+  if (a.is(b)) return true;
+  if (!Py_IS_TYPE(b.ptr(), Py_TYPE(a.ptr()))) return false;
+  const int equal = PyObject_RichCompareBool(a.ptr(), b.ptr(), Py_EQ);
+  if (equal < 0) PyErr_Clear();  // objects that cannot be compared are equal only by identity
+  return equal == 1;
+}
+
+/// What was added to the tables of `from` is in those of `to` too.
+void share_tables(const Capture& from, Capture& to) {
+  to.objects = from.objects;
+  to.constants = from.constants;
+}
+
+/// Gives `other` the numbers and names that `base` has for the same objects and constants; new ones are added to `base`.
+/// Both have the same tables afterwards.
+void adopt(Capture& base, Capture& other) {
+  std::vector<Value> objects;
+  for (std::size_t i = 0; i < other.objects.size(); ++i) {
+    nb::handle known = other.objects[static_cast<ObjectId>(i)];
+    for (std::size_t k = 0; k < base.objects.size(); ++k)
+      if (same_object(base.objects[static_cast<ObjectId>(k)], known)) {
+        known = base.objects[static_cast<ObjectId>(k)];
+        break;
+      }
+    objects.push_back(base.objects.value(known));
+  }
+  const std::function<Value(const Value&)> renumbered = [&](const Value& value) -> Value {
+    switch (value.kind()) {
+      case ValueKind::object:
+        return objects[value.as_object().id];
+      case ValueKind::tuple:
+      case ValueKind::list:
+      case ValueKind::slice: {
+        ValueList items;
+        for (const Value& item : value.items()) items.push_back(renumbered(item));
+        if (value.is(ValueKind::tuple)) return Value::tuple(std::move(items));
+        if (value.is(ValueKind::list)) return Value::list(std::move(items));
+        return Value::slice(items[0], items[1], items[2]);
+      }
+      case ValueKind::dict: {
+        ValueDict items;
+        for (const auto& [key, item] : value.dict_items()) items.emplace_back(renumbered(key), renumbered(item));
+        return Value::dict(std::move(items));
+      }
+      default:
+        return value;
+    }
+  };
+  std::map<std::string, std::string> names;  // constants: name in `other` -> name in `base`
+  for (const auto& [name, tensor] : other.constants) {
+    std::string known;
+    for (const auto& [base_name, base_tensor] : base.constants)
+      if (base_tensor.is(tensor)) known = base_name;
+    if (known.empty()) {
+      known = "_tensor_constant" + std::to_string(base.constants.size());
+      base.constants.emplace(known, tensor);
+    }
+    names.emplace(name, known);
+  }
+  std::vector<TensorSpec> renamed;
+  for (const auto& [name, known] : names) {
+    renamed.push_back(*other.graph.modules.find_tensor(name));
+    renamed.back().path = known;
+  }
+  for (TensorSpec& spec : renamed)
+    if (!other.graph.modules.find_tensor(spec.path)) other.graph.modules.add_tensor(std::move(spec));
+  for (const NodeId id : other.graph.order()) {
+    Node& node = other.graph[id];
+    if (!node.callee.is_none()) node.callee = renumbered(node.callee);
+    for (Value& value : node.args) value = renumbered(value);
+    for (auto& [key, value] : node.kwargs) value = renumbered(value);
+    if (node.op == Opcode::get_attr)
+      if (const auto it = names.find(node.target); it != names.end()) node.target = it->second;
+  }
+  share_tables(base, other);
+}
+
+/// Did Python code say `raise` (or `assert`), rather than something inside of torch fail?
+bool is_explicit_raise(nb::python_error& error) {
+  nb::object trace = error.traceback();
+  if (!trace.is_valid() || trace.is_none()) return false;
+  while (!nb::object(trace.attr("tb_next")).is_none()) trace = trace.attr("tb_next");
+  static const long raise = nb::cast<long>(nb::module_::import_("opcode").attr("opmap")["RAISE_VARARGS"]);
+  const long at = nb::cast<long>(trace.attr("tb_lasti"));
+  nb::object code = trace.attr("tb_frame").attr("f_code").attr("co_code");
+  if (at < 0 || at >= PyBytes_GET_SIZE(code.ptr())) return false;
+  return reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(code.ptr()))[at] == raise;
+}
+
+/// Without what nobody uses: the pieces of a sequence that is passed on whole differ in number.
+Graph without_dead_code(const Graph& graph) {
+  Graph out = graph;
+  find_pass("dead_code")->run(out, {});
+  return out;
+}
+
+class Explorer {
+ public:
+  Explorer(nb::handle root, const CaptureOptions& options) : root_(root), options_(options) {}
+
+  /// Makes branches of the decisions of `base`, those by the mode included.
+  void explore(Capture& base) {
+    for (const ModeRead& read : base.mode_reads) flags_[read.path] = read.flag;
+    Explored out = decided(base);
+    if (!base.mode_reads.empty()) out = with_other_mode(base, std::move(out));
+    base.graph = std::move(out.graph);
+    nodes_ = std::move(out.nodes);
+  }
+
+  /// What a capture with the decisions of `second` should record.
+  Graph predict(const Graph& graph, const Capture& second) const {
+    std::unordered_map<std::string, bool> outcomes = outcomes_;
+    for (const Decision& decision : second.decisions) outcomes[decision.key] = decision.outcome;
+    return predict(graph, nodes_, outcomes);
+  }
+
+  bool is_mode_merged() const { return is_mode_merged_; }
+
+ private:
+  struct Explored {
+    Graph graph;
+    std::map<std::string, NodeId> nodes;  // key of a decision -> its truth node in `graph`
+  };
+
+  Graph predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
+                const std::unordered_map<std::string, bool>& outcomes) const {
+    std::unordered_map<NodeId, bool> by_node;
+    for (const auto& [key, node] : nodes) {
+      const auto alias = aliases_.find(key);
+      by_node[node] = outcomes.at(alias == aliases_.end() ? key : alias->second);
+    }
+    return linearise(graph, by_node, [&](const std::string& path) {
+      const auto it = flags_.find(path);
+      return it != flags_.end() && it->second;
+    });
+  }
+
+  void capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out) {
+    if (++captures_ > kMaxCaptures) throw Failure{"more decisions than can be explored"};
+    CaptureOptions options = options_;
+    options.outcomes = &outcomes;
+    capture_model(root_, options, out);
+  }
+
+  struct Failure {
+    std::string why;
+  };
+
+  /// The decisions of `base` as branches.
+  Explored decided(Capture& base) {
+    for (const Decision& decision : base.decisions) outcomes_.try_emplace(decision.key, decision.outcome);
+    if (base.decisions.size() <= kMaxTree) return tree(base, {}, 0);
+    Explored out = linear(base);
+    // What several decisions do together must be what each does alone.
+    if (const Decision* entangled = find_entangled(base, out)) {
+      if (base.decisions.size() > kMaxFallbackTree) keep(base, *entangled, "decisions that depend on one another");
+      out = tree(base, {}, 0);
+    }
+    return out;
+  }
+
+  static Explored raw(const Capture& base) {
+    Explored out;
+    out.graph = base.graph;
+    for (const Decision& decision : base.decisions) out.nodes[decision.key] = decision.node;
+    return out;
+  }
+
+  /// Captures with the first decision of `base` that is not in `known` flipped. Nothing if forward raises there; then a
+  /// requirement is added.
+  bool capture_flipped(Capture& base, const Decision& decision, std::unordered_map<std::string, bool> outcomes, Capture& other,
+                       std::vector<Requirement>& requirements) {
+    outcomes[decision.key] = !decision.outcome;
+    std::optional<std::pair<nb::object, bool>> error;
+    try {
+      capture(outcomes, other);
+    } catch (nb::python_error& e) {
+      if (!e.matches(PyExc_Exception)) throw;
+      error.emplace(nb::borrow(e.value()), is_explicit_raise(e));
+    }
+    if (error) {
+      requirements.push_back({decision.node, decision.outcome, error_value(base, decision, *error)});
+      return false;
+    }
+    adopt(base, other);
+    merge_notes(base, other);
+    for (const Decision& d : other.decisions) outcomes_.try_emplace(d.key, d.outcome);
+    return true;
+  }
+
+  /// Merges and says where the decisions of all sides stand then.
+  std::optional<Explored> merged(const Explored& base, const std::vector<Variant>& variants,
+                                 const std::vector<const Explored*>& sides, const std::vector<Requirement>& requirements,
+                                 std::string* why) {
+    std::optional<Merged> made = merge(base.graph, variants, requirements, why);
+    if (!made) return std::nullopt;
+    Explored out;
+    for (const auto& [key, node] : base.nodes) out.nodes[key] = made->of_first.at(node);
+    for (std::size_t v = 0; v < sides.size(); ++v)
+      for (const auto& [key, node] : sides[v]->nodes)
+        if (const auto it = made->of_variant[v].find(node); it != made->of_variant[v].end()) {
+          // One that stands in both, at places that could not be aligned, has another key from now on.
+          std::string name = key;
+          while (out.nodes.contains(name)) name += '\'';
+          if (name != key) aliases_[name] = aliases_.contains(key) ? aliases_.at(key) : key;
+          out.nodes[name] = it->second;
+        }
+    out.graph = std::move(made->graph);
+    return out;
+  }
+
+  static Variant variant(const Explored& side, const Decision& decision) {
+    const Condition condition{decision.node, "", decision.outcome};
+    return {&side.graph, [condition](NodeId, NodeId) { return condition; }};
+  }
+
+  /// Every combination of outcomes: exact, and exponential in the number of decisions.
+  Explored tree(Capture& base, std::set<std::string> known, int depth) {
+    const auto fresh = std::find_if(base.decisions.begin(), base.decisions.end(),
+                                    [&](const Decision& d) { return !known.contains(d.key); });
+    if (fresh == base.decisions.end()) return raw(base);
+    const Decision decision = *fresh;
+    try {
+      if (depth > kMaxNesting) throw Failure{"decisions within decisions without end: a loop that ends by a value"};
+      std::unordered_map<std::string, bool> outcomes;
+      for (auto d = base.decisions.begin(); d != fresh; ++d) outcomes[d->key] = d->outcome;
+      known.insert(decision.key);
+      Capture other;
+      std::vector<Requirement> requirements;
+      const bool captured = capture_flipped(base, decision, std::move(outcomes), other, requirements);
+      Explored side;
+      if (captured) {
+        side = tree(other, known, depth + 1);
+        share_tables(other, base);
+      }
+      Explored first = tree(base, known, depth);
+      Decision placed = decision;
+      placed.node = first.nodes.at(decision.key);
+      for (Requirement& requirement : requirements) requirement.decision = placed.node;
+      std::vector<Variant> variants;
+      std::vector<const Explored*> sides;
+      if (captured) {
+        variants.push_back(variant(side, placed));
+        sides.push_back(&side);
+      }
+      std::string why;
+      if (auto out = merged(first, variants, sides, requirements, &why)) return std::move(*out);
+      throw Failure{why};
+    } catch (const Failure& failure) {
+      keep(base, decision, failure.why);
+    }
+  }
+
+  /// Each decision flipped by itself; decisions that are met on a flipped side alone are explored there.
+  Explored linear(Capture& base) {
+    std::set<std::string> seen;
+    std::unordered_map<std::string, bool> outcomes;
+    for (const Decision& decision : base.decisions) {
+      seen.insert(decision.key);
+      outcomes[decision.key] = decision.outcome;
+    }
+    std::vector<Explored> sides;
+    std::vector<Decision> decisions;
+    std::vector<Requirement> requirements;
+    for (const Decision& decision : base.decisions) {
+      try {
+        Capture other;
+        if (!capture_flipped(base, decision, outcomes, other, requirements)) continue;
+        sides.push_back(tree(other, seen, 1));
+        share_tables(other, base);
+        decisions.push_back(decision);
+      } catch (const Failure& failure) {
+        keep(base, decision, failure.why);
+      }
+    }
+    std::vector<Variant> variants;
+    std::vector<const Explored*> pointers;
+    for (std::size_t v = 0; v < sides.size(); ++v) {
+      variants.push_back(variant(sides[v], decisions[v]));
+      pointers.push_back(&sides[v]);
+    }
+    std::string why;
+    if (auto out = merged(raw(base), variants, pointers, requirements, &why)) return std::move(*out);
+    keep(base, base.decisions.back(), why);
+  }
+
+  // A decision that, together with another one, does not do what it does alone; null if there is none.
+  const Decision* find_entangled(Capture& base, const Explored& explored) {
+    const std::size_t n = base.decisions.size();
+    std::vector<std::vector<std::size_t>> sets;
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t k = i + 1; k < n; ++k)
+        if (n <= 5 || k == i + 1) sets.push_back({i, k});
+    sets.emplace_back();
+    for (std::size_t i = 0; i < n; ++i) sets.back().push_back(i);
+    for (const std::vector<std::size_t>& set : sets) {
+      std::unordered_map<std::string, bool> outcomes;
+      for (const Decision& decision : base.decisions) outcomes[decision.key] = decision.outcome;
+      for (const std::size_t i : set) outcomes[base.decisions[i].key] = !base.decisions[i].outcome;
+      Capture actual;
+      try {
+        capture(outcomes, actual);
+      } catch (const Failure& failure) {
+        keep(base, base.decisions[set.back()], failure.why);
+      } catch (nb::python_error& e) {
+        if (!e.matches(PyExc_Exception)) throw;
+        continue;  // the original refuses these outcomes
+      }
+      std::unordered_map<std::string, bool> expected = outcomes_;
+      for (const auto& [key, outcome] : outcomes) expected[key] = outcome;
+      for (const Decision& decision : actual.decisions) expected[decision.key] = decision.outcome;
+      if (compare_captures(predict(explored.graph, explored.nodes, expected), base, actual.graph, actual, Checks::end))
+        return &base.decisions[set.back()];
+    }
+    return nullptr;
+  }
+
+  Value error_value(Capture& base, const Decision& decision, const std::pair<nb::object, bool>& error) {
+    if (error.second) {
+      // Without its traceback, which would hold the frames of the capture.
+      nb::object plain = error.first;
+      plain.attr("__traceback__") = nb::none();
+      plain.attr("__context__") = nb::none();
+      plain.attr("__cause__") = nb::none();
+      return base.objects.value(plain);
+    }
+    const std::string where = base.graph.where(base.graph[decision.node]);
+    return Value::string("a decision on a value" + (where.empty() ? "" : " at " + where) +
+                         " came out otherwise than when the model was prepared, and that side could not be captured (" +
+                         text_of(error.first) + ")");
+  }
+
+  // What the flipped capture noted beside its graph.
+  static void merge_notes(Capture& base, const Capture& other) {
+    for (const Kept& kept : other.kept) {
+      const auto same = [&](const Kept& k) { return k.what == kept.what && k.scope == kept.scope; };
+      if (std::none_of(base.kept.begin(), base.kept.end(), same)) base.kept.push_back(kept);
+    }
+    for (const std::string& name : other.written_state)
+      if (std::find(base.written_state.begin(), base.written_state.end(), name) == base.written_state.end())
+        base.written_state.push_back(name);
+  }
+
+  [[noreturn]] void keep(const Capture& base, const Decision& decision, const std::string& why) const {
+    throw_keep_request(base, decision.node, "control flow on the value of a tensor: " + why);
+  }
+
+  // With the other mode; without it, and is_mode_merged() false, where it cannot be captured.
+  Explored with_other_mode(Capture& base, Explored first) {
+    is_mode_merged_ = false;
+    Capture other;
+    Explored side;
+    {
+      const FlippedModes flipped(root_);
+      try {
+        capture({}, other);
+        adopt(base, other);
+        merge_notes(base, other);
+        for (const ModeRead& read : other.mode_reads) flags_.try_emplace(read.path, !read.flag);
+        side = decided(other);
+        share_tables(other, base);
+      } catch (nb::python_error& error) {
+        if (!error.matches(PyExc_Exception)) throw;
+        return first;
+      } catch (const KeepRequest& request) {
+        if (!request.candidates.empty()) throw;
+        return first;
+      } catch (const Error&) {
+        return first;
+      } catch (const Failure&) {
+        return first;
+      }
+    }
+    std::vector<Variant> variants{{&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b); }}};
+    std::string why;
+    if (auto out = merged(first, variants, {&side}, {}, &why)) {
+      is_mode_merged_ = true;
+      return std::move(*out);
+    }
+    return first;
+  }
+
+  // The flag that was read last before the difference.
+  Condition mode_condition(const Graph& first, NodeId a, const Graph& other, NodeId b) const {
+    const auto last_read = [](const Graph& graph, NodeId at) -> const std::string* {
+      for (; at != kNoNode; at = graph[at].prev)
+        if (graph[at].op == Opcode::get_attr && (graph[at].target == "training" || graph[at].target.ends_with(".training")))
+          return &graph[at].target;
+      return nullptr;
+    };
+    const std::string* path = last_read(first, a);
+    if (!path) path = last_read(other, b);
+    if (!path) return {kNoNode, flags_.begin()->first, flags_.begin()->second};
+    const auto flag = flags_.find(*path);
+    return {kNoNode, *path, flag != flags_.end() && flag->second};
+  }
+
+  nb::handle root_;
+  const CaptureOptions& options_;
+  std::size_t captures_ = 0;
+  std::unordered_map<std::string, bool> outcomes_;
+  std::map<std::string, NodeId> nodes_;
+  std::map<std::string, std::string> aliases_;  // further places of one decision -> its key
+  std::map<std::string, bool> flags_;  // path of a mode flag -> its value in the first capture
+  bool is_mode_merged_ = true;
+};
+
+/// Checks at the beginning that the modes are what they were, where forward decides by them.
+void add_mode_checks(Capture& capture) {
+  NodeId at = capture.graph.first();
+  while (capture.graph[at].op == Opcode::placeholder) at = capture.graph[at].next;
+  std::set<std::string> known;
+  for (const ModeRead& read : capture.mode_reads) {
+    if (!known.insert(read.path).second) continue;
+    Node flag;
+    flag.op = Opcode::get_attr;
+    flag.type = ValueType::number;
+    flag.target = read.path;
+    const NodeId value = capture.graph.insert_before(at, std::move(flag));
+    const std::string module = read.path.substr(0, read.path.size() - std::string_view("training").size());
+    Node check;
+    check.op = Opcode::call_function;
+    check.type = ValueType::other;
+    check.target = kCheck;
+    check.args = {Value::node(value), Value::boolean(read.flag),
+                  Value::string("the mode (train or eval) of " +
+                                (module.empty() ? std::string("the model")
+                                                : "module '" + module.substr(0, module.size() - 1) + "'") +
+                                ", by which forward decides" + (read.where.empty() ? "" : " at " + read.where))};
+    capture.graph.insert_before(at, std::move(check));
+  }
+}
+
+/// Makes `kept` keep one more thing. False if there is nothing left to keep.
+bool keep_more(const KeepRequest& request, KeptWhole& kept, std::set<PyObject*>& tried) {
+  for (const KeepCandidate& candidate : request.candidates) {
+    if (!candidate.code.is_valid()) {
+      return kept.modules.emplace(candidate.module, request.why).second;
+    }
+    if (!tried.insert(candidate.code.ptr()).second) continue;  // it did not help, or its functions come and go
+    nb::object functions = nb::module_::import_("gc").attr("get_referrers")(candidate.code);
+    bool any = false;
+    for (nb::handle function : functions)
+      if (PyFunction_Check(function.ptr()) && PyFunction_GET_CODE(function.ptr()) == candidate.code.ptr()) {
+        kept.functions.emplace_back(nb::borrow(function), request.why);
+        any = true;
+      }
+    if (any) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
+                                           const Capture& other, Checks checks) {
+  return first_difference(
+      without_dead_code(expected), without_dead_code(actual),
+      [&](ObjectId a, ObjectId b) { return same_object(base.objects[a], other.objects[b]); }, checks);
+}
+
+void throw_keep_request(const Capture& capture, NodeId node, const std::string& why) {
+  std::vector<KeepCandidate> candidates;
+  std::string where;
+  if (node != kNoNode) {
+    where = capture.graph.where(capture.graph[node]);
+    if (const auto it = capture.codes.find(where); it != capture.codes.end()) candidates.push_back({it->second, ""});
+    for (ScopeId scope = capture.graph[node].scope; scope != kRootScope; scope = capture.graph.scope(scope).parent)
+      candidates.push_back({nb::object(), capture.graph.scope(scope).path});
+  }
+  throw KeepRequest(why + (where.empty() ? "" : " at " + where) +
+                        ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) that does it",
+                    why, std::move(candidates));
+}
+
+void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture) {
+  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  KeptWhole kept;
+  std::set<PyObject*> tried;
+  options.kept = &kept;
+  for (std::size_t round = 0;; ++round) {
+    try {
+      capture_model(root, options, capture);
+      Explorer explorer(root, options);
+      const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
+      if (decides) explorer.explore(capture);
+      if (running && verify)
+        recapture(root, options, capture, [&](const Capture& second) {
+          return decides ? explorer.predict(capture.graph, second) : capture.graph;
+        });
+      if (!explorer.is_mode_merged()) add_mode_checks(capture);
+      simplify_selections(capture.graph);
+      return;
+    } catch (const KeepRequest& request) {
+      if (!running || round >= kMaxKept || !keep_more(request, kept, tried)) throw;
+    }
+    Capture fresh;
+    std::swap(capture, fresh);
+  }
+}
+
+}  // namespace modulize

@@ -1,0 +1,17 @@
+// All captures of one preparation.
+#pragma once
+
+#include "bridge/capture/capture.h"
+#include "explore/compare.h"
+
+namespace modulize {
+
+/// Throws the KeepRequest for the function and modules that `node` of `capture` was recorded in.
+[[noreturn]] void throw_keep_request(const Capture& capture, NodeId node, const std::string& why);
+
+/// The first difference between what was expected and what was recorded; `expected` has the objects of `base`, `actual`
+/// those of `other`. Code without effect does not count.
+std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
+                                           const Capture& other, Checks checks);
+
+}  // namespace modulize
