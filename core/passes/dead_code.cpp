@@ -84,7 +84,7 @@ PassResult dead_code(Graph& graph, const PassContext&) {
   std::vector<std::vector<NodeId>> items;  // end_if -> the nodes that read its results
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
-    if (node.target != "operator.getitem" || !node.args[0].is_node()) continue;
+    if (node.target != "operator.getitem" || node.args.size() != 2 || !node.args[0].is_node()) continue;
     const NodeId from = node.args[0].as_node();
     if (!is_call_of(graph[from], kEndIf)) continue;
     if (items.empty()) items.resize(graph.id_limit());
