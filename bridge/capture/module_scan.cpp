@@ -1,5 +1,7 @@
 #include "bridge/capture/module_scan.h"
 
+#include <cstring>
+
 #include "bridge/capture/recorder.h"
 #include "bridge/support/errors.h"
 #include "bridge/support/weak_table.h"
@@ -146,6 +148,20 @@ std::string class_name(PyTypeObject* type) {
   return known->insert(cls.ptr(), module + "." + name);
 }
 
+namespace {
+
+/// Another number whenever a dict was written to. Before 3.12, where it is public and every write counts.
+std::uint64_t version_of(PyObject* dict) {
+#if PY_VERSION_HEX < 0x030C0000
+  return reinterpret_cast<PyDictObject*>(dict)->ma_version_tag;
+#else
+  (void)dict;
+  return 0;
+#endif
+}
+
+}  // namespace
+
 StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
   const TorchTypes& torch = TorchTypes::instance();
   static PyObject* const kBuffers = interned("_buffers");
@@ -154,7 +170,7 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
     PyObject* dict = instance_dict(entry.module);
     if (!dict) continue;
     const auto save = [&](PyObject* live) {
-      dicts_.push_back({nb::borrow(live), nb::steal(PyDict_Copy(live)), &entry.path});
+      dicts_.push_back({nb::borrow(live), nb::steal(PyDict_Copy(live)), &entry.path, version_of(live)});
     };
     save(dict);
     PyObject *key, *value;
@@ -170,16 +186,83 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
     if (!buffers || !PyDict_Check(buffers)) continue;
     for (Py_ssize_t at = 0; PyDict_Next(buffers, &at, &key, &value);) {
       if (!torch.is_tensor(value)) continue;
-      nb::handle buffer(value);
-      buffers_.push_back({nb::borrow(value), buffer.attr("detach")().attr("clone")(),
-                          (entry.path.empty() ? "" : entry.path + ".") + nb::cast<std::string>(nb::handle(key))});
+      Buffer saved{nb::borrow(value), &entry.path, key, {}, nullptr, 0};
+      if (!save_bytes(saved)) saved.copy = saved.live.attr("detach")().attr("clone")();
+      buffers_.push_back(std::move(saved));
     }
   }
+}
+
+namespace {
+
+nb::object ask(PyObject* tensor, PyObject* property) {
+  PyObject* out = PyObject_GetAttr(tensor, property);
+  if (!out) nb::raise_python_error();
+  return nb::steal(out);
+}
+
+/// The bytes of a plain tensor in main memory; null for any other.
+const char* bytes_of(PyObject* tensor, std::size_t* size) {
+  const TorchTypes& torch = TorchTypes::instance();
+  if (Py_TYPE(tensor) != torch.tensor && Py_TYPE(tensor) != torch.parameter) return nullptr;
+  static PyObject* const strided = nb::object(nb::module_::import_("torch").attr("strided")).release().ptr();
+  static PyObject* const contiguous = interned("is_contiguous");
+  static PyObject* const data_ptr = interned("data_ptr");
+  static PyObject* const is_cpu = interned("is_cpu");
+  static PyObject* const layout = interned("layout");
+  static PyObject* const is_quantized = interned("is_quantized");
+  static PyObject* const nbytes = interned("nbytes");
+  if (ask(tensor, is_cpu).ptr() != Py_True || ask(tensor, layout).ptr() != strided ||
+      ask(tensor, is_quantized).ptr() != Py_False)
+    return nullptr;
+  nb::object is_contiguous = nb::steal(PyObject_CallMethodNoArgs(tensor, contiguous));
+  if (!is_contiguous.is_valid()) nb::raise_python_error();
+  if (!is_contiguous.is(nb::handle(Py_True))) return nullptr;
+  *size = nb::cast<std::size_t>(ask(tensor, nbytes));
+  nb::object address = nb::steal(PyObject_CallMethodNoArgs(tensor, data_ptr));
+  if (!address.is_valid()) {
+    PyErr_Clear();  // a tensor without storage of its own
+    return nullptr;
+  }
+  return reinterpret_cast<const char*>(nb::cast<std::uintptr_t>(address));
+}
+
+}  // namespace
+
+// A copy by torch and a comparison by torch take ten times as long for the few numbers of a batch norm.
+bool StateSnapshot::save_bytes(Buffer& buffer) {
+  const char* const data = bytes_of(buffer.live.ptr(), &buffer.size);
+  if (!data || buffer.size == 0) return false;
+  buffer.bytes = std::make_unique_for_overwrite<char[]>(buffer.size);
+  std::memcpy(buffer.bytes.get(), data, buffer.size);
+  return true;
+}
+
+// Values, not versions: batch norm writes its statistics without counting them as a change.
+bool StateSnapshot::is_changed(const Buffer& buffer) {
+  if (!buffer.copy.is_valid()) {
+    std::size_t size = 0;
+    const char* const data = bytes_of(buffer.live.ptr(), &size);
+    return !data || size != buffer.size || std::memcmp(data, buffer.bytes.get(), size) != 0;
+  }
+  static PyObject* const equal = nb::object(nb::module_::import_("torch").attr("equal")).release().ptr();
+  return !nb::cast<bool>(buffer.live.attr("is_meta")) && !nb::cast<bool>(nb::handle(equal)(buffer.live, buffer.copy));
+}
+
+nb::object StateSnapshot::copy_of(const Buffer& buffer) {
+  if (buffer.copy.is_valid()) return buffer.copy;
+  nb::object bytes =
+      nb::steal(PyByteArray_FromStringAndSize(buffer.bytes.get(), static_cast<Py_ssize_t>(buffer.size)));
+  if (!bytes.is_valid()) nb::raise_python_error();
+  return nb::module_::import_("torch")
+      .attr("frombuffer")(bytes, nb::arg("dtype") = buffer.live.attr("dtype"))
+      .attr("view")(buffer.live.attr("shape"));
 }
 
 std::vector<std::string> StateSnapshot::restore() {
   std::vector<std::string> changed;
   for (Dict& saved : dicts_) {
+    if (saved.version && saved.version == version_of(saved.live.ptr())) continue;
     PyObject *key, *value;
     bool differs = PyDict_GET_SIZE(saved.live.ptr()) != PyDict_GET_SIZE(saved.copy.ptr());
     for (Py_ssize_t at = 0; PyDict_Next(saved.live.ptr(), &at, &key, &value);) {
@@ -208,12 +291,10 @@ std::vector<std::string> StateSnapshot::restore() {
     saved.live.attr("clear")();
     saved.live.attr(PyList_Check(saved.live.ptr()) ? "extend" : "update")(saved.copy);
   }
-  // Values, not versions: batch norm writes its statistics without counting them as a change.
-  nb::object same = buffers_.empty() ? nb::none() : nb::object(nb::module_::import_("torch").attr("equal"));
-  for (Buffer& saved : buffers_) {
-    if (nb::cast<bool>(saved.live.attr("is_meta")) || nb::cast<bool>(same(saved.live, saved.copy))) continue;
-    changed.push_back(saved.path);
-    saved.live.attr("detach")().attr("copy_")(saved.copy);
+  for (const Buffer& saved : buffers_) {
+    if (!is_changed(saved)) continue;
+    changed.push_back((saved.module->empty() ? "" : *saved.module + ".") + text_of(nb::handle(saved.name)));
+    saved.live.attr("detach")().attr("copy_")(copy_of(saved));
   }
   return changed;
 }

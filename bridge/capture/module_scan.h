@@ -1,6 +1,7 @@
 // The user's module tree, walked once: paths of modules and tensors, and which modules are leaves.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -43,6 +44,8 @@ std::string class_name(PyTypeObject* type);
 class StateSnapshot {
  public:
   explicit StateSnapshot(const ModuleScan& scan, bool with_values);
+  StateSnapshot(const StateSnapshot&) = delete;
+  StateSnapshot& operator=(const StateSnapshot&) = delete;
   std::vector<std::string> restore();
 
  private:
@@ -50,12 +53,19 @@ class StateSnapshot {
     nb::object live;
     nb::object copy;
     const std::string* path;
+    std::uint64_t version;  // of `live`; 0 where Python tells none
   };
   struct Buffer {
     nb::object live;
-    nb::object copy;
-    std::string path;
+    const std::string* module;
+    PyObject* name;   // borrowed from the saved dict
+    nb::object copy;  // a tensor; invalid where the bytes are copied
+    std::unique_ptr<char[]> bytes;
+    std::size_t size;  // of `bytes`
   };
+  static bool save_bytes(Buffer& buffer);
+  static bool is_changed(const Buffer& buffer);
+  static nb::object copy_of(const Buffer& buffer);
   struct Container {  // a list or set attribute
     nb::object live;
     nb::object copy;  // a list
