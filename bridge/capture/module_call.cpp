@@ -2,6 +2,9 @@
 #include "bridge/capture/recorder.h"
 #include "bridge/support/errors.h"
 
+#include <algorithm>
+#include <string_view>
+
 namespace modulize {
 
 namespace {
@@ -19,6 +22,17 @@ PyObject* module_function(PyObject* module) {
   return bound;
 }
 
+// Hooks that only look on, unless forward asks them to collect what it then returns itself: they run while the capture does,
+// and the prepared model has no use for them.
+bool only_looks_on(PyObject* hook) {
+  static constexpr std::string_view kModules[] = {"transformers.utils.output_capturing"};
+  if (!PyFunction_Check(hook)) return false;
+  PyObject* name = PyFunction_GetModule(hook);
+  if (!name || !PyUnicode_Check(name)) return false;
+  const std::string text = nb::cast<std::string>(nb::handle(name));
+  return std::find(std::begin(kModules), std::end(kModules), text) != std::end(kModules);
+}
+
 bool has_hooks(PyObject* module) {
   PyObject** slot = _PyObject_GetDictPtr(module);
   if (!slot || !*slot) return false;
@@ -26,7 +40,10 @@ bool has_hooks(PyObject* module) {
   static PyObject* const pre = PyUnicode_InternFromString("_forward_pre_hooks");
   for (PyObject* key : {forward, pre}) {
     PyObject* hooks = PyDict_GetItem(*slot, key);
-    if (hooks && PyDict_Check(hooks) && PyDict_GET_SIZE(hooks) > 0) return true;
+    if (!hooks || !PyDict_Check(hooks)) continue;
+    PyObject *name, *hook;
+    for (Py_ssize_t at = 0; PyDict_Next(hooks, &at, &name, &hook);)
+      if (!only_looks_on(hook)) return true;
   }
   return false;
 }

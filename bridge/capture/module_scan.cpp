@@ -176,7 +176,10 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
       if (PyDict_CheckExact(value) || PyODict_CheckExact(value)) {
-        if (PyDict_GET_SIZE(value) > 0 || !is_registry(key)) save(value);
+        if (PyDict_GET_SIZE(value) > 0 || !is_registry(key))
+          save(value);
+        else
+          empty_.push_back(nb::borrow(value));
       } else if ((PyList_CheckExact(value) || PyAnySet_CheckExact(value)) && !is_registry(key)) {
         containers_.push_back({nb::borrow(value), nb::steal(PySequence_List(value)), &entry.path,
                                nb::cast<std::string>(nb::handle(key))});
@@ -280,6 +283,8 @@ std::vector<std::string> StateSnapshot::restore() {
     PyDict_Clear(saved.live.ptr());
     if (PyDict_Update(saved.live.ptr(), saved.copy.ptr()) < 0) nb::raise_python_error();
   }
+  for (nb::object& registry : empty_)
+    if (PyDict_GET_SIZE(registry.ptr()) > 0) registry.attr("clear")();
   for (Container& saved : containers_) {
     nb::object now = nb::steal(PySequence_List(saved.live.ptr()));
     if (!now.is_valid()) nb::raise_python_error();

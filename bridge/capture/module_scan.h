@@ -73,6 +73,7 @@ class StateSnapshot {
     std::string name;
   };
   std::vector<Dict> dicts_;
+  std::vector<nb::object> empty_;  // registries of nn.Module that were empty: forward may register hooks
   std::vector<Container> containers_;
   std::vector<Buffer> buffers_;
 };
