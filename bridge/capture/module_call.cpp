@@ -48,6 +48,18 @@ bool has_hooks(PyObject* module) {
   return false;
 }
 
+bool holds_anything(PyObject* module) {
+  PyObject** slot = _PyObject_GetDictPtr(module);
+  if (!slot || !*slot) return true;
+  static PyObject* const names[] = {PyUnicode_InternFromString("_parameters"), PyUnicode_InternFromString("_buffers"),
+                                    PyUnicode_InternFromString("_modules")};
+  for (PyObject* name : names) {
+    PyObject* held = PyDict_GetItem(*slot, name);
+    if (!held || !PyDict_Check(held) || PyDict_GET_SIZE(held) > 0) return true;
+  }
+  return false;
+}
+
 bool is_training(PyObject* module) {
   // Past the descriptor that notes the reads of traced code.
   PyObject** slot = _PyObject_GetDictPtr(module);
@@ -103,7 +115,9 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   else if (const auto it = kept_modules.find(module); it != kept_modules.end())
     kept = it->second.c_str();
   if (kept && path) keep(*path, kept);
-  if (kept || is_library_leaf(type)) {
+  // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
+  const bool is_anonymous = !kept && !path && !holds_anything(module);
+  if (kept || (is_library_leaf(type) && !is_anonymous)) {
     nb::object tuple = nb::steal(PyTuple_New(nargs));
     if (!tuple.is_valid()) nb::raise_python_error();
     for (Py_ssize_t i = 0; i < nargs; ++i) {

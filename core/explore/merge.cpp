@@ -385,7 +385,9 @@ class Merger {
 
   NodeId condition_node(const Condition& condition, ScopeId scope) {
     if (condition.decision != kNoNode) {
-      const Value value = present_.at({0, condition.decision});
+      const auto it = present_.find({0, condition.decision});
+      if (it == present_.end()) throw Failure{"two captures differ before the decision"};
+      const Value value = it->second;
       if (!value.is_node()) throw Failure{"a decision is not known where it is needed"};
       return value.as_node();
     }
