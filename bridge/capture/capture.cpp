@@ -22,6 +22,12 @@ class QuietRun {
     if (nb::cast<bool>(cuda.attr("is_initialized")())) cuda_rng_ = cuda.attr("get_rng_state_all")();
     nb::module_ random = nb::module_::import_("random");
     python_rng_ = random.attr("getstate")();
+    nb::object loaded = nb::module_::import_("sys").attr("modules");
+    if (PyDict_Check(loaded.ptr()))
+      if (PyObject* numpy = PyDict_GetItemString(loaded.ptr(), "numpy.random")) {
+        numpy_ = nb::borrow(numpy);
+        numpy_rng_ = numpy_.attr("get_state")();
+      }
     set_grad_(false);
   }
   ~QuietRun() {
@@ -33,16 +39,23 @@ class QuietRun {
       torch.attr("set_rng_state")(rng_);
       if (cuda_rng_.is_valid()) torch.attr("cuda").attr("set_rng_state_all")(cuda_rng_);
       nb::module_::import_("random").attr("setstate")(python_rng_);
+      if (numpy_.is_valid()) numpy_.attr("set_state")(numpy_rng_);
     } catch (nb::python_error& e) {
       e.discard_as_unraisable("restoring the random state after a capture");
     }
     PyErr_Restore(type, value, trace);
   }
 
+  /// Other numbers from Python's and numpy's generators, which nothing records: what forward makes of them shows then.
+  void draw_others() {
+    nb::module_::import_("random").attr("seed")(20011);
+    if (numpy_.is_valid()) numpy_.attr("seed")(20011);
+  }
+
   bool grad_was_enabled() const { return was_enabled_.is(nb::handle(Py_True)); }
 
  private:
-  nb::object set_grad_, was_enabled_, rng_, cuda_rng_, python_rng_;
+  nb::object set_grad_, was_enabled_, rng_, cuda_rng_, python_rng_, numpy_, numpy_rng_;
 };
 
 /// Captures of several threads take turns: what they replace is the process's. A capture within a capture is the same
@@ -86,6 +99,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   if (!running) proxy_type();
   CaptureTurn turn;
   QuietRun quiet;
+  if (options.other_random_numbers) quiet.draw_others();
   StateSnapshot snapshot(scan, running);
   Recorder recorder(root, mode, scan, capture);
   capture.graph.name = "net";

@@ -87,6 +87,8 @@ struct CaptureOptions {
   /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
   std::string on_dynamic = "branch";
   const KeptWhole* kept = nullptr;  // borrowed
+  /// Python's and numpy's generators give other numbers than outside.
+  bool other_random_numbers = false;
   /// Outcomes of decisions by key; those that are not here come out as they do.
   const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
 };

@@ -118,6 +118,25 @@ Graph without_dead_code(const Graph& graph) {
   return out;
 }
 
+/// Makes `kept` keep one more thing. False if there is nothing left to keep.
+bool keep_more(const KeepRequest& request, KeptWhole& kept, std::set<PyObject*>& tried) {
+  for (const KeepCandidate& candidate : request.candidates) {
+    if (!candidate.code.is_valid()) {
+      return kept.modules.emplace(candidate.module, request.why).second;
+    }
+    if (!tried.insert(candidate.code.ptr()).second) continue;  // it did not help, or its functions come and go
+    nb::object functions = nb::module_::import_("gc").attr("get_referrers")(candidate.code);
+    bool any = false;
+    for (nb::handle function : functions)
+      if (PyFunction_Check(function.ptr()) && PyFunction_GET_CODE(function.ptr()) == candidate.code.ptr()) {
+        kept.functions.emplace_back(nb::borrow(function), request.why);
+        any = true;
+      }
+    if (any) return true;
+  }
+  return false;
+}
+
 class Explorer {
  public:
   Explorer(nb::handle root, const CaptureOptions& options) : root_(root), options_(options) {}
@@ -369,32 +388,44 @@ class Explorer {
     throw_keep_request(base, decision.node, "control flow on the value of a tensor: " + why);
   }
 
-  // With the other mode; without it, and is_mode_merged() false, where it cannot be captured.
+  // With the other mode; without it, and is_mode_merged() false, where it cannot be captured. What must be kept whole for
+  // it is kept in that mode alone.
   Explored with_other_mode(Capture& base, Explored first) {
     is_mode_merged_ = false;
+    KeptWhole kept = options_.kept ? *options_.kept : KeptWhole();
+    const CaptureOptions own = options_;
+    struct Restore {
+      CaptureOptions& options;
+      const CaptureOptions& own;
+      ~Restore() { options = own; }
+    } restore{options_, own};
+    options_.kept = &kept;
+    std::set<PyObject*> tried;
     Capture other;
     Explored side;
-    {
+    for (std::size_t round = 0;; ++round) {
       const FlippedModes flipped(root_);
       try {
+        Capture fresh;
+        std::swap(other, fresh);
         capture({}, other);
         adopt(base, other);
-        merge_notes(base, other);
-        for (const ModeRead& read : other.mode_reads) flags_.try_emplace(read.path, !read.flag);
         side = decided(other);
-        share_tables(other, base);
+        break;
       } catch (nb::python_error& error) {
         if (!error.matches(PyExc_Exception)) throw;
         return first;
       } catch (const KeepRequest& request) {
-        if (!request.candidates.empty()) throw;
-        return first;
+        if (round >= kMaxKept || !keep_more(request, kept, tried)) return first;
       } catch (const Error&) {
         return first;
       } catch (const Failure&) {
         return first;
       }
     }
+    share_tables(other, base);
+    merge_notes(base, other);
+    for (const ModeRead& read : other.mode_reads) flags_.try_emplace(read.path, !read.flag);
     std::vector<Variant> variants{{&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b); }}};
     std::string why;
     if (auto out = merged(first, variants, {&side}, {}, &why)) {
@@ -420,7 +451,7 @@ class Explorer {
   }
 
   nb::handle root_;
-  const CaptureOptions& options_;
+  CaptureOptions options_;
   std::size_t captures_ = 0;
   std::unordered_map<std::string, bool> outcomes_;
   std::map<std::string, NodeId> nodes_;
@@ -453,25 +484,6 @@ void add_mode_checks(Capture& capture) {
                                 ", by which forward decides" + (read.where.empty() ? "" : " at " + read.where))};
     capture.graph.insert_before(at, std::move(check));
   }
-}
-
-/// Makes `kept` keep one more thing. False if there is nothing left to keep.
-bool keep_more(const KeepRequest& request, KeptWhole& kept, std::set<PyObject*>& tried) {
-  for (const KeepCandidate& candidate : request.candidates) {
-    if (!candidate.code.is_valid()) {
-      return kept.modules.emplace(candidate.module, request.why).second;
-    }
-    if (!tried.insert(candidate.code.ptr()).second) continue;  // it did not help, or its functions come and go
-    nb::object functions = nb::module_::import_("gc").attr("get_referrers")(candidate.code);
-    bool any = false;
-    for (nb::handle function : functions)
-      if (PyFunction_Check(function.ptr()) && PyFunction_GET_CODE(function.ptr()) == candidate.code.ptr()) {
-        kept.functions.emplace_back(nb::borrow(function), request.why);
-        any = true;
-      }
-    if (any) return true;
-  }
-  return false;
 }
 
 }  // namespace

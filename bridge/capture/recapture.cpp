@@ -67,6 +67,7 @@ nb::object vary(nb::handle value, bool more_rows) {
 
 /// False if the model refuses these inputs, which says nothing about the first capture.
 bool capture_again(nb::handle root, CaptureOptions options, bool more_rows, Capture& second) {
+  options.other_random_numbers = true;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, more_rows);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, more_rows);
   try {
