@@ -122,7 +122,8 @@ Graph without_dead_code(const Graph& graph) {
 bool keep_more(const KeepRequest& request, KeptWhole& kept, std::set<PyObject*>& tried) {
   for (const KeepCandidate& candidate : request.candidates) {
     if (!candidate.code.is_valid()) {
-      return kept.modules.emplace(candidate.module, request.why).second;
+      if (kept.modules.emplace(candidate.module, request.why).second) return true;
+      continue;
     }
     if (!tried.insert(candidate.code.ptr()).second) continue;  // it did not help, or its functions come and go
     nb::object functions = nb::module_::import_("gc").attr("get_referrers")(candidate.code);
@@ -486,6 +487,16 @@ void add_mode_checks(Capture& capture) {
   }
 }
 
+/// Is it the code of the forward of one of the model's modules? Those are kept as modules.
+bool is_forward(nb::handle root, nb::handle code) {
+  for (nb::handle module : root.attr("modules")()) {
+    nb::object forward = nb::getattr(module, "forward", nb::none());
+    while (nb::hasattr(forward, "__wrapped__")) forward = forward.attr("__wrapped__");
+    if (nb::getattr(forward, "__code__", nb::none()).is(code)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
@@ -495,15 +506,18 @@ std::optional<Difference> compare_captures(const Graph& expected, const Capture&
       [&](ObjectId a, ObjectId b) { return same_object(base.objects[a], other.objects[b]); }, checks);
 }
 
+void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std::vector<KeepCandidate>& out) {
+  if (node == kNoNode) return;
+  const auto it = capture.codes.find(graph.where(graph[node]));
+  if (it != capture.codes.end() && !is_forward(capture.root, it->second)) out.push_back({it->second, ""});
+  for (ScopeId scope = graph[node].scope; scope != kRootScope; scope = graph.scope(scope).parent)
+    out.push_back({nb::object(), graph.scope(scope).path});
+}
+
 void throw_keep_request(const Capture& capture, NodeId node, const std::string& why) {
   std::vector<KeepCandidate> candidates;
-  std::string where;
-  if (node != kNoNode) {
-    where = capture.graph.where(capture.graph[node]);
-    if (const auto it = capture.codes.find(where); it != capture.codes.end()) candidates.push_back({it->second, ""});
-    for (ScopeId scope = capture.graph[node].scope; scope != kRootScope; scope = capture.graph.scope(scope).parent)
-      candidates.push_back({nb::object(), capture.graph.scope(scope).path});
-  }
+  add_candidates(capture, capture.graph, node, candidates);
+  const std::string where = node == kNoNode ? std::string() : capture.graph.where(capture.graph[node]);
   throw KeepRequest(why + (where.empty() ? "" : " at " + where) +
                         ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) that does it",
                     why, std::move(candidates));

@@ -1,4 +1,6 @@
 // The second capture of a running one: other values, one row more.
+#include <algorithm>
+
 #include "bridge/capture/capture.h"
 #include "bridge/capture/explore.h"
 #include "bridge/capture/recorder.h"
@@ -92,27 +94,30 @@ void recapture(nb::handle root, const CaptureOptions& options, const Capture& fi
     done = capture_again(root, options, false, *second);
   }
   if (!done) return;
-  const auto refuse = [&](const std::string& what, NodeId node) {
-    throw_keep_request(first, node,
-                       "a value or size of the example would be frozen into the prepared model: in a second capture with "
-                       "other inputs, " + what);
+  const auto refuse = [&](const std::string& what, const Graph& graph, NodeId node, NodeId other) {
+    // What differs may stand in either: a loop that runs once more shows in the second alone.
+    std::vector<KeepCandidate> candidates;
+    add_candidates(*second, second->graph, other, candidates);
+    add_candidates(first, graph, node, candidates);
+    if (node != kNoNode) add_candidates(first, graph, graph[node].prev, candidates);
+    std::stable_partition(candidates.begin(), candidates.end(), [](const KeepCandidate& c) { return c.code.is_valid(); });
+    const std::string where = node == kNoNode ? std::string() : graph.where(graph[node]);
+    throw KeepRequest("a value or size of the example would be frozen into the prepared model" +
+                          (where.empty() ? "" : " at " + where) + ": in a second capture with other inputs, " + what +
+                          "; exclude the function or module that does it, or give verify=False if it is always so",
+                      "in a second capture with other inputs, " + what, std::move(candidates));
   };
   const Graph expected = predict(*second);
-  if (const auto difference = compare_captures(expected, first, second->graph, *second, Checks::end)) {
-    // The node of the first graph that stands there: a prediction has nodes of its own.
-    NodeId node = kNoNode;
-    if (difference->node != kNoNode)
-      for (const NodeId id : first.graph.order())
-        if (first.graph[id].name == expected[difference->node].name) node = id;
-    refuse(difference->what, node);
-  }
+  if (const auto difference = compare_captures(expected, first, second->graph, *second, Checks::end))
+    refuse(difference->what, expected, difference->node, difference->other);
   for (const auto& [name, tensor] : first.constants) {
     const auto it = second->constants.find(name);
     if (it == second->constants.end() || it->second.is(tensor)) continue;
     NodeId node = kNoNode;
     for (const NodeId id : first.graph.order())
       if (first.graph[id].op == Opcode::get_attr && first.graph[id].target == name) node = id;
-    refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one", node);
+    refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one",
+           first.graph, node, kNoNode);
   }
 }
 

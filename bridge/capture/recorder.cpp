@@ -159,7 +159,7 @@ void Recorder::finish() {
     }
     const int line = line_of(sites_[i].code, sites_[i].lasti);
     final[i + 1] = g.add_source(file, line);
-    if (mode_ == CaptureMode::running && PyUnicode_CompareWithASCIIString(sites_[i].code->co_name, "forward") != 0)
+    if (mode_ == CaptureMode::running)
       capture_.codes.try_emplace(std::string(file) + ":" + std::to_string(line),
                                  nb::borrow(reinterpret_cast<PyObject*>(sites_[i].code)));
   }

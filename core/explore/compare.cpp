@@ -23,7 +23,7 @@ class Comparison {
     for (; a != kNoNode && b != kNoNode; a = first_[a].next, b = second_[b].next) {
       const Node &x = first_[a], &y = second_[b];
       if (x.op != y.op || x.target != y.target)
-        return Difference{a, describe(first_, x) + " became " + describe(second_, y)};
+        return Difference{a, b, describe(first_, x) + " became " + describe(second_, y)};
       partner_[a] = b;
       if (x.target == kCheck && x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
           !(x.args[1] == y.args[1])) {
@@ -31,15 +31,15 @@ class Comparison {
         if (is_mode_flag(x.args[0])) continue;
       }
       if (!same(x.callee, y.callee) || x.args.size() != y.args.size() || x.kwargs.size() != y.kwargs.size())
-        return Difference{a, describe(first_, x) + " was called with other arguments"};
+        return Difference{a, b, describe(first_, x) + " was called with other arguments"};
       for (std::size_t i = 0; i < x.args.size(); ++i)
-        if (!same(x.args[i], y.args[i])) return argument(a, x, std::to_string(i), x.args[i], y.args[i]);
+        if (!same(x.args[i], y.args[i])) return argument(a, b, x, std::to_string(i), x.args[i], y.args[i]);
       for (std::size_t i = 0; i < x.kwargs.size(); ++i)
         if (x.kwargs[i].first != y.kwargs[i].first || !same(x.kwargs[i].second, y.kwargs[i].second))
-          return argument(a, x, "'" + x.kwargs[i].first + "'", x.kwargs[i].second, y.kwargs[i].second);
+          return argument(a, b, x, "'" + x.kwargs[i].first + "'", x.kwargs[i].second, y.kwargs[i].second);
     }
     if (a == kNoNode && b == kNoNode) return std::nullopt;
-    return Difference{a, "the number of operations changed"};
+    return Difference{a, b, "the number of operations changed"};
   }
 
  private:
@@ -48,8 +48,8 @@ class Comparison {
     return std::string(opcode_name(node.op));
   }
 
-  Difference argument(NodeId id, const Node& node, const std::string& which, const Value& x, const Value& y) const {
-    return {id, "argument " + which + " of " + describe(first_, node) + " was " + print_value(first_, x) + " and became " +
+  Difference argument(NodeId id, NodeId other, const Node& node, const std::string& which, const Value& x, const Value& y) const {
+    return {id, other, "argument " + which + " of " + describe(first_, node) + " was " + print_value(first_, x) + " and became " +
                     print_value(second_, y)};
   }
 

@@ -12,6 +12,7 @@ namespace modulize {
 
 struct Difference {
   NodeId node = kNoNode;  // in the first graph; kNoNode: the second goes on where the first has ended
+  NodeId other = kNoNode; // in the second graph, likewise
   std::string what;       // "the argument 3 of torch.Tensor.view became 4", for people
 };
 

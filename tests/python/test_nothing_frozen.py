@@ -58,9 +58,50 @@ def _autocast(self, x):
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_what_would_be_frozen_is_refused(name):
+def test_what_would_be_frozen_in_the_root_is_refused(name):
     with pytest.raises(CaptureError, match="test_nothing_frozen|other inputs"):
         prepare_model(net(FROZEN[name]), example_inputs=X)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_would_be_frozen_in_a_block_is_kept_whole(name):
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = net(FROZEN[name])
+            self.last = nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.last(self.block(x).float())
+
+    model = Outer().eval()
+    try:
+        prepared = prepare_model(model, example_inputs=X)
+    except CaptureError as error:
+        assert name == "autocast" and "autocast" in str(error)
+        return
+    assert [kept["what"] for kept in prepared.report.kept] == ["block"]
+    for x in (X, OTHER, MORE):
+        assert torch.equal(prepared(x), model(x))
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_would_be_frozen_in_a_function_is_kept_whole(name):
+    class Net(type(net(FROZEN[name]))):
+        inner = FROZEN[name]
+
+        def forward(self, x):
+            return self.inner(x) + 1
+
+    model = Net().eval()
+    try:
+        prepared = prepare_model(model, example_inputs=X)
+    except CaptureError as error:
+        assert name == "autocast" and "autocast" in str(error)
+        return
+    assert len(prepared.report.kept) == 1
+    for x in (X, OTHER, MORE):
+        assert torch.equal(prepared(x), model(x))
 
 
 FREE = {
@@ -112,13 +153,24 @@ def test_literal_modes_stay_and_read_modes_follow(name, prepared_in, capture):
 
 
 @pytest.mark.parametrize("capture", ["run", "symbolic"])
-def test_a_decision_by_the_mode_is_checked(capture):
+def test_a_decision_by_the_mode_is_kept(capture):
     model = net(lambda self, x: x * 2 if self.training else x + 1)
     prepared = prepare_model(model, **({"example_inputs": X} if capture == "run" else {}))
+    for training in (False, True, False):
+        assert torch.equal(prepared.train(training)(X), model.train(training)(X))
+
+
+def test_a_mode_that_cannot_be_captured_is_checked():
+    def forward(self, x):
+        if self.training:
+            raise ValueError("not in training")
+        return x + 1
+
+    model = net(forward)
+    prepared = prepare_model(model, example_inputs=X)
     assert torch.equal(prepared(X), model(X))
-    prepared.train()
     with pytest.raises(AssumptionError, match="mode .* of the model"):
-        prepared(X)
+        prepared.train()(X)
 
 
 @pytest.mark.parametrize("capture", ["run", "symbolic"])
