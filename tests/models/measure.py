@@ -60,14 +60,30 @@ class Row:
         )
 
     @property
+    def reason(self) -> str:
+        """Why not everything holds."""
+        if self.error:
+            return f"{self.error}: {self.message}"
+        if self.blocks_kept:
+            return f"kept whole: {', '.join(self.blocks_kept)}"
+        if self.holds:
+            return ""
+        what = ", ".join(self.kept) or ", ".join(self.leftovers)
+        return f"fewer than 99 of 100 computing calls are modules: {what} ({self.share:.2%})"
+
+    @property
     def silently_wrong(self) -> bool:
         return DIFFERENT in (self.example, self.values, self.batch, self.size)
+
+    def as_dict(self) -> dict[str, Any]:
+        found = {"holds": self.holds, "silently_wrong": self.silently_wrong, "reason": self.reason}
+        return without_folders({**dataclasses.asdict(self), **found})
 
     def assert_holds(self) -> None:
         assert self.holds, (
             f"{self.name}: prepared {self.prepared}, equal on the example {self.example}, values {self.values}, batch "
             f"{self.batch}, size {self.size}, state {self.state}, share {self.share:.2%}\n"
-            f"{self.error}: {self.message}\n"
+            f"{self.reason}\n"
             f"leftovers {self.leftovers[:9]}\nin kept code {self.kept_calls[:9]}\nkept {self.kept}\n"
             f"blocks kept {self.blocks_kept}"
         )
@@ -104,7 +120,16 @@ def compare(row: Row, model: nn.Module, prepared: nn.Module, inputs: Inputs, whe
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400]
+    return without_folders(" ".join(str(error).split()))[:400]
+
+
+def without_folders(value: Any) -> Any:
+    """Files by their place in the library, not on this machine."""
+    if isinstance(value, str):
+        return re.sub(r"/[^ ']*/site-packages/", "", value)
+    if isinstance(value, list):
+        return [without_folders(item) for item in value]
+    return {key: without_folders(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def blocks_kept_whole(model: nn.Module, kept: list[dict[str, Any]]) -> list[str]:

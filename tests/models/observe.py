@@ -33,7 +33,7 @@ SELECTS = frozenset(
     diagonal diag_embed __get__ __set__ stack unbind_copy pin_memory is_floating_point
     """.split()
 )
-_TORCH = os.path.dirname(torch.__file__)
+_TORCH = os.path.dirname(torch.__file__) + os.sep
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from zoo import Worker, document, line_of, without_folders
+from measure import without_folders
+from zoo import Worker, document, line_of
 
 
 @pytest.fixture

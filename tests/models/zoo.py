@@ -6,18 +6,15 @@ Each model runs in a worker process under a time limit: a crash or a hang of one
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.metadata
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
-import re
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 LIBRARIES = ("torchvision", "timm", "transformers", "ultralytics")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
@@ -49,18 +46,7 @@ def work(connection: multiprocessing.connection.Connection, warm: bool) -> None:
             row = measure(next(entry for entry in entries(library) if entry.name == name), warm=warm)
         except BaseException as error:
             row = Row(library, name, error=f"entry: {type(error).__name__}", message=" ".join(str(error).split())[:400])
-        connection.send(
-            {**without_folders(dataclasses.asdict(row)), "holds": row.holds, "silently_wrong": row.silently_wrong}
-        )
-
-
-def without_folders(value: Any) -> Any:
-    """Files by their place in the library, not on this machine."""
-    if isinstance(value, str):
-        return re.sub(r"/[^ ']*/site-packages/", "", value)
-    if isinstance(value, list):
-        return [without_folders(item) for item in value]
-    return {key: without_folders(item) for key, item in value.items()} if isinstance(value, dict) else value
+        connection.send(row.as_dict())
 
 
 class Worker:
@@ -166,13 +152,10 @@ def document(rows: list[dict]) -> str:
                 f"| {row['modules']} | {len(row['leftovers'])} | {row['share']:.2%} | {len(row['kept'])} "
                 f"| {row['seconds'] * 1e3:.0f} | {times:.1f} |"
             )
-        failed = [row for row in mine if row["error"] or not row["holds"]]
+        failed = [row for row in mine if not row["holds"]]
         if failed:
             lines += ["", "What does not hold:", ""]
-            for row in failed:
-                kept = f"kept: {'; '.join(row['blocks_kept'])}" if row["blocks_kept"] else f"share {row['share']:.2%}"
-                reason = f"{row['error']}: {row['message'][:200]}" if row["error"] else kept
-                lines.append(f"- {row['name']}: {reason}")
+            lines += [f"- {row['name']}: {row['reason'][:300]}" for row in failed]
         lines.append("")
     return "\n".join(lines)
 
@@ -205,7 +188,7 @@ def main() -> int:
                 from measure import Row
 
                 lost = Row(library, name, error="lost", message=str(row))
-                row = {**dataclasses.asdict(lost), "holds": False, "silently_wrong": False}
+                row = lost.as_dict()
             mine.append(row)
             print(line_of(row), flush=True)
             if arguments.json:

@@ -421,3 +421,8 @@ class attribute_that_shadows(nn.Module):
 
     def forward(self, x):
         return self.report(self.code(self.graph(x)))
+
+
+@trap()
+def activation_made_in_forward(self, x):
+    return nn.ReLU()(self.fc(x)) + nn.Softmax(dim=-1)(x)
