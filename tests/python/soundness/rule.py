@@ -109,6 +109,17 @@ class Net(nn.Module):
         self.register_buffer("offset", torch.linspace(-1.0, 1.0, COLUMNS))
 
 
+class Holder(nn.Module):
+    """A model with the trap as its child: what cannot be captured is kept whole there, not refused with the root."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
+
+
 @dataclasses.dataclass
 class Call:
     where: str
@@ -174,7 +185,10 @@ def outcome(model: nn.Module, call: Call, seed: int, attributes: tuple[str, ...]
         left["output"] = copy.deepcopy(detached(output))
         left["inputs"] = copy.deepcopy(detached((args, kwargs)))
     left["buffers"] = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
-    left["attributes"] = {name: copy.deepcopy(detached(getattr(model, name))) for name in attributes}
+    left["attributes"] = {
+        name: copy.deepcopy(detached(getattr(model.inner if hasattr(model, "inner") else model, name)))
+        for name in attributes
+    }
     left["random"] = (torch.rand(()), random.random(), float(numpy.random.rand()))
     return left
 
@@ -211,6 +225,10 @@ class Verdict:
 
 
 def judge(found: Trap, capture: str) -> Verdict:
+    """``capture`` is "run", "child" (by running, the trap being a child of the model) or "symbolic"."""
+    if capture == "child":
+        root = found.make
+        found = dataclasses.replace(found, make=lambda: Holder(root()).eval())
     calls = calls_of(found)
     found.reset()
     reference = found.make()
@@ -224,7 +242,7 @@ def judge(found: Trap, capture: str) -> Verdict:
     found.reset()
     model = found.make()
     options = dict(found.options)
-    if capture == "run":
+    if capture != "symbolic":
         options["example_inputs"] = copy.deepcopy(calls[0].args)
     try:
         prepared = prepare_model(model, **options)
