@@ -461,6 +461,12 @@ class Explorer {
   bool is_mode_merged_ = true;
 };
 
+/// What no capture has shown to be harmless is an assumption.
+void check_leaks(Graph& graph) {
+  for (const NodeId id : graph.order())
+    if (is_call_of(graph[id], kLeak)) graph[id].target = kCheck;
+}
+
 /// Checks at the beginning that the modes are what they were, where forward decides by them.
 void add_mode_checks(Capture& capture) {
   NodeId at = capture.graph.first();
@@ -500,10 +506,10 @@ bool is_forward(nb::handle root, nb::handle code) {
 }  // namespace
 
 std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
-                                           const Capture& other, Checks checks) {
+                                           const Capture& other, Checks checks, Comparison* notes) {
   return first_difference(
       without_dead_code(expected), without_dead_code(actual),
-      [&](ObjectId a, ObjectId b) { return same_object(base.objects[a], other.objects[b]); }, checks);
+      [&](ObjectId a, ObjectId b) { return same_object(base.objects[a], other.objects[b]); }, checks, notes);
 }
 
 void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std::vector<KeepCandidate>& out) {
@@ -538,6 +544,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         recapture(root, options, capture, [&](const Capture& second) {
           return decides ? explorer.predict(capture.graph, second) : capture.graph;
         });
+      check_leaks(capture.graph);
       if (!explorer.is_mode_merged()) add_mode_checks(capture);
       simplify_selections(capture.graph);
       return;

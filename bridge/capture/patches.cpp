@@ -227,6 +227,14 @@ PyObject* number_function_slot(PyObject* function, PyObject* args, PyObject* kwa
 PyMethodDef number_function_def = {"number_function", as_c_function(number_function_slot), METH_VARARGS | METH_KEYWORDS,
                                    nullptr};
 
+// range() asks for the number itself.
+PyObject* range_slot(PyObject* function, PyObject* args, PyObject*) {
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
+    if (!note_number_leak("a bound of range()", PyTuple_GET_ITEM(args, i))) return nullptr;
+  return PyObject_Call(function, args, nullptr);
+}
+PyMethodDef range_def = {"range", as_c_function(range_slot), METH_VARARGS, nullptr};
+
 // A method under torch.fx.wrap: `self` is (original, name); the first argument is the instance.
 PyObject* wrapped_method_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   PyObject* original = PyTuple_GET_ITEM(self, 0);
@@ -435,6 +443,11 @@ void patch_python(Patches& patches, Recorder& recorder) {
   }
   if (recorder.mode() == CaptureMode::running) {
     nb::object builtins = nb::module_::import_("builtins").attr("__dict__");
+    {
+      nb::str key("range");
+      nb::object original = nb::borrow(PyDict_GetItem(builtins.ptr(), key.ptr()));
+      patches.set_item(builtins, key, c_function(&range_def, original));
+    }
     for (const char* name : {"len", "max", "min"}) {
       nb::str key(name);
       nb::object original = nb::borrow(PyDict_GetItem(builtins.ptr(), key.ptr()));

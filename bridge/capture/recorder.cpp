@@ -866,6 +866,32 @@ bool Recorder::number_decision(const char* name, PyObject* const* operands, int 
   return truth;
 }
 
+void Recorder::number_leak(const char* what, PyObject* number) {
+  const Value value = to_value(number);
+  if (!value.is_node()) return;
+  if (value.as_node() < from_value_.size() && from_value_[value.as_node()])
+    refuse_control_flow(std::string(what) + " of a number read from a tensor");
+  // Before Python's: the number may be asked for again at once, for a key twice.
+  if (value.as_node() == last_leak_) return;
+  last_leak_ = value.as_node();
+  nb::object plain = nb::steal(checked(plain_number(number)));
+  const std::string line = here();
+  add_function(std::string(kLeak),
+               {value, to_value(plain.ptr()),
+                Value::string(std::string("a size that Python uses as ") + what + (line.empty() ? "" : " at " + line))},
+               ValueType::other);
+}
+
+bool note_number_leak(const char* what, PyObject* self) {
+  Recorder* recorder = Recorder::recording();
+  NumberOrigin origin;
+  if (!recorder || !traced_origin(self, &origin) || origin.capture != recorder->id()) return true;
+  return guarded<bool>(false, [&] {
+    recorder->number_leak(what, self);
+    return true;
+  });
+}
+
 PyObject* record_number_operation(const char* name, PyObject* const* operands, int count, PyObject* result) {
   if (!result || result == Py_NotImplemented) return result;
   Recorder* recorder = Recorder::recording();

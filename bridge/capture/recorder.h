@@ -71,6 +71,8 @@ class Recorder {
   /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go on
   /// with.
   bool decide(NodeId value, bool natural);
+  /// Python learns the number by `what`: of a size that is a leak, of a value the end.
+  void number_leak(const char* what, PyObject* number);
   PyObject* number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
   bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);  // the outcome
 
@@ -159,6 +161,7 @@ class Recorder {
   // The module whose mode flag was read last and not yet given to a call, and the node of that read.
   PyObject* training_read_ = nullptr;
   NodeId training_read_node_ = kNoNode;
+  NodeId last_leak_ = kNoNode;
   std::string where(SourceId source);
   Value mode_flag(PyObject* value, NodeId call_begin);
   std::unordered_map<std::string, std::uint32_t> scope_calls_;

@@ -129,11 +129,39 @@ PyObject* number_compare(PyObject* a, PyObject* b, int op) {
   return outcome < 0 ? nullptr : PyBool_FromLong(outcome);
 }
 
+PyObject* number_int(PyObject* a) {
+  if (!note_number_leak("int()", a)) return nullptr;
+  return PyLong_Check(a) ? plain_int(a) : PyFloat_Type.tp_as_number->nb_int(a);
+}
+
+PyObject* number_float(PyObject* a) {
+  if (!note_number_leak("float()", a)) return nullptr;
+  return PyLong_Check(a) ? PyLong_Type.tp_as_number->nb_float(a) : plain_float(a);
+}
+
+PyObject* number_bit_length(PyObject* a, PyObject*) {
+  if (!note_number_leak("bit_length()", a)) return nullptr;
+  PyObject* pa = plain_number(a);
+  PyObject* out = pa ? PyObject_CallMethod(pa, "bit_length", nullptr) : nullptr;
+  Py_XDECREF(pa);
+  return out;
+}
+
+PyObject* number_format(PyObject* a, PyObject* spec) {
+  if (!note_number_leak("text", a)) return nullptr;
+  PyObject* pa = plain_number(a);
+  PyObject* out = pa ? PyObject_Format(pa, spec) : nullptr;
+  Py_XDECREF(pa);
+  return out;
+}
+
 Py_hash_t number_hash(PyObject* a) {
+  if (!note_number_leak("a key of a dict or set", a)) return -1;
   return PyLong_Check(a) ? PyLong_Type.tp_hash(a) : PyFloat_Type.tp_hash(a);
 }
 
 PyObject* number_str(PyObject* a) {
+  if (!note_number_leak("text", a)) return nullptr;
   PyObject* pa = plain_number(a);
   PyObject* text = pa ? PyObject_Str(pa) : nullptr;
   Py_XDECREF(pa);
@@ -176,7 +204,16 @@ PyObject* number_round(PyObject* a, PyObject* args) {
 PyMethodDef number_methods[] = {
     {"__reduce_ex__", reduce, METH_O, nullptr},        {"__floor__", number_floor, METH_NOARGS, nullptr},
     {"__ceil__", number_ceil, METH_NOARGS, nullptr},   {"__trunc__", number_trunc, METH_NOARGS, nullptr},
-    {"__round__", number_round, METH_VARARGS, nullptr}, {nullptr, nullptr, 0, nullptr},
+    {"__round__", number_round, METH_VARARGS, nullptr}, {"__format__", number_format, METH_O, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyMethodDef int_methods[] = {
+    {"__reduce_ex__", reduce, METH_O, nullptr},        {"__floor__", number_floor, METH_NOARGS, nullptr},
+    {"__ceil__", number_ceil, METH_NOARGS, nullptr},   {"__trunc__", number_trunc, METH_NOARGS, nullptr},
+    {"__round__", number_round, METH_VARARGS, nullptr}, {"__format__", number_format, METH_O, nullptr},
+    {"bit_length", number_bit_length, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
 };
 
 #define SLOT(id, fn) {id, reinterpret_cast<void*>(fn)}
@@ -187,7 +224,9 @@ bool init_traced_number_types() {
   if (int_type) return true;
   static PyType_Slot int_slots[] = {
       SLOT(Py_tp_alloc, int_alloc),
-      SLOT(Py_tp_methods, number_methods),
+      SLOT(Py_tp_methods, int_methods),
+      SLOT(Py_nb_int, number_int),
+      SLOT(Py_nb_float, number_float),
       SLOT(Py_tp_hash, number_hash),
       SLOT(Py_tp_richcompare, number_compare),
       SLOT(Py_tp_str, number_str),
@@ -214,6 +253,8 @@ bool init_traced_number_types() {
   };
   static PyType_Spec int_spec = {"modulize._core.TracedInt", 0, 0, Py_TPFLAGS_DEFAULT, int_slots};
   static PyType_Slot float_slots[] = {
+      SLOT(Py_nb_int, number_int),
+      SLOT(Py_nb_float, number_float),
       SLOT(Py_tp_methods, number_methods),
       SLOT(Py_tp_hash, number_hash),
       SLOT(Py_tp_richcompare, number_compare),

@@ -9,13 +9,14 @@ namespace modulize {
 
 namespace {
 
-class Comparison {
+class Comparer {
  public:
-  Comparison(const Graph& first, const Graph& second, const SameObject& same_object, Checks checks)
+  Comparer(const Graph& first, const Graph& second, const SameObject& same_object, Checks checks, Comparison& notes)
       : first_(first),
         second_(second),
         same_object_(same_object),
         checks_(checks),
+        notes_(notes),
         partner_(first.id_limit(), kNoNode) {}
 
   std::optional<Difference> run() {
@@ -25,10 +26,15 @@ class Comparison {
       if (x.op != y.op || x.target != y.target)
         return Difference{a, b, describe(first_, x) + " became " + describe(second_, y)};
       partner_[a] = b;
-      if (x.target == kCheck && x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
-          !(x.args[1] == y.args[1])) {
-        if (checks_ == Checks::end) return std::nullopt;
-        if (is_mode_flag(x.args[0])) continue;
+      const bool expects_otherwise = x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
+                                     !(x.args[1] == y.args[1]);
+      if (is_call_of(x, kCheck) && expects_otherwise && checks_ == Checks::end) {
+        notes_.is_whole = false;
+        return std::nullopt;
+      }
+      if (is_call_of(x, kLeak) && expects_otherwise) {
+        notes_.other_leaks.push_back(a);
+        continue;
       }
       if (!same(x.callee, y.callee) || x.args.size() != y.args.size() || x.kwargs.size() != y.kwargs.size())
         return Difference{a, b, describe(first_, x) + " was called with other arguments"};
@@ -51,12 +57,6 @@ class Comparison {
   Difference argument(NodeId id, NodeId other, const Node& node, const std::string& which, const Value& x, const Value& y) const {
     return {id, other, "argument " + which + " of " + describe(first_, node) + " was " + print_value(first_, x) + " and became " +
                     print_value(second_, y)};
-  }
-
-  bool is_mode_flag(const Value& value) const {
-    if (!value.is_node() || first_[value.as_node()].op != Opcode::get_attr) return false;
-    const std::string& target = first_[value.as_node()].target;
-    return target == "training" || target.ends_with(".training");
   }
 
   bool same(const Value& x, const Value& y) const {
@@ -91,14 +91,16 @@ class Comparison {
   const Graph& second_;
   const SameObject& same_object_;
   const Checks checks_;
+  Comparison& notes_;
   std::vector<NodeId> partner_;
 };
 
 }  // namespace
 
 std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object,
-                                           Checks checks) {
-  return Comparison(first, second, same_object, checks).run();
+                                           Checks checks, Comparison* notes) {
+  Comparison unread;
+  return Comparer(first, second, same_object, checks, notes ? *notes : unread).run();
 }
 
 }  // namespace modulize

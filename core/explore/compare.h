@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ir/graph.h"
 
@@ -16,18 +17,24 @@ struct Difference {
   std::string what;       // "the argument 3 of torch.Tensor.view became 4", for people
 };
 
+/// What a comparison without a finding has seen.
+struct Comparison {
+  bool is_whole = true;             // no check ended it
+  std::vector<NodeId> other_leaks;  // leaks of the first graph whose numbers are others in the second
+};
+
 /// True if object `first` of the first capture and `second` of the second one are the same thing.
 using SameObject = std::function<bool(ObjectId first, ObjectId second)>;
 
 enum class Checks : std::uint8_t {
-  end,          // a check whose expectation differs ends the comparison: what follows it is guarded
-  ignore_mode,  // checks of mode flags may expect other values, all others may not
+  end,    // a check whose expectation differs ends the comparison: what follows it is guarded
+  equal,  // the expectations must be equal
 };
 
 /// The first place where two captures of the same forward differ in anything but names and sources; nothing if they do
 /// not. Ends without a finding at a check (modulize._runtime.check) whose expectation differs: from there on the two may
 /// differ in all, and the prepared model raises before it gets there.
 std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object,
-                                           Checks checks = Checks::end);
+                                           Checks checks = Checks::end, Comparison* notes = nullptr);
 
 }  // namespace modulize

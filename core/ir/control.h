@@ -30,6 +30,10 @@ inline constexpr std::string_view kRequire = "modulize._runtime.require";
 /// check(value, expected, text): an assumption.
 inline constexpr std::string_view kCheck = "modulize._runtime.check";
 
+/// leak(value, expected, text): Python was told the number in a way that nothing records. An assumption until a capture with
+/// another number shows that it changes nothing.
+inline constexpr std::string_view kLeak = "modulize._runtime.leak";
+
 inline bool is_call_of(const Node& node, std::string_view target) {
   return node.op == Opcode::call_function && node.target == target;
 }
