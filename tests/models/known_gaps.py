@@ -32,13 +32,7 @@ KNOWN_GAPS = _table("""
     torchvision retinanet_resnet50_fpn_v2: AssumptionError: batch: the length of argument 'images' was 2
     torchvision ssd300_vgg16: AssumptionError: batch: the length of argument 'images' was 1
     torchvision ssdlite320_mobilenet_v3_large: AssumptionError: batch: the length of argument 'images' was 2
-    timm crossvit_tiny_240: AssumptionError: size: a decision on sizes at
-    timm efficientvit_m0: AssumptionError: size: a decision on sizes at
     timm gemma4_vit_167m: CaptureError: a gradient mode is set inside forward at
-    timm mobilevit_s: AssumptionError: size: a decision on sizes at
-    timm qwen3_vit_88m: AssumptionError: size: a decision on sizes at
-    timm tiny_vit_5m_224: AssumptionError: size: a decision on sizes at
-    transformers distilbert: CaptureError: a value or size of the example would be frozen
     transformers gpt2: CaptureError: a value or size of the example would be frozen
     transformers llama: CaptureError: a gradient mode is set inside forward at
     transformers llama_next_token: CaptureError: argument 'past_key_values' is a
@@ -54,8 +48,6 @@ UNCLEAR_GAPS = _table("""
     torchvision googlenet: ModulizeError: cannot find
     timm samvit_base_patch16_224: IndexError: size: index 7 is out of bounds for dimension 0 with
     transformers bert: TypeError (not a ModulizeError): BertModel.forward() got
-    transformers wav2vec2: IndexError (not a ModulizeError):
-    transformers segformer: state: after preparing, the original raises RuntimeError: mat1
     transformers minilm: TypeError (not a ModulizeError): BertModel.forward() got
 """)
 

@@ -14,11 +14,12 @@ from torch import nn
 
 from catalogue import Entry, Inputs
 from fidelity import Snapshot, assert_same, assert_same_state, assert_strict_state, tensors_in
-from modulize import ModulizeError, prepare_model
+from modulize import AssumptionError, ModulizeError, prepare_model
 from observe import observe
 
 # What can be said of a comparison.
-EQUAL, DIFFERENT, RAISES, REFUSED = "yes", "NO", "raises", "-"
+# An assumption that the call breaks is said by an AssumptionError; RAISES is any other error.
+EQUAL, DIFFERENT, ASSUMED, RAISES, REFUSED = "yes", "NO", "assumes", "raises", "-"
 
 
 @dataclasses.dataclass
@@ -53,7 +54,7 @@ class Row:
         return (
             self.prepared
             and all(found == EQUAL for found in compared)
-            and self.size in (EQUAL, REFUSED)
+            and self.size in (EQUAL, ASSUMED, REFUSED)
             and self.state == EQUAL
             and self.share >= 0.99
             and not self.blocks_kept
@@ -62,7 +63,7 @@ class Row:
     @property
     def reason(self) -> str:
         """Why not everything holds."""
-        if self.error:
+        if self.error and not self.holds:
             return f"{self.error}: {self.message}"
         if self.blocks_kept:
             return f"kept whole: {', '.join(self.blocks_kept)}"
@@ -115,7 +116,7 @@ def compare(row: Row, model: nn.Module, prepared: nn.Module, inputs: Inputs, whe
         return DIFFERENT
     except Exception as error:
         row.error, row.message = row.error or type(error).__name__, row.message or f"{where}: {_one_line(error)}"
-        return RAISES
+        return ASSUMED if isinstance(error, AssumptionError) else RAISES
     return EQUAL
 
 

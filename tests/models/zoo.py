@@ -84,7 +84,7 @@ class Worker:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 HEAD = (
-    f"{'model':40s} {'prep':4s} {'exam':6s} {'values':6s} {'batch':6s} {'size':6s} {'state':5s} "
+    f"{'model':40s} {'prep':4s} {'exam':7s} {'values':7s} {'batch':7s} {'size':7s} {'state':5s} "
     f"{'left':>4s} {'share':>7s} {'time':>8s} {'forwards':>8s}"
 )
 
@@ -94,7 +94,7 @@ def line_of(row: dict) -> str:
         return f"{row['name']:40s} NO   {row['error']}: {row['message'][:150]}"
     times = row["seconds"] / max(row["forward_seconds"], 1e-9)
     text = (
-        f"{row['name']:40s} yes  {row['example']:6s} {row['values']:6s} {row['batch']:6s} {row['size']:6s} "
+        f"{row['name']:40s} yes  {row['example']:7s} {row['values']:7s} {row['batch']:7s} {row['size']:7s} "
         f"{row['state']:5s} {len(row['leftovers']):4d} {row['share']:7.2%} {row['seconds'] * 1e3:5.0f} ms {times:8.1f}"
     )
     if row["error"]:
@@ -126,11 +126,12 @@ def document(rows: list[dict]) -> str:
     lines = [
         "# The zoo",
         "",
-        "Written by `./dev zoo --write`: every model of four libraries, prepared by running and compared with the",
-        "original, bit for bit, on the example, on other values, on another batch size and on another size (`-`: the",
-        "original takes no other). Leftovers are computing calls that are no module; the share is that of computing",
-        "calls that are modules of their own; time is that of preparing, with its second capture and comparison, in",
-        "forwards of the original.",
+        "Written by `./dev zoo --write`: every model of four libraries, prepared by running, as built, and compared with",
+        "the original, bit for bit, on the example, on other values, on another batch size and on another size of image",
+        "or sequence (`-`: the original takes no other; `assumes`: the prepared model refuses it with an AssumptionError).",
+        "Leftovers are computing calls that are no module; the share is that of computing calls that are modules of",
+        "their own; kept is the number of functions and modules kept whole; time is that of preparing, with its further",
+        "captures and comparison, in forwards of the original. Models and inputs stand in tests/models/*_models.py.",
         "",
         f"With {versions()}.",
         "",
