@@ -127,7 +127,8 @@ def _one_line(error: BaseException) -> str:
 def without_folders(value: Any) -> Any:
     """Files by their place in the library, not on this machine."""
     if isinstance(value, str):
-        return re.sub(r"/[^ ']*/site-packages/", "", value)
+        inside = re.sub(r"/[^ ']*/site-packages/", "", value)
+        return re.sub(r"(?<![\w.])/(?:[^ ':/]+/)+(?=[^ ':/]+/[^ ':/]+\.py)", "", inside)
     if isinstance(value, list):
         return [without_folders(item) for item in value]
     return {key: without_folders(item) for key, item in value.items()} if isinstance(value, dict) else value

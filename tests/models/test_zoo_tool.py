@@ -40,3 +40,6 @@ def test_a_row_says_all_that_was_found(worker):
 def test_messages_name_no_folder_of_the_machine():
     text = "decision at /home/me/v/lib/python3.11/site-packages/timm/models/vit.py:7"
     assert without_folders({"a": [text, 1]}) == {"a": ["decision at timm/models/vit.py:7", 1]}
+    assert (
+        without_folders("frozen at /home/me/tests/models/measure.py:161: in") == "frozen at models/measure.py:161: in"
+    )
