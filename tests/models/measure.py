@@ -146,6 +146,26 @@ def blocks_kept_whole(model: nn.Module, kept: list[dict[str, Any]]) -> list[str]
     return found
 
 
+def gradients(model: nn.Module, inputs: Inputs) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    args, kwargs = copy.deepcopy(inputs)
+    outputs = [t for t in tensors_in(model(*args, **kwargs)) if t.requires_grad]
+    torch.stack([tensor.square().mean() for tensor in outputs]).sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same_gradients(entry: Entry) -> None:
+    """Of every parameter, at other values than the example's."""
+    model, (args, kwargs) = entry.make(), entry.example()
+    prepared = prepare_model(model, example_inputs=args, example_kwargs=kwargs)
+    expected, got = (gradients(of, entry.other_values()) for of in (model, prepared))
+    assert list(got) == list(expected)
+    assert len(got) > 0
+    for name, gradient in expected.items():
+        # Sums over several uses of a tensor are made in the order of the graph.
+        torch.testing.assert_close(got[name], gradient, rtol=1e-5, atol=1e-7, msg=lambda text: f"{name}: {text}")
+
+
 def measure(entry: Entry, *, warm: bool = False, **options: Any) -> Row:
     """Never raises for what the engine does wrong; raises where the entry itself is at fault.
 

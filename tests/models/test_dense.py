@@ -3,7 +3,7 @@
 import pytest
 
 from catalogue import find
-from measure import measure
+from measure import assert_same_gradients, measure
 
 NAMES = """
     deeplabv3_mobilenet_v3_large fcn_resnet50 lraspp_mobilenet_v3_large mc3_18 r2plus1d_18 swin3d_t raft_small
@@ -13,3 +13,8 @@ NAMES = """
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_holds(name):
     measure(find("torchvision", name)).assert_holds()
+
+
+@pytest.mark.parametrize("name", ["raft_small", "lraspp_mobilenet_v3_large"])
+def test_gradients_are_the_originals(name):
+    assert_same_gradients(find("torchvision", name))
