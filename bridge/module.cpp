@@ -3,6 +3,7 @@
 #include "bridge/capture/function_names.h"
 #include "bridge/capture/patches.h"
 #include "bridge/capture/module_scan.h"
+#include "bridge/capture/structure.h"
 #include "bridge/capture/traced_number.h"
 #include "bridge/materialise/materialise.h"
 #include "bridge/support/errors.h"
@@ -118,7 +119,10 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   report["written_state"] = written;
   seconds["report"] = watch.lap();
   report["seconds"] = seconds;
-  if (running) report["output"] = capture.output;
+  if (running) {
+    report["output"] = capture.output;
+    report["arguments"] = capture.arguments;
+  }
   report["captured"] = nb::cast(std::move(capture.graph));
   report["shipped"] = nb::cast(std::move(shipped));
   return nb::make_tuple(prepared, report);
@@ -170,6 +174,7 @@ NB_MODULE(_core, m) {
   if (!init_traced_number_types()) throw nb::python_error();
   bind_errors(m);
   bind_materialise(m);
+  bind_structure(m);
 
   nb::class_<Graph>(m, "Graph", "A graph of the core; `str()` of it is its .mzir text.")
       .def("__init__", [](Graph* self, const std::string& text) { new (self) Graph(parse(text)); }, nb::arg("text"))

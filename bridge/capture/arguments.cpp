@@ -4,58 +4,84 @@
 
 namespace modulize {
 
-namespace {
-
-bool is_plain_value(PyObject* o) {
-  return o == Py_None || PyBool_Check(o) || PyLong_CheckExact(o) || PyFloat_CheckExact(o) || PyUnicode_CheckExact(o);
+StructureCopy::Leaf ArgumentBuilder::copy_leaf_of(Recorder& recorder) {
+  return [&recorder](nb::handle leaf) {
+    if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
+    Recorder::Pause quiet(recorder);
+    return copy_tensor(leaf);
+  };
 }
-
-}  // namespace
 
 nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::string& text) {
   const TorchTypes& torch = TorchTypes::instance();
   if (is_free(value)) return nb::steal(recorder_.make_proxy(node));
-  if (torch.is_tensor(value.ptr())) {
+  PyObject* o = value.ptr();
+  if (torch.is_tensor(o)) {
     if (recorder_.mode() == CaptureMode::symbolic) return nb::borrow(value);
     Recorder::Pause quiet(recorder_);
-    nb::object copy = value.attr("detach")().attr("clone")();
-    if (nb::cast<bool>(value.attr("requires_grad"))) copy.attr("requires_grad_")();
-    nb::object tagged = nb::steal(recorder_.wrap_result(copy.ptr(), node, true));
-    return tagged;
+    return nb::steal(recorder_.wrap_result(copy_tensor(value).ptr(), node, true));
   }
-  PyObject* o = value.ptr();
-  if (PyTuple_Check(o) || PyList_Check(o)) {
+  const bool sequence = PyList_CheckExact(o) || PyTuple_CheckExact(o) || Py_TYPE(o) == torch.size ||
+                        (PyTuple_Check(o) && nb::hasattr(value, "_make"));
+  const bool dict = PyDict_CheckExact(o) || PyODict_CheckExact(o);
+  if (sequence || dict) {
+    constexpr int kMaxDepth = 200;
+    if (++depth_ > kMaxDepth)
+      throw Error(ErrorCode::CaptureError, "the inputs nest more than " + std::to_string(kMaxDepth) + " deep");
+  }
+  // The checks come first: what they guard against would fail when the parts are taken out.
+  nb::object made;
+  if (sequence) {
     nb::list items;
     const Py_ssize_t count = PySequence_Fast_GET_SIZE(o);
+    recorder_.add_check(recorder_.add_function("builtins.len", {Value::node(node)}, ValueType::number),
+                        Value::integer(count), "the length of " + text);
     for (Py_ssize_t i = 0; i < count; ++i) {
       nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(o, i));
       items.append(build(item, element(node, Value::integer(i), item), text + "[" + std::to_string(i) + "]"));
     }
-    recorder_.add_check(recorder_.add_function("builtins.len", {Value::node(node)}, ValueType::number),
-                        Value::integer(count), "the length of " + text);
     nb::object type = nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(o)));
-    if (PyList_CheckExact(o)) return nb::object(items);
-    if (PyTuple_Check(o) && nb::hasattr(type, "_make")) return type.attr("_make")(items);
-    return type(items);
-  }
-  if (PyDict_Check(o)) {
-    nb::object out = nb::steal(PyObject_CallNoArgs(reinterpret_cast<PyObject*>(Py_TYPE(o))));
-    if (!out.is_valid()) nb::raise_python_error();
-    for (auto [key, item] : nb::borrow<nb::dict>(value)) {
-      const std::string shown = nb::cast<std::string>(nb::repr(key));
-      out[key] = build(item, element(node, recorder_.to_value(key.ptr()), item), text + "[" + shown + "]");
-    }
+    if (PyList_CheckExact(o))
+      made = items;
+    else
+      made = nb::hasattr(type, "_make") ? nb::object(type.attr("_make")(items)) : type(items);
+  } else if (dict) {
     nb::object keys = nb::steal(PyDict_Keys(o));
     recorder_.add_check(recorder_.add_function("builtins.list", {Value::node(node)}, ValueType::other),
                         recorder_.to_value(keys.ptr()), "the keys of " + text);
-    return out;
+    made = nb::steal(PyObject_CallNoArgs(reinterpret_cast<PyObject*>(Py_TYPE(o))));
+    if (!made.is_valid()) nb::raise_python_error();
+    for (auto [key, item] : nb::borrow<nb::dict>(value)) {
+      const std::string shown = nb::cast<std::string>(nb::repr(key));
+      made[key] = build(item, element(node, recorder_.to_value(key.ptr()), item), text + "[" + shown + "]");
+    }
+  } else if (has_parts(o)) {
+    return build_object(value, node, text);
+  } else {
+    if (PyIter_Check(o) || (PyAnySet_Check(o) && holds_tensor(o)))
+      throw Error(ErrorCode::CaptureError, text + " is a " + nb::cast<std::string>(nb::type_name(value.type())) +
+                                               ", whose items have no place of their own: give a list");
+    recorder_.add_check(node, recorder_.to_value(o), text);
+    return PySet_CheckExact(o) ? objects_.copy(value) : nb::borrow(value);
   }
-  if (!is_plain_value(o) && _PyObject_GetDictPtr(o) && !PyType_Check(o) && !PyFunction_Check(o))
-    throw Error(ErrorCode::CaptureError, text + " is a " + nb::cast<std::string>(nb::type_name(value.type())) +
-                                             ": inputs may be tensors, numbers, texts, None and lists, tuples and "
-                                             "dicts of them");
-  recorder_.add_check(node, recorder_.to_value(o), text);
-  return nb::borrow(value);
+  --depth_;
+  if (recorder_.mode() == CaptureMode::running && !PyTuple_Check(o)) recorder_.objects().adopt(made.ptr(), node);
+  return made;
+}
+
+nb::object ArgumentBuilder::build_object(nb::handle value, NodeId node, const std::string& text) {
+  if (recorder_.mode() == CaptureMode::symbolic) {
+    if (holds_tensor(value.ptr()))
+      throw Error(ErrorCode::CaptureError, text + " is a " + nb::cast<std::string>(nb::type_name(value.type())) +
+                                               " with tensors inside, which needs example_inputs");
+    recorder_.add_check(node, recorder_.to_value(value.ptr()), text);
+    return nb::borrow(value);
+  }
+  if (!objects_.knows(value.ptr())) recorder_.add_structure_check(node, structure_of(value), text);
+  nb::object made = objects_.copy(value);
+  Recorder::PauseFlag quiet(recorder_);
+  recorder_.objects().adopt(made.ptr(), node);
+  return made;
 }
 
 bool ArgumentBuilder::is_free(nb::handle value) const {

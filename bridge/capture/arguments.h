@@ -11,18 +11,23 @@ class ArgumentBuilder {
  public:
   /// `placeholder_class`: torch.fx's PHBase, or none.
   ArgumentBuilder(Recorder& recorder, nb::handle placeholder_class)
-      : recorder_(recorder), placeholder_class_(nb::borrow(placeholder_class)) {}
+      : recorder_(recorder), placeholder_class_(nb::borrow(placeholder_class)), objects_(copy_leaf_of(recorder)) {}
 
-  /// The object that forward gets for `value`, the argument that `node` yields. Tensors are copied, so that the user's are
-  /// never written; what is neither tensor nor container is checked to be the same when the prepared model is called.
+  /// The object that forward gets for `value`, the argument that `node` yields: a copy, so that the user's is never
+  /// written. Plain containers are opened part by part; of other objects the structure is checked as a whole when the
+  /// prepared model is called. What is neither tensor nor container nor object is checked to be the same.
   nb::object build(nb::handle value, NodeId node, const std::string& text);
 
  private:
+  static StructureCopy::Leaf copy_leaf_of(Recorder& recorder);
+  nb::object build_object(nb::handle value, NodeId node, const std::string& text);
   bool is_free(nb::handle value) const;
   NodeId element(NodeId node, Value key, nb::handle item);
 
   Recorder& recorder_;
   nb::object placeholder_class_;
+  StructureCopy objects_;  // one memo for all arguments: an object that stands in two of them stays one
+  int depth_ = 0;
 };
 
 }  // namespace modulize

@@ -71,6 +71,7 @@ struct Capture {
   std::unordered_map<std::string, nb::object> codes;
   std::vector<Decision> decisions;
   nb::object output;  // what forward returned (running)
+  nb::object arguments;  // name -> the copy of an argument that forward got, with what it wrote there (running)
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
 };

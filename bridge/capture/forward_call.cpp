@@ -28,13 +28,14 @@ std::vector<Parameter> signature_of(nb::handle forward) {
   return out;
 }
 
-// torch.fx hands `*args` and `**kwargs` over as one symbol each: forward is called through a copy of its code that takes them as plain
-// parameters. Only the function that has them by itself can be called so; a decorated one cannot.
+// torch.fx hands `*args` and `**kwargs` over as one symbol each: forward is called through a copy of its code that
+// takes them as plain parameters. Only the function that has them by itself can be called so; a decorated one cannot.
 nb::object with_plain_parameters(nb::handle forward, std::size_t count) {
   nb::object function = nb::getattr(forward, "__func__", nb::borrow(forward));
   if (!PyFunction_Check(function.ptr()) || nb::hasattr(function, "__wrapped__"))
     throw Error(ErrorCode::CaptureError,
-                "forward takes *args or **kwargs behind a decorator, whose number is unknown without inputs: give example_inputs");
+                "forward takes *args or **kwargs behind a decorator, whose number is unknown without inputs: give "
+                "example_inputs");
   nb::object code = function.attr("__code__");
   const int flags = nb::cast<int>(code.attr("co_flags")) & ~(0x04 | 0x08);  // CO_VARARGS, CO_VARKEYWORDS
   nb::object plain = code.attr("replace")(nb::arg("co_argcount") = count, nb::arg("co_kwonlyargcount") = 0,
@@ -52,28 +53,24 @@ NodeId add_placeholder(Recorder& recorder, const Parameter& parameter, nb::handl
                                                                 : parameter.name;
   if (fallback.is_valid())
     node.args.push_back(TorchTypes::instance().is_tensor(fallback.ptr()) ? recorder.capture().objects.value(fallback)
-                                                                        : recorder.to_value(fallback.ptr()));
+                                                                         : recorder.to_value(fallback.ptr()));
   recorder.graph().parameter_kinds.push_back(parameter.kind);
   return recorder.graph().add(std::move(node));
 }
 
-/// Refuses an output that holds objects whose tensors the graph would freeze.
-void check_output(const Capture& capture, const Value& value) {
+/// Refuses an output that hides tensors which the graph would freeze.
+void check_output(Recorder& recorder, const Value& value) {
   switch (value.kind()) {
-    case ValueKind::object: {
-      nb::handle object = capture.objects[value.as_object().id];
-      if (_PyObject_GetDictPtr(object.ptr()) && !PyType_Check(object.ptr()) && !PyFunction_Check(object.ptr()))
-        throw Error(ErrorCode::CaptureError,
-                    "forward returns a " + nb::cast<std::string>(nb::type_name(object.type())) +
-                        ": outputs may be tensors, numbers, texts, None and (named) tuples, lists, dicts and dataclasses of them");
+    case ValueKind::object:
+      recorder.objects().refuse_hidden_tensors(recorder.capture().objects[value.as_object().id].ptr(),
+                                               "forward returns");
       return;
-    }
     case ValueKind::tuple:
     case ValueKind::list:
-      for (const Value& item : value.items()) check_output(capture, item);
+      for (const Value& item : value.items()) check_output(recorder, item);
       return;
     case ValueKind::dict:
-      for (const auto& [key, item] : value.dict_items()) check_output(capture, item);
+      for (const auto& [key, item] : value.dict_items()) check_output(recorder, item);
       return;
     default:
       return;
@@ -104,16 +101,14 @@ nb::dict bind_example(nb::handle forward, const CaptureOptions& options) {
   if (!bound.is_valid()) {
     nb::python_error error;
     if (!error.matches(PyExc_TypeError)) throw error;
-    throw Error(ErrorCode::ArgumentError, "the example inputs do not fit forward" +
-                                              text_of(signature) + ": " +
-                                              text_of(error.value()));
+    throw Error(ErrorCode::ArgumentError,
+                "the example inputs do not fit forward" + text_of(signature) + ": " + text_of(error.value()));
   }
   return nb::borrow<nb::dict>(nb::dict(bound.attr("arguments")));
 }
 
 bool fixed_without_inputs(nb::handle fallback) {
-  return fallback.is_valid() &&
-         (fallback.is_none() || PyBool_Check(fallback.ptr()) || PyUnicode_Check(fallback.ptr()));
+  return fallback.is_valid() && (fallback.is_none() || PyBool_Check(fallback.ptr()) || PyUnicode_Check(fallback.ptr()));
 }
 
 }  // namespace
@@ -153,6 +148,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
   ArgumentBuilder builder(recorder, ph_base);
   std::vector<nb::object> positional;
   nb::dict keywords;
+  nb::dict arguments;
   bool has_variadic = false;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& parameter = parameters[i];
@@ -169,6 +165,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
       if (!value.is_valid())
         value = parameter.kind == ParameterKind::var_positional ? nb::object(nb::tuple()) : nb::object(nb::dict());
       argument = builder.build(value, nodes[i], text);
+      arguments[parameter.name.c_str()] = argument;
       if (parameter.kind == ParameterKind::var_positional)
         for (nb::handle item : argument) positional.push_back(nb::borrow(item));
       else
@@ -179,6 +176,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
       argument = builder.build(value, nodes[i], text);
     else
       argument = nb::steal(recorder.make_proxy(nodes[i]));
+    if (is_given) arguments[parameter.name.c_str()] = argument;
     if (running && parameter.kind == ParameterKind::keyword_only)
       keywords[parameter.name.c_str()] = argument;
     else if (parameter.kind == ParameterKind::keyword_only)
@@ -212,11 +210,18 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
 
   nb::object result = call(function, positional, keywords);
   recorder.settle_training_read();
-  if (running) recorder.capture().output = result;
   Node output;
   output.op = Opcode::output;
-  output.args.push_back(recorder.to_value(result.ptr()));
-  check_output(recorder.capture(), output.args[0]);
+  {
+    const KnownObjects::KeepIdentity identity(recorder.objects());
+    recorder.objects().write_back_all();
+    output.args.push_back(recorder.to_value(result.ptr()));
+  }
+  check_output(recorder, output.args[0]);
+  if (running) {
+    recorder.capture().output = result;
+    recorder.capture().arguments = arguments;
+  }
   recorder.graph().add(std::move(output));
 }
 

@@ -130,7 +130,10 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
       for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
         if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
     }
-    return leaf_call(module, path, tuple.ptr(), dict.is_valid() ? dict.ptr() : nullptr);
+    const KnownObjects::SeenWhole whole(objects_, kept != nullptr);
+    nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), dict.is_valid() ? dict.ptr() : nullptr));
+    if (result.is_valid() && mode_ == CaptureMode::running) whole.reread();
+    return result.release().ptr();
   }
   meet_globals_of(module);
   nb::object call = nb::steal(module_function(module));

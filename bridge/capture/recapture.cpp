@@ -6,6 +6,7 @@
 #include "bridge/capture/capture.h"
 #include "bridge/capture/explore.h"
 #include "bridge/capture/recorder.h"
+#include "bridge/capture/structure.h"
 #include "explore/compare.h"
 #include "ir/control.h"
 #include "passes/pass.h"
@@ -15,23 +16,14 @@ namespace modulize {
 
 namespace {
 
-/// The number of rows that the tensors of `value` have in common; -1 if there is none, -2 if they differ.
+/// The number of rows that all tensors in `value` have in common; -1 if there is none, -2 if they differ.
 std::int64_t common_rows(nb::handle value) {
-  const TorchTypes& torch = TorchTypes::instance();
-  if (torch.is_tensor(value.ptr())) {
-    if (nb::cast<int>(value.attr("dim")()) == 0) return -1;
-    return nb::cast<std::int64_t>(value.attr("size")(0));
-  }
   std::int64_t rows = -1;
-  const auto meet = [&](nb::handle item) {
-    const std::int64_t n = common_rows(item);
-    if (n == -1) return;
+  for_each_tensor(value.ptr(), [&](nb::handle tensor) {
+    if (nb::cast<int>(tensor.attr("dim")()) == 0) return;
+    const std::int64_t n = nb::cast<std::int64_t>(tensor.attr("size")(0));
     rows = rows == -1 || rows == n ? n : -2;
-  };
-  if (PyDict_Check(value.ptr()))
-    for (auto [key, item] : nb::borrow<nb::dict>(value)) meet(item);
-  else if (PyTuple_Check(value.ptr()) || PyList_Check(value.ptr()))
-    for (nb::handle item : value) meet(item);
+  });
   return rows;
 }
 
@@ -41,23 +33,14 @@ struct Variation {
   std::map<std::int64_t, std::int64_t> sizes;  // of dimensions behind the first: as they are -> as they become
 };
 
-void for_each_tensor(nb::handle value, const std::function<void(nb::handle)>& fn) {
-  if (TorchTypes::instance().is_tensor(value.ptr()))
-    fn(value);
-  else if (PyDict_Check(value.ptr()))
-    for (auto [key, item] : nb::borrow<nb::dict>(value)) for_each_tensor(item, fn);
-  else if (PyTuple_Check(value.ptr()) || PyList_Check(value.ptr()))
-    for (nb::handle item : value) for_each_tensor(item, fn);
-}
-
 /// Other sizes of pictures, sequences and signals: the last dimensions of tensors of the highest rank. `behind`: of tensors
 /// of rank 3 the last dimension rather than the one before.
 std::map<std::int64_t, std::int64_t> other_sizes(nb::handle inputs, bool behind) {
   std::int64_t rank = 0;
-  for_each_tensor(inputs, [&](nb::handle t) { rank = std::max(rank, nb::cast<std::int64_t>(t.attr("dim")())); });
+  for_each_tensor(inputs.ptr(), [&](nb::handle t) { rank = std::max(rank, nb::cast<std::int64_t>(t.attr("dim")())); });
   std::map<std::int64_t, std::int64_t> out;
   if (rank < 2 || (behind && rank != 3)) return out;
-  for_each_tensor(inputs, [&](nb::handle t) {
+  for_each_tensor(inputs.ptr(), [&](nb::handle t) {
     if (nb::cast<std::int64_t>(t.attr("dim")()) != rank) return;
     const std::int64_t from = rank >= 4 ? rank - 2 : rank == 3 && behind ? 2 : 1;
     const std::int64_t to = rank >= 4 ? rank : from + 1;
@@ -74,46 +57,28 @@ std::map<std::int64_t, std::int64_t> other_sizes(nb::handle inputs, bool behind)
 /// A copy of the inputs with the values of every tensor in another order (so that integers stay within what was seen), and
 /// with other sizes.
 nb::object vary(nb::handle value, const Variation& variation) {
-  const TorchTypes& torch = TorchTypes::instance();
-  PyObject* o = value.ptr();
-  if (torch.is_tensor(o)) {
-    nb::object t = value.attr("detach")();
-    const std::int64_t count = nb::cast<std::int64_t>(t.attr("numel")());
-    const int rank = nb::cast<int>(t.attr("dim")());
-    const auto longer = [&](int dim, std::int64_t by) {
-      nb::object more = t.attr("narrow")(dim, 0, by);
-      t = nb::module_::import_("torch").attr("cat")(nb::make_tuple(t, more), dim);
-    };
-    if (variation.more_rows && rank > 0 && count > 0) longer(0, 1);
-    for (int dim = 1; dim < rank && count > 0; ++dim) {
-      const auto it = variation.sizes.find(nb::cast<std::int64_t>(t.attr("size")(dim)));
-      if (it == variation.sizes.end()) continue;
-      if (it->second < it->first)
-        t = t.attr("narrow")(dim, 0, it->second);
-      else
-        longer(dim, it->second - it->first);
-    }
-    // Turned by one element: cheap, and no value stays where it was.
-    return t.attr("flatten")().attr("roll")(1).attr("view")(t.attr("shape"));
-  }
-  if (PyList_CheckExact(o)) {
-    nb::list out;
-    for (nb::handle item : value) out.append(vary(item, variation));
-    return nb::object(out);
-  }
-  if (PyTuple_Check(o)) {
-    nb::list items;
-    for (nb::handle item : value) items.append(vary(item, variation));
-    nb::object type = nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(o)));
-    return nb::hasattr(type, "_make") ? nb::object(type.attr("_make")(items)) : type(items);
-  }
-  if (PyDict_Check(o)) {
-    nb::object out = nb::steal(PyObject_CallNoArgs(reinterpret_cast<PyObject*>(Py_TYPE(o))));
-    if (!out.is_valid()) nb::raise_python_error();
-    for (auto [key, item] : nb::borrow<nb::dict>(value)) out[key] = vary(item, variation);
-    return out;
-  }
-  return nb::borrow(value);
+  return StructureCopy([&variation](nb::handle leaf) {
+           if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
+           nb::object t = leaf.attr("detach")();
+           const std::int64_t count = nb::cast<std::int64_t>(t.attr("numel")());
+           const int rank = nb::cast<int>(t.attr("dim")());
+           const auto longer = [&](int dim, std::int64_t by) {
+             nb::object more = t.attr("narrow")(dim, 0, by);
+             t = nb::module_::import_("torch").attr("cat")(nb::make_tuple(t, more), dim);
+           };
+           if (variation.more_rows && rank > 0 && count > 0) longer(0, 1);
+           for (int dim = 1; dim < rank && count > 0; ++dim) {
+             const auto it = variation.sizes.find(nb::cast<std::int64_t>(t.attr("size")(dim)));
+             if (it == variation.sizes.end()) continue;
+             if (it->second < it->first)
+               t = t.attr("narrow")(dim, 0, it->second);
+             else
+               longer(dim, it->second - it->first);
+           }
+           // Turned by one element: cheap, and no value stays where it was.
+           return nb::object(t.attr("flatten")().attr("roll")(1).attr("view")(t.attr("shape")));
+         })
+      .copy(value);
 }
 
 /// False if the model refuses these inputs, which says nothing about the first capture.

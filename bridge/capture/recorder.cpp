@@ -43,7 +43,7 @@ bool answers_by_value(const CallName& name) {
 }  // namespace
 
 Recorder::Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Capture& capture)
-    : id_(next_capture_id++), mode_(mode), scan_(scan), capture_(capture) {
+    : id_(next_capture_id++), mode_(mode), scan_(scan), capture_(capture), objects_(*this) {
   capture_.root = nb::borrow(root);
 }
 
@@ -299,6 +299,7 @@ void Recorder::rollback(NodeId first) {
     element_order_.pop_back();
   }
   if (from_value_.size() > first) from_value_.resize(first);
+  objects_.rollback(first);
 }
 
 NodeId Recorder::element(NodeId node, std::int32_t index) {
@@ -318,6 +319,11 @@ NodeId Recorder::element(NodeId node, std::int32_t index) {
 void Recorder::add_check(NodeId value, Value expected, const std::string& text) {
   add_function("modulize._runtime.check", {Value::node(value), std::move(expected), Value::string(text)},
                ValueType::other);
+}
+
+void Recorder::add_structure_check(NodeId value, nb::handle structure, const std::string& text) {
+  add_function("modulize._runtime.check_structure",
+               {Value::node(value), capture_.objects.value(structure), Value::string(text)}, ValueType::other);
 }
 
 // --- tensors -------------------------------------------------------------------------------------------
@@ -470,6 +476,8 @@ Value Recorder::to_value(PyObject* object) {
     return Value::string(std::string(text, static_cast<std::size_t>(size)));
   }
   if (const NodeId node = proxy_node(object, *this); node != kNoNode) return Value::node(node);
+  if (!objects_.empty())
+    if (const std::optional<Value> known = objects_.find(object)) return *known;
   if (PyTuple_Check(object) && (type == &PyTuple_Type || type == torch.size || !PyObject_HasAttrString(object, "_fields"))) {
     if (mode_ == CaptureMode::running && PyTuple_GET_SIZE(object) > 0)
       if (const NodeId whole = whole_sequence(object); whole != kNoNode) return Value::node(whole);
@@ -503,36 +511,7 @@ Value Recorder::to_value(PyObject* object) {
     if (const auto it = devices_.find(object); it != devices_.end()) return Value::node(it->second);
     return capture_.objects.value(object);
   }
-  if (has_origin(object)) {
-    // A container subclass with recorded values inside: rebuilt by its own class.
-    if (PyTuple_Check(object)) {
-      ValueList args;
-      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i) args.push_back(to_value(PyTuple_GET_ITEM(object, i)));
-      Node node;
-      const CallName& name = FunctionNames::instance().find(reinterpret_cast<PyObject*>(type));
-      node.target = name.name;
-      if (name.form == CallForm::opaque) node.callee = capture_.objects.value(reinterpret_cast<PyObject*>(type));
-      node.args = std::move(args);
-      node.type = ValueType::other;
-      return Value::node(add_node(std::move(node)));
-    }
-    if (PyDict_Check(object)) {
-      ValueDict items;
-      PyObject *key, *value;
-      for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &value);) items.emplace_back(to_value(key), to_value(value));
-      Node node;
-      const CallName& name = FunctionNames::instance().find(reinterpret_cast<PyObject*>(type));
-      node.target = name.name;
-      if (name.form == CallForm::opaque) node.callee = capture_.objects.value(reinterpret_cast<PyObject*>(type));
-      // A dataclass that is a dict (a ModelOutput) is built from its fields, any other dict from a plain one.
-      if (PyObject_HasAttrString(object, "__dataclass_fields__"))
-        for (auto& [k, v] : items) node.kwargs.emplace_back(k.text(), std::move(v));
-      else
-        node.args.push_back(Value::dict(std::move(items)));
-      node.type = ValueType::other;
-      return Value::node(add_node(std::move(node)));
-    }
-  }
+  if (objects_.needs_rebuilding(object)) return objects_.rebuild(object);
   // numpy's integers count as the ints they stand for.
   if (PyIndex_Check(object) && !PyLong_Check(object)) {
     nb::object plain = nb::steal(PyNumber_Index(object));
@@ -659,13 +638,8 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   if (Py_TYPE(result) == torch.device) {
     Py_INCREF(result);  // kept alive, so that its identity means this read
     if (!devices_.insert_or_assign(result, node).second) Py_DECREF(result);
-  } else if (PyDict_Check(result)) {
-    PyObject *key, *value;
-    for (Py_ssize_t at = 0; PyDict_Next(result, &at, &key, &value);)
-      if (torch.is_tensor(value)) {
-        const NodeId item = add_function("operator.getitem", {Value::node(node), to_value(key)}, ValueType::tensor);
-        tag(value, item);
-      }
+  } else if (has_parts(result)) {
+    objects_.adopt_result(result, node);
   }
   Py_INCREF(result);
   return result;
@@ -798,6 +772,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here
   if (kept) keep(name.form == CallForm::function ? name.name : text_of(nb::handle(function)), kept);
+  const KnownObjects::SeenWhole whole(objects_, kept != nullptr);
   if (excluded_functions.contains(function)) name = CallName{};
   try {
     // stochastic_depth(x, p, "row", self.training): the one bool among the arguments is the flag just read.
@@ -823,6 +798,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
       return PyBool_FromLong(decide(node, result.ptr() == Py_True));
     }
     Pause quiet(*this);
+    whole.reread();
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
     rollback(first);

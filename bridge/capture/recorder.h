@@ -11,6 +11,7 @@
 #include "bridge/capture/capture.h"
 #include "bridge/capture/function_names.h"
 #include "bridge/capture/module_scan.h"
+#include "bridge/capture/objects.h"
 #include "bridge/capture/traced_number.h"
 
 namespace modulize {
@@ -36,6 +37,7 @@ class Recorder {
   Graph& graph() { return capture_.graph; }
   Capture& capture() { return capture_; }
   const ModuleScan& scan() const { return scan_; }
+  KnownObjects& objects() { return objects_; }
 
   // --- arguments and results ----------------------------------------------------------------------
   /// The Value of a Python object as it stands in an argument. Creates get_attr and getitem nodes as needed.
@@ -73,6 +75,8 @@ class Recorder {
   bool decide(NodeId value, bool natural);
   /// Python learns the number by `what`: of a size that is a leak, of a value the end.
   void number_leak(const char* what, PyObject* number);
+  /// The check that the object that `value` yields still has the structure (structure_of) that it had.
+  void add_structure_check(NodeId value, nb::handle structure, const std::string& text);
   PyObject* number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
   bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);  // the outcome
 
@@ -168,6 +172,7 @@ class Recorder {
   std::unordered_map<std::string, std::uint32_t> times_decided_;
   std::unordered_map<std::uint64_t, NodeId> elements_;
   std::vector<std::uint64_t> element_order_;
+  KnownObjects objects_;
   std::unordered_map<PyObject*, std::string> constants_;  // tensor -> its name in the prepared model
   struct Sequence {
     Py_ssize_t length;

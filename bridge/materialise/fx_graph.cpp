@@ -20,6 +20,36 @@ nb::object fx_target(const Node& node, const ValueContext& context) {
   return to_python(node.callee, context);
 }
 
+// Has it no spelling in the source that torch.fx writes?
+bool is_unspeakable(const Value& value, const nb::object& object) {
+  if (value.is(ValueKind::object)) return true;
+  return value.is(ValueKind::name) &&
+         (PyType_Check(object.ptr()) || PyFunction_Check(object.ptr()) || PyCFunction_Check(object.ptr()));
+}
+
+// Moves such arguments out of a call into its target.
+void bind_unspeakable(const Node& node, nb::object& target, nb::object& args, nb::object& kwargs) {
+  if (node.op != Opcode::call_function) return;
+  nb::dict constants;
+  nb::list spoken;
+  for (std::size_t i = 0; i < node.args.size(); ++i) {
+    nb::object arg = args[i];
+    if (is_unspeakable(node.args[i], arg))
+      constants[nb::int_(i)] = arg;
+    else
+      spoken.append(arg);
+  }
+  nb::dict named;
+  for (const auto& [key, value] : node.kwargs) {
+    nb::object arg = kwargs[key.c_str()];
+    (is_unspeakable(value, arg) ? constants : named)[key.c_str()] = arg;
+  }
+  if (nb::len(constants) == 0) return;
+  target = nb::module_::import_("modulize._runtime").attr("Bound")(target, constants);
+  args = nb::tuple(spoken);
+  kwargs = named;
+}
+
 // In the form that torch.fx prints from: where the user wrote the call.
 nb::object stack_trace(const Source& source) {
   const nb::object line = nb::module_::import_("linecache").attr("getline")(source.file, source.line);
@@ -38,9 +68,10 @@ nb::object Program::make_fx_graph(nb::handle owner) const {
   const ValueContext context{objects_, [&](NodeId id) { return nodes[id]; }};
   for (const NodeId id : graph_->order()) {
     const Node& node = (*graph_)[id];
-    const nb::object fx =
-        create_node(make_text(opcode_name(node.op)), fx_target(node, context), to_python_args(node.args, context),
-                    to_python_kwargs(node.kwargs, context), make_text(node.name));
+    nb::object target = fx_target(node, context), args = to_python_args(node.args, context),
+               kwargs = to_python_kwargs(node.kwargs, context);
+    bind_unspeakable(node, target, args, kwargs);
+    const nb::object fx = create_node(make_text(opcode_name(node.op)), target, args, kwargs, make_text(node.name));
     if (node.source != kNoSource) fx.attr("meta")["stack_trace"] = stack_trace(graph_->source(node.source));
     nodes[id] = fx;
   }

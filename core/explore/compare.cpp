@@ -26,6 +26,11 @@ class Comparer {
       if (x.op != y.op || x.target != y.target)
         return Difference{a, b, describe(first_, x) + " became " + describe(second_, y)};
       partner_[a] = b;
+      if (is_call_of(x, kCheckStructure) && x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
+          !same(x.args[1], y.args[1]) && checks_ == Checks::end) {
+        notes_.is_whole = false;
+        return std::nullopt;
+      }
       const bool expects_otherwise = x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
                                      !(x.args[1] == y.args[1]);
       if (is_call_of(x, kCheck) && expects_otherwise && checks_ == Checks::end) {

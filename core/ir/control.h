@@ -29,6 +29,7 @@ inline constexpr std::string_view kSelect = "modulize._runtime.select";
 inline constexpr std::string_view kRequire = "modulize._runtime.require";
 /// check(value, expected, text): an assumption.
 inline constexpr std::string_view kCheck = "modulize._runtime.check";
+inline constexpr std::string_view kCheckStructure = "modulize._runtime.check_structure";
 
 /// leak(value, expected, text): Python was told the number in a way that nothing records. An assumption until a capture with
 /// another number shows that it changes nothing.

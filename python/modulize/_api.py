@@ -137,12 +137,12 @@ def prepare_model(
         tie_parameters=True,
         verify=verify,
     )
-    output = data.pop("output", None)
+    output, written = data.pop("output", None), data.pop("arguments", None)
     report = Report({**data, **prepared._modulize})
     prepared._modulize = report
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
-        report.largest_difference = verify_outputs(output, prepared, inputs or (), kwargs)
+        report.largest_difference = verify_outputs(output, prepared, inputs or (), kwargs, written)
     return prepared
 
 

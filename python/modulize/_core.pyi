@@ -1,6 +1,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 class ModulizeError(RuntimeError): ...
 class ArgumentError(ModulizeError): ...
 class CaptureError(ModulizeError): ...
@@ -51,6 +53,15 @@ class SavedState:
 
     def __init__(self, model: torch.nn.Module) -> None: ...
     def restore(self) -> list[str]: ...
+
+def structure_difference(value: Any, structure: tuple[Any, ...], text: str) -> str:
+    """Where a value is not what a structure describes, or an empty text."""
+
+def parts_of(value: Any) -> list[tuple[str, Any]] | None:
+    """The items and attributes of a value as (text, value), or None if it has none."""
+
+def copied(value: Any) -> Any:
+    """A copy of a value, of the containers, objects and tensors in it."""
 
 class Graph:
     """A graph of the core; `str()` of it is its .mzir text."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import copy
+import operator
 from typing import Any
 
 import torch.fx
@@ -37,10 +39,74 @@ def require(condition: Any, expected: bool, error: Any) -> None:
         raise copy.copy(error)
 
 
-# Nothing reads its result: torch.fx must not take it for dead code.
+# torch 2.1 and later
+_is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", bool)
+
+
+def check_structure(value: Any, expected: Any, what: str) -> None:
+    """Raise unless an object still has the classes, keys, plain values and tensors that the model was captured with."""
+    if _is_compiling():  # whose own guards ask for more
+        return
+    difference = _core.structure_difference(value, expected, what)
+    if difference:
+        raise _core.AssumptionError(f"{difference}: prepare the model again with such an object")
+
+
+def rebuild(cls: type, items: Any, bound: int | None, /, **attributes: Any) -> Any:
+    """An object of class ``cls`` with these items and attributes, made without its constructor.
+
+    ``bound`` is a deque's."""
+    if issubclass(cls, tuple):
+        made: Any = tuple.__new__(cls, items or ())
+    else:
+        base: Any = next((c for c in _BASES if issubclass(cls, c)), object)
+        made = base.__new__(cls)
+        if base is collections.deque:
+            collections.deque.__init__(made, items, bound)
+        elif base is list:
+            list.extend(made, items)
+        elif base is not object:
+            for key, item in items.items():
+                base.__setitem__(made, key, item)
+    for name, value in attributes.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+_BASES: tuple[Any, ...] = (collections.OrderedDict, collections.defaultdict, dict, list, collections.deque)
+
+
+def set_attribute(target: Any, name: str, value: Any) -> None:
+    """Set an attribute past the class's own ``__setattr__``."""
+    object.__setattr__(target, name, value)
+
+
+def delete_attribute(target: Any, name: str) -> None:
+    """Delete an attribute past the class's own ``__delattr__``."""
+    object.__delattr__(target, name)
+
+
+def extend(target: Any, items: Any) -> None:
+    """Append to a list or deque what forward has appended to it."""
+    base: Any = list if isinstance(target, list) else collections.deque
+    base.extend(target, items)
+
+
+def set_items(target: Any, items: Any) -> None:
+    """Give a list or deque other items."""
+    if isinstance(target, list):
+        list.__setitem__(target, slice(None), items)
+    else:
+        collections.deque.clear(target)
+        collections.deque.extend(target, items)
+
+
+# Nothing reads their results: torch.fx must not take them for dead code.
 if hasattr(torch.fx.node, "has_side_effect"):
-    torch.fx.node.has_side_effect(check)
-    torch.fx.node.has_side_effect(require)
+    for _function in (check, check_structure, require, set_attribute, delete_attribute, extend, set_items):
+        torch.fx.node.has_side_effect(_function)
+    for _builtin in (setattr, delattr, operator.setitem, operator.delitem):
+        torch.fx.node.has_side_effect(_builtin)
 
 
 def root_attribute(root: Any, name: str) -> Any:
@@ -53,3 +119,26 @@ def root_attribute(root: Any, name: str) -> Any:
 
 def _shown(value: Any) -> str:
     return f"a {type(value).__name__}" if hasattr(value, "shape") else repr(value)
+
+
+class Bound:
+    """A function with arguments that torch.fx could not write down: classes, functions, arbitrary objects."""
+
+    def __init__(self, function: Any, constants: dict[int | str, Any]) -> None:
+        self.function, self.constants = function, constants
+        self.__name__ = self.__qualname__ = getattr(function, "__name__", type(function).__name__)
+        self.__module__ = getattr(function, "__module__", None) or __name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        rest = iter(args)
+        places = [key for key in self.constants if isinstance(key, int)]
+        positional = [self.constants[i] if i in places else next(rest) for i in range(len(args) + len(places))]
+        keywords = {key: value for key, value in self.constants.items() if isinstance(key, str)}
+        return self.function(*positional, **kwargs, **keywords)
+
+    # Found where the function is looked up: torch.fx keeps those with an effect in a set.
+    def __hash__(self) -> int:
+        return hash(self.function)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is self.function

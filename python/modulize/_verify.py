@@ -2,90 +2,117 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 
+from modulize import _core
 from modulize._core import SavedState, VerificationError
 
 __all__ = ["verify_outputs"]
 
 
 def verify_outputs(
-    expected: Any, prepared: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+    expected: Any,
+    prepared: torch.nn.Module,
+    inputs: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    written: dict[str, Any] | None = None,
 ) -> float:
     """Run the prepared model on the example and return the largest absolute difference to ``expected``, which is 0.0.
 
-    ``expected`` is what the original returned from the same random state.
+    ``expected`` is what the original returned from the same random state, ``written`` the arguments as it left them.
 
     Raises
     ------
     VerificationError
-        The outputs differ in structure or in any bit.
+        The outputs, or what was written to the inputs, differ in structure or in any bit.
     """
-    return _compare(expected, _run(prepared, inputs, kwargs), "the output")
+    inputs, kwargs = _core.copied((inputs, kwargs))
+    actual = _run(prepared, inputs, kwargs)
+    largest = _Comparison().compare(expected, actual, "the output")
+    bound = inspect.signature(prepared.forward).bind(*inputs, **kwargs).arguments
+    for name, value in (written or {}).items():
+        if name in bound:
+            largest = max(largest, _Comparison().compare(value, bound[name], f"argument '{name}' after the call"))
+    return largest
 
 
 def _run(model: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    # Copies, since forward may write its inputs; what it writes on the model and the random state are put back.
+    # What the run writes on the model and the random state are put back.
     saved = SavedState(model)
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     # Gradients cost memory and change nothing, unless forward asks for them.
     gradients = torch.is_grad_enabled() and any("is_grad_enabled" in text for text in model.report.assumptions)
     with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients):
         try:
-            return model.forward(*_copied(inputs), **_copied(kwargs))
+            return model.forward(*inputs, **kwargs)
         finally:
             saved.restore()
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(map(_copied, value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_copied, value))
-    if isinstance(value, dict):
-        return type(value)((key, _copied(item)) for key, item in value.items())
-    return value
+class _Comparison:
+    """One comparison of two values: tensors by bits, containers and objects part by part."""
+
+    def __init__(self) -> None:
+        self._met: dict[int, Any] = {}  # object of the original -> what stands in its place; both are alive
+
+    def compare(self, expected: Any, actual: Any, where: str) -> float:
+        if isinstance(expected, torch.Tensor):
+            return _compare_tensors(expected, actual, where)
+        if not isinstance(actual, type(expected)) and not isinstance(expected, type(actual)):
+            raise VerificationError(f"{where} is {_article(expected)}, but the prepared model gives {_article(actual)}")
+        parts = _core.parts_of(expected)
+        if parts is None:
+            if _same(expected, actual):
+                return 0.0
+            raise VerificationError(f"{where} is {expected!r}, but the prepared model gives {actual!r}")
+        if id(expected) in self._met:
+            if self._met[id(expected)] is not actual and not isinstance(expected, tuple):
+                raise VerificationError(f"{where} is the same object as another part, but not in the prepared model")
+            return 0.0
+        self._met[id(expected)] = actual
+        others = _core.parts_of(actual) or []
+        if [text for text, _ in parts] != [text for text, _ in others]:
+            raise VerificationError(f"{where} has {_names(parts)}, but the prepared model gives {_names(others)}")
+        pairs = zip(parts, others)
+        return max((self.compare(e, a, where + text) for (text, e), (_, a) in pairs), default=0.0)
 
 
-def _compare(expected: Any, actual: Any, where: str) -> float:
-    if isinstance(expected, torch.Tensor):
-        if not isinstance(actual, torch.Tensor):
-            raise VerificationError(f"{where} is a tensor, but the prepared model gives a {type(actual).__name__}")
-        if expected.shape != actual.shape or expected.dtype != actual.dtype:
-            raise VerificationError(
-                f"{where} is {expected.dtype} {tuple(expected.shape)}, but the prepared model gives "
-                f"{actual.dtype} {tuple(actual.shape)}"
-            )
-        if torch.equal(expected, actual):
-            return 0.0
-        both_nan = expected.isnan() & actual.isnan() if expected.is_floating_point() else torch.zeros(())
-        differs = (expected != actual) & ~both_nan.bool()
-        if not differs.any():
-            return 0.0
-        gap = (expected.double() - actual.double()).abs()[differs.expand_as(expected)].max().item()
+def _names(parts: list[tuple[str, Any]]) -> str:
+    shown = ", ".join(text for text, _ in parts[:20]) + (", ..." if len(parts) > 20 else "")
+    return f"{len(parts)} items" + (f" ({shown})" if parts else "")
+
+
+def _article(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _same(expected: Any, actual: Any) -> bool:
+    by_identity: Any = object.__eq__
+    if expected is actual or type(expected).__eq__ is by_identity:  # nothing to compare
+        return True
+    equal = expected == actual
+    return bool(equal) if isinstance(equal, (bool, int)) else bool(getattr(equal, "all", lambda: True)())
+
+
+def _compare_tensors(expected: torch.Tensor, actual: Any, where: str) -> float:
+    if not isinstance(actual, torch.Tensor):
+        raise VerificationError(f"{where} is a tensor, but the prepared model gives {_article(actual)}")
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
         raise VerificationError(
-            f"{where} of the prepared model differs from the original's in {int(differs.sum())} of "
-            f"{differs.numel()} elements, by up to {gap:g}"
+            f"{where} is {expected.dtype} {tuple(expected.shape)}, but the prepared model gives "
+            f"{actual.dtype} {tuple(actual.shape)}"
         )
-    if not isinstance(actual, type(expected)) and not isinstance(expected, type(actual)):
-        raise VerificationError(
-            f"{where} is a {type(expected).__name__}, but the prepared model gives a {type(actual).__name__}"
-        )
-    if isinstance(expected, dict):
-        if list(expected) != list(actual):
-            raise VerificationError(
-                f"{where} has the keys {list(expected)}, but the prepared model gives {list(actual)}"
-            )
-        return max((_compare(expected[k], actual[k], f"{where}[{k!r}]") for k in expected), default=0.0)
-    if isinstance(expected, (list, tuple)):
-        if len(expected) != len(actual):
-            raise VerificationError(f"{where} has {len(expected)} items, but the prepared model gives {len(actual)}")
-        pairs = enumerate(zip(expected, actual))
-        return max((_compare(e, a, f"{where}[{i}]") for i, (e, a) in pairs), default=0.0)
-    if expected != actual and expected is not actual:
-        raise VerificationError(f"{where} is {expected!r}, but the prepared model gives {actual!r}")
-    return 0.0
+    if torch.equal(expected, actual):
+        return 0.0
+    both_nan = expected.isnan() & actual.isnan() if expected.is_floating_point() else torch.zeros(())
+    differs = (expected != actual) & ~both_nan.bool()
+    if not differs.any():
+        return 0.0
+    gap = (expected.double() - actual.double()).abs()[differs.expand_as(expected)].max().item()
+    raise VerificationError(
+        f"{where} of the prepared model differs from the original's in {int(differs.sum())} of "
+        f"{differs.numel()} elements, by up to {gap:g}"
+    )
