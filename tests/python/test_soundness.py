@@ -13,21 +13,17 @@ WRONG_TODAY: dict[str, list[str]] = {
         attribute_counter attribute_tensor buffer_assigned builtin_any_of_rows contiguity_asked
         custom_backward_with_a_size custom_backward_with_saved_tensors default_dtype_asked dict_written
         dtype_decision dtype_in_a_tuple dtype_of_the_weights epsilon_of_the_dtype exact_types_of_values
-        features_kept_for_later filtered_rows gradient_reversal_by_hook history_in_a_list
-        literal_dtype
-        made_on_the_first_call mode_of_a_child_asked parity_of_a_size requires_grad_asked
-        straight_through_function text_of_a_dtype type_of_a_size values_logged
-
+        features_kept_for_later filtered_rows gradient_reversal_by_hook history_in_a_list input_dict_written
+        input_list_appended literal_dtype made_on_the_first_call mode_of_a_child_asked parity_of_a_size
+        requires_grad_asked straight_through_function text_of_a_dtype type_of_a_size values_logged
     """.split(),
     "child": """
         attribute_counter attribute_tensor buffer_assigned builtin_any_of_rows contiguity_asked
         custom_backward_with_a_size custom_backward_with_saved_tensors default_dtype_asked dict_written
         dtype_decision dtype_in_a_tuple dtype_of_the_weights epsilon_of_the_dtype exact_types_of_values
-        features_kept_for_later filtered_rows gradient_reversal_by_hook history_in_a_list
-        literal_dtype
-        made_on_the_first_call mode_of_a_child_asked parity_of_a_size requires_grad_asked
-        straight_through_function text_of_a_dtype type_of_a_size values_logged
-
+        features_kept_for_later filtered_rows gradient_reversal_by_hook history_in_a_list input_dict_written
+        input_list_appended literal_dtype made_on_the_first_call mode_of_a_child_asked parity_of_a_size
+        requires_grad_asked straight_through_function text_of_a_dtype type_of_a_size values_logged
     """.split(),
     "symbolic": """
         attention_kernel_chosen attribute_counter attribute_tensor buffer_assigned class_counter
@@ -45,12 +41,12 @@ WRONG_TODAY: dict[str, list[str]] = {
 # What ends with an error, but one that is not modulize's and does not say what to do.
 UNCLEAR_TODAY: dict[str, list[str]] = {
     "run": """
-        builtin_all_of_rows compiled map_and_filter next_that_fits pad_sequence_of_parts
-        scripted_root split_by_lengths state_in_a_generator_function
+        builtin_all_of_rows compiled list_of_inputs map_and_filter next_that_fits pad_sequence_of_parts
+        ragged_list scripted_root split_by_lengths state_in_a_generator_function
     """.split(),
     "child": """
-        builtin_all_of_rows compiled map_and_filter next_that_fits
-        pad_sequence_of_parts split_by_lengths state_in_a_generator_function
+        builtin_all_of_rows compiled flags_and_words list_of_inputs map_and_filter next_that_fits
+        pad_sequence_of_parts ragged_list split_by_lengths state_in_a_generator_function
     """.split(),
     "symbolic": """
         children_replaced_while_running divmod_of_a_size epsilon_of_the_dtype f_string_of_a_size
