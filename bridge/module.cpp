@@ -8,6 +8,7 @@
 #include "bridge/materialise/materialise.h"
 #include "bridge/support/errors.h"
 #include "bridge/support/gc_pause.h"
+#include "bridge/support/names.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "ops/op_match.h"
@@ -110,6 +111,11 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   nb::list assumptions;
   for (const std::string& text : find_assumptions(shipped)) assumptions.append(text);
   report["assumptions"] = assumptions;
+  std::set<std::string> asked;
+  for (const AmbientQuestion& q : capture.ambient_questions) asked.insert(q.question);
+  nb::list questions;
+  for (const std::string& question : asked) questions.append(question);
+  report["questions"] = questions;
   nb::list ties;
   for (const ModuleSpec& spec : shipped.modules.modules())
     if (spec.kind == ModuleKind::copy) ties.append(nb::make_tuple(spec.path, spec.copy_of));
@@ -195,6 +201,8 @@ NB_MODULE(_core, m) {
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));
   m.def("function_name", &function_name, nb::arg("callable"),
         "The name under which calls of a function stand in a graph, or None.");
+  m.def("resolve_name", [](const std::string& name) { return resolve_name(name); }, nb::arg("name"),
+        "The object of a qualified name; imports what it must.");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
   m.def("register_operation", &register_operation, nb::arg("function"), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");

@@ -1,6 +1,8 @@
 #include "bridge/capture/capture.h"
 
 #include "bridge/capture/forward_call.h"
+#include "bridge/capture/ambient.h"
+#include "bridge/capture/contexts.h"
 #include "bridge/capture/patches.h"
 #include "bridge/capture/proxy.h"
 #include "bridge/capture/recorder.h"
@@ -115,6 +117,9 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
       if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
         recorder.kept_modules.emplace(entry.module, it->second);
   }
+  recorder.flipped = options.flipped;
+  recorder.silent = options.silent;
+  recorder.decided = options.decided;
 
   nb::object forward = root.attr("forward");
   struct Restore {
@@ -134,8 +139,10 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   } restore{snapshot};
   {
     Patches patches;
-    patch_torch(patches, mode, quiet.grad_was_enabled());
-    patch_python(patches, recorder);
+    patch_torch(patches, mode);
+    patch_contexts(patches);
+    patch_device_type(patches);
+    patch_python(patches, recorder, patch_ambient(patches, quiet.grad_was_enabled()));
     if (!running) patch_wrapped(patches);
     patch_registered(patches, options.functions_to_exclude);
     patch_excluded(patches, options.functions_to_exclude);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -58,6 +59,14 @@ struct KeptWhole {
   std::map<std::string, std::string> modules;                 // path -> why
 };
 
+/// Forward asked whether something outside of it is so: torch.jit.is_tracing(), ...
+struct AmbientQuestion {
+  std::string question;  // the function
+  NodeId region;         // the region it was asked in
+  NodeId value;          // asks
+  bool answer;
+};
+
 /// A captured model. The graph is as recorded: no pass has run.
 struct Capture {
   Graph graph;
@@ -70,6 +79,7 @@ struct Capture {
   /// "file:line" -> the code of the function that the nodes with this source were recorded in. Running captures only.
   std::unordered_map<std::string, nb::object> codes;
   std::vector<Decision> decisions;
+  std::vector<AmbientQuestion> ambient_questions;
   nb::object output;  // what forward returned (running)
   nb::object arguments;  // name -> the copy of an argument that forward got, with what it wrote there (running)
   /// "path.attribute" of module state that forward wrote (put back since).
@@ -92,6 +102,9 @@ struct CaptureOptions {
   bool other_random_numbers = false;
   /// Outcomes of decisions by key; those that are not here come out as they do.
   const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
+  /// Questions about the world around forward (explore/ambient.h): those that get the other answer, those whose answer
+  /// makes no difference, and those that are decisions. All others become checks.
+  std::set<std::string> flipped = {}, silent = {}, decided = {};
 };
 
 /// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be captured

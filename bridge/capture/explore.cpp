@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "bridge/capture/ambient.h"
 #include "bridge/capture/recorder.h"
 #include "explore/compare.h"
 #include "explore/merge.h"
@@ -536,7 +537,17 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   options.kept = &kept;
   for (std::size_t round = 0;; ++round) {
     try {
-      capture_model(root, options, capture);
+      for (;;) {
+        const std::size_t loaded = ambient_functions_loaded();
+        capture_model(root, options, capture);
+        const bool unsorted = std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
+                                          [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
+        if (unsorted)
+          ask_in_other_worlds(root, capture, options);
+        else if (ambient_functions_loaded() == loaded)
+          break;
+        capture = Capture();
+      }
       Explorer explorer(root, options);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);

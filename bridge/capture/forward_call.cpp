@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bridge/capture/arguments.h"
+#include "bridge/capture/contexts.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {
@@ -210,6 +211,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
 
   nb::object result = call(function, positional, keywords);
   recorder.settle_training_read();
+  recorder.regions->finish();
   Node output;
   output.op = Opcode::output;
   {

@@ -294,49 +294,6 @@ PyObject* registered_slot(PyObject* self, PyObject* const* call, Py_ssize_t narg
 }
 PyMethodDef registered_def = {"registered", as_c_function(registered_slot), METH_FASTCALL, nullptr};
 
-// --- contexts and questions that the function mode does not see ------------------------------------------------
-
-// `self` is (original __enter__, name).
-PyObject* context_enter_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
-  Recorder* recorder = Recorder::recording();
-  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
-  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
-    nb::handle context(PyTuple_GET_ITEM(args, 0));
-    if (nb::hasattr(context, "_enabled") && !nb::cast<bool>(context.attr("_enabled"))) {
-      // Autocast switched off: without effect, as long as it is off outside too.
-      nb::object device = context.attr("device");
-      const std::string line = recorder->here();
-      recorder->add_check(
-          recorder->add_function("torch.is_autocast_enabled", {recorder->to_value(device.ptr())}, ValueType::other),
-          Value::boolean(false), "autocast is off, which forward asks for" + (line.empty() ? "" : " at " + line));
-      return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
-    }
-    throw Error(ErrorCode::CaptureError, "forward enters " + text_of(PyTuple_GET_ITEM(self, 1)) + recorder->place() +
-                                             ": such regions are not captured yet; exclude the module "
-                                             "(modules_to_exclude) or the function that does it");
-  });
-}
-PyMethodDef context_enter_def = {"__enter__", as_c_function(context_enter_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
-
-// `self` is (original, qualified name, the answer outside of the capture, or None where the capture does not change it). What forward decides by it is checked.
-PyObject* ambient_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
-  Recorder* recorder = Recorder::recording();
-  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
-  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
-    const std::string name = text_of(PyTuple_GET_ITEM(self, 1));
-    nb::object answer = nb::borrow(PyTuple_GET_ITEM(self, 2));
-    if (answer.is_none()) answer = nb::steal(PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs));
-    if (!answer.is_valid()) return nullptr;
-    ValueList values;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i) values.push_back(recorder->to_value(PyTuple_GET_ITEM(args, i)));
-    const std::string line = recorder->here();
-    recorder->add_check(recorder->add_function(name, std::move(values), ValueType::other),
-                        Value::boolean(answer.is(nb::handle(Py_True))), name + "()" + (line.empty() ? "" : " at " + line));
-    return answer.release().ptr();
-  });
-}
-PyMethodDef ambient_def = {"ambient", as_c_function(ambient_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
-
 // --- the function mode ------------------------------------------------------------------------------------
 
 PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -390,7 +347,7 @@ ModeOnStack::~ModeOnStack() {
   PyErr_Restore(type, value, trace);
 }
 
-void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled) {
+void patch_torch(Patches& patches, CaptureMode mode) {
   nb::object module_class = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().module));
   if (!original_module_call) original_module_call = nb::object(module_class.attr("__call__")).release().ptr();
   // A method descriptor binds to the instance; a plain builtin function would not.
@@ -402,23 +359,6 @@ void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled) {
     nb::object getter = nb::steal(PyDescr_NewMethod(module_type, &module_getattr_def));
     patches.set_class_entry(module_type, "__getattr__", getter);
   }
-  nb::module_ torch = nb::module_::import_("torch");
-  const auto refuse_context = [&](nb::handle cls, const char* name) {
-    nb::object enter = cls.attr("__enter__");
-    nb::object function = c_function(&context_enter_def, nb::make_tuple(enter, name));
-    patches.set_attribute(cls, "__enter__", nb::steal(PyInstanceMethod_New(function.ptr())));
-  };
-  refuse_context(torch.attr("autocast"), "torch.autocast");
-  if (nb::hasattr(torch, "inference_mode")) refuse_context(torch.attr("inference_mode"), "torch.inference_mode");
-  const auto ask_outside = [&](const char* name, nb::handle answer) {
-    if (!nb::hasattr(torch, name)) return;
-    nb::object original = torch.attr(name);
-    patches.set_attribute(torch, name, c_function(&ambient_def, nb::make_tuple(original, std::string("torch.") + name,
-                                                                                nb::borrow(answer))));
-  };
-  ask_outside("is_grad_enabled", nb::bool_(grad_was_enabled));
-  ask_outside("is_inference_mode_enabled", nb::none());
-  ask_outside("is_autocast_enabled", nb::none());
   nb::object training = nb::steal(PyDescr_NewGetSet(module_type, &training_def));
   patches.set_class_entry(module_type, "training", training);
   nb::str name("handle_torch_function");
@@ -429,7 +369,8 @@ void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled) {
   }
 }
 
-void patch_python(Patches& patches, Recorder& recorder) {
+void patch_python(Patches& patches, Recorder& recorder,
+                  const std::vector<std::pair<nb::object, nb::object>>& others) {
   nb::dict math = nb::borrow<nb::dict>(nb::module_::import_("math").attr("__dict__"));
   auto* replaced = new std::unordered_map<PyObject*, nb::object>();
   auto shared = std::shared_ptr<std::unordered_map<PyObject*, nb::object>>(replaced);
@@ -456,6 +397,7 @@ void patch_python(Patches& patches, Recorder& recorder) {
       replaced->emplace(original.ptr(), wrapper);
     }
   }
+  for (const auto& [original, wrapper] : others) replaced->emplace(original.ptr(), wrapper);
   recorder.on_globals = [&patches, shared](PyObject* globals) {
     std::vector<std::pair<nb::object, nb::object>> found;
     PyObject *key, *value;
@@ -492,24 +434,28 @@ void patch_wrapped(Patches& patches) {
   }
 }
 
-namespace {
-
-// While the capture runs, `f` (a Python function) hands its arguments to `handler`.
-void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def) {
+void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def, nb::object extra) {
   nb::object function_type = nb::module_::import_("types").attr("FunctionType");
   nb::object real = f.attr("__code__");
   nb::object clone = function_type(real, f.attr("__globals__"), f.attr("__name__"), f.attr("__defaults__"),
                                    f.attr("__closure__"));
   clone.attr("__kwdefaults__") = f.attr("__kwdefaults__");
-  nb::object handler = c_function(handler_def, nb::make_tuple(nb::borrow(f), clone));
+  nb::object handler = c_function(handler_def, nb::make_tuple(nb::borrow(f), clone, extra));
   // A function that hands its arguments to a constant, which is then our handler; with the free variables of the
   // real code, as Python insists.
-  nb::dict space;
-  PyObject* done = PyRun_String("def call(*args, **kwargs):\n    handler = 'handler'\n    return handler(args, kwargs)\n",
-                                Py_file_input, nb::module_::import_("builtins").attr("__dict__").ptr(), space.ptr());
-  if (!done) nb::raise_python_error();
-  Py_DECREF(done);
-  nb::object stub = space["call"].attr("__code__");
+  static PyObject* const stub_code = [] {
+    nb::dict space;
+    space["__builtins__"] = nb::module_::import_("builtins");
+    // A file name that is not the user's.
+    nb::object code = nb::steal(Py_CompileString(
+        "def call(*args, **kwargs):\n    handler = 'handler'\n    return handler(args, kwargs)\n", "<frozen modulize>",
+        Py_file_input));
+    if (!code.is_valid()) nb::raise_python_error();
+    nb::object done = nb::steal(PyEval_EvalCode(code.ptr(), space.ptr(), space.ptr()));
+    if (!done.is_valid()) nb::raise_python_error();
+    return nb::object(space["call"].attr("__code__")).release().ptr();
+  }();
+  nb::handle stub(stub_code);
   nb::list constants;
   for (nb::handle c : stub.attr("co_consts"))
     constants.append(PyUnicode_Check(c.ptr()) && nb::cast<std::string>(c) == "handler" ? handler : nb::borrow(c));
@@ -517,6 +463,8 @@ void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def) {
                                          nb::arg("co_freevars") = real.attr("co_freevars"));
   patches.set_attribute(f, "__code__", code);
 }
+
+namespace {
 
 // Weak references: who registers a function does not keep it, and all that its globals hold, alive.
 std::vector<nb::object>& registered_functions() {

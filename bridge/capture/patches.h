@@ -34,11 +34,16 @@ class Patches {
 };
 
 /// nn.Module.__call__ (both captures), Module.__getattr__ (symbolic), torch's handle_torch_function.
-void patch_torch(Patches& patches, CaptureMode mode, bool grad_was_enabled);
+void patch_torch(Patches& patches, CaptureMode mode);
 
 /// math.*, len and the like, which Python answers without asking torch. Those that the user's globals hold by name are
-/// replaced when their globals are met (Recorder::on_globals).
-void patch_python(Patches& patches, Recorder& recorder);
+/// replaced when their globals are met (Recorder::on_globals), and so are `others`: builtins and what stands for them.
+void patch_python(Patches& patches, Recorder& recorder,
+                  const std::vector<std::pair<nb::object, nb::object>>& others = {});
+
+/// While the capture runs `f`, a Python function, hands its arguments to `handler`, however it is reached: a builtin of
+/// two positional arguments, the tuple and the dict. Its `self` is (f, a clone with the real code, extra).
+void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler, nb::object extra = nb::none());
 
 /// Functions and methods under torch.fx.wrap become one node each. Symbolic capture only.
 void patch_wrapped(Patches& patches);

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "bridge/capture/contexts.h"
 #include "bridge/capture/proxy.h"
 #include "ir/control.h"
 #include "bridge/support/errors.h"
@@ -45,6 +46,7 @@ bool answers_by_value(const CallName& name) {
 Recorder::Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Capture& capture)
     : id_(next_capture_id++), mode_(mode), scan_(scan), capture_(capture), objects_(*this) {
   capture_.root = nb::borrow(root);
+  regions = std::make_unique<Regions>(*this);
 }
 
 Recorder::~Recorder() {
@@ -57,6 +59,7 @@ Recorder::~Recorder() {
   for (const auto& [tensor, name] : constants_) untag(tensor);
   for (const Site& site : sites_) Py_DECREF(site.code);
   for (const auto& [device, node] : devices_) Py_DECREF(device);
+  for (const auto& [text, node] : device_types_) Py_DECREF(text);
 }
 
 Recorder* Recorder::recording() { return current_recorder && !current_recorder->paused_ ? current_recorder : nullptr; }
@@ -300,6 +303,8 @@ void Recorder::rollback(NodeId first) {
   }
   if (from_value_.size() > first) from_value_.resize(first);
   objects_.rollback(first);
+  regions->rollback(first);
+  std::erase_if(capture_.ambient_questions, [&](const AmbientQuestion& entry) { return entry.value >= first; });
 }
 
 NodeId Recorder::element(NodeId node, std::int32_t index) {
@@ -467,6 +472,7 @@ Value Recorder::to_value(PyObject* object) {
   }
   if (PyFloat_Check(object)) return Value::floating(PyFloat_AS_DOUBLE(object));  // numpy.float64 is one too
   if (type == &PyUnicode_Type) {
+    if (const auto it = device_types_.find(object); it != device_types_.end()) return Value::node(it->second);
     Py_ssize_t size = 0;
     const char* text = PyUnicode_AsUTF8AndSize(object, &size);
     if (!text) {
@@ -567,6 +573,14 @@ NodeId Recorder::add_call(PyObject* callable, const CallName& name, PyObject* ar
                                                                                       : to_value(value));
   }
   return add_node(std::move(node));
+}
+
+void Recorder::note_device_type(PyObject* device, PyObject* text) {
+  const auto it = devices_.find(device);
+  if (it == devices_.end()) return;
+  const NodeId node =
+      add_function("builtins.getattr", {Value::node(it->second), Value::string("type")}, ValueType::other);
+  if (device_types_.insert_or_assign(text, node).second) Py_INCREF(text);  // its identity means this read
 }
 
 void Recorder::note_training_read(PyObject* module) {
@@ -730,10 +744,10 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     if (name.name == "torch._assert" && PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) == Py_True)
       return run(function, args, kwargs);
   }
-  if (PyCFunction_Check(function) && name.name.ends_with("_set_grad_enabled"))
-    throw Error(ErrorCode::CaptureError,
-                "a gradient mode is set inside forward" + place() +
-                    ": regions of no_grad are not captured yet; exclude the module (modules_to_exclude)");
+  if (PyCFunction_Check(function) && name.name.ends_with("_set_grad_enabled") && PyTuple_GET_SIZE(args) == 1) {
+    regions->set_gradients(to_value(PyTuple_GET_ITEM(args, 0)));
+    return run(function, args, kwargs);
+  }
 
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   const bool excluded = !excluded_functions.empty() && excluded_functions.contains(function);

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -17,6 +18,8 @@
 namespace modulize {
 
 enum class CaptureMode : std::uint8_t { running, symbolic };
+
+class Regions;
 
 /// Records into one Capture. At most one is active a thread (`current()`); other threads are not affected by it.
 /// All methods need the GIL and throw nb::python_error or Error.
@@ -84,6 +87,7 @@ class Recorder {
   std::unordered_set<PyObject*> excluded_modules;    // borrowed: the caller holds them
   std::unordered_set<PyObject*> excluded_classes;
   std::unordered_set<PyObject*> excluded_functions;
+  std::set<std::string> flipped, silent, decided;  // questions about the world around, see CaptureOptions
 
   /// "file:line" of the user's code that runs now, or "".
   std::string here();
@@ -105,6 +109,14 @@ class Recorder {
   void note_training_read(PyObject* module);
   /// Makes the check for a read that no call took.
   void settle_training_read();
+  /// `flag` as an argument: the mode flag of a module if traced code has read it just now.
+  Value flag_value(PyObject* flag) { return mode_flag(flag, static_cast<NodeId>(graph().id_limit())); }
+  /// Forward asks whether something outside of it is so, and gets this answer.
+  bool ambient(const std::string& question, ValueList args, bool answer);
+  /// The Python code that runs, so many frames above, is torch's own.
+  bool is_asked_by_torch(int frames_above);
+  /// `text` was read as the `type` of `device`.
+  void note_device_type(PyObject* device, PyObject* text);
   /// Fills in the sources of all nodes. Call once, at the end.
   void finish();
   /// Drops all nodes from `first` on (a call that raised).
@@ -140,6 +152,7 @@ class Recorder {
   /// Declares an existing module, called or traced through, in the graph's module tree.
   void use_module(const std::string& path, PyObject* module);
   PyObject* function_mode = nullptr;  // borrowed
+  std::unique_ptr<Regions> regions;
 
  private:
   friend class ActiveRecorder;
@@ -181,6 +194,7 @@ class Recorder {
   std::unordered_map<NodeId, Sequence> sequences_;
   std::vector<bool> from_value_;                          // node -> its number was read out of a tensor
   std::unordered_map<PyObject*, NodeId> devices_;         // device objects read from tensors, owned
+  std::unordered_map<PyObject*, NodeId> device_types_;    // texts read from those, owned
   std::unordered_set<PyObject*> met_globals_;
   std::unordered_map<PyTypeObject*, bool> forward_met_;
 

@@ -7,6 +7,7 @@
 #include "codegen/source_names.h"
 #include "codegen/variables.h"
 #include "ir/namer.h"
+#include "ir/regions.h"
 #include "support/error.h"
 #include "support/python_repr.h"
 
@@ -103,10 +104,16 @@ class Writer {
     bool returned = false;
     std::vector<int> prefixes;
     for (std::size_t index = 0; index < plan_.statements.size();) {
-      if (lines_ >= options_.chunk_lines) cut(live);
+      // A region is one block of one function.
+      if (lines_ >= options_.chunk_lines && blocks_.empty()) cut(live);
       const std::size_t length = chain_length(index);
       const Statement& last = plan_.statements[index + length - 1];
       const Node& node = graph_[last.node];
+      if (is_leave(node)) {
+        end_block(node);
+        ++index;
+        continue;
+      }
       prefixes.clear();
       std::string text;
       if (length > 1) {
@@ -119,17 +126,19 @@ class Writer {
       if (length > 1) line(chain_head(index, length));
       line(text);
       returned = node.op == Opcode::output;
-      if (!last.deletes.empty()) {
-        std::string names;
-        for (const std::string& name : last.deletes) names += (names.empty() ? "" : ", ") + name;
-        line("del " + names);
+      if (is_enter(node)) {
+        blocks_.push_back(last.node);
+        block_is_empty_ = true;
       }
+      delete_dead(last);
       for (const std::size_t end = index + length; index < end; ++index) {
         const Statement& statement = plan_.statements[index];
         for (const NodeId in : statement.dies) live.erase(defined[in]);
         if (read[statement.node]) live.emplace(defined[statement.node] = order++, statement.node);
       }
     }
+    if (!blocks_.empty())
+      throw Error(ErrorCode::ModulizeError, "the region %" + graph_[blocks_.back()].name + " is never left");
     if (!returned) line("return None");
   }
 
@@ -163,11 +172,26 @@ class Writer {
     return text + "):";
   }
 
+  void end_block(const Node& leave) {
+    if (blocks_.empty() || region_of_leave(leave) != blocks_.back())
+      throw Error(ErrorCode::ModulizeError, "%" + leave.name + " does not leave the region that was entered last");
+    if (block_is_empty_) line("pass");
+    blocks_.pop_back();
+  }
+
+  void delete_dead(const Statement& statement) {
+    if (statement.deletes.empty()) return;
+    std::string names;
+    for (const std::string& name : statement.deletes) names += (names.empty() ? "" : ", ") + name;
+    line("del " + names);
+  }
+
   void line(const std::string& text) {
-    body_ += "    ";
+    body_.append(4 * (1 + blocks_.size()), ' ');
     body_ += text;
     body_ += '\n';
     ++lines_;
+    block_is_empty_ = false;
   }
 
   void declare(int index) {
@@ -210,6 +234,8 @@ class Writer {
   std::string body_;
   std::size_t lines_ = 0;
   std::string chain_name_;  // the loops' variable
+  std::vector<NodeId> blocks_;  // regions entered and not yet left
+  bool block_is_empty_ = false;
   std::vector<bool> declared_;
   std::vector<Piece> pieces_;
 };

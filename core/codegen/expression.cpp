@@ -5,6 +5,7 @@
 
 #include "codegen/identifier.h"
 #include "ir/namer.h"
+#include "ir/regions.h"
 #include "support/error.h"
 #include "support/python_repr.h"
 
@@ -363,9 +364,16 @@ Expression ExpressionWriter::node(const Node& node) {
   throw Error(ErrorCode::ModulizeError, "%" + node.name + " is no expression");
 }
 
+std::string ExpressionWriter::with_statement(const Node& enter) {
+  if (enter.args.empty() || !enter.args[0].is(ValueKind::string))
+    throw Error(ErrorCode::ModulizeError, "the region %" + enter.name + " does not name what it enters");
+  return "with " + call(names_.qualified(enter.args[0].text()), enter, 1).text + ":";
+}
+
 std::string ExpressionWriter::statement(const Node& node, NodeId id, std::vector<int>& prefixes) {
   prefixes_ = &prefixes;
   if (node.op == Opcode::output) return "return " + (node.args.empty() ? "None" : value(node.args[0]).text);
+  if (is_enter(node)) return with_statement(node);
   const std::string& variable = plan_.variable[id];
   if (node.op == Opcode::call_function && node.kwargs.empty()) {
     const std::string_view name = operator_name(node.target);

@@ -62,6 +62,7 @@ class ExpressionWriter {
   Expression call_function(const Node& node);
   Expression call_operator(const Node& node, std::string_view name);
   Expression call_method(const Node& node);
+  std::string with_statement(const Node& enter);
   Expression call(std::string callee, const Node& node, std::size_t first_arg);
   Expression attribute(const Expression& object, std::string_view name);
   Expression subscript(const Expression& object, const Value& index);

@@ -1,6 +1,7 @@
 #include "codegen/source_names.h"
 
 #include "codegen/identifier.h"
+#include "ir/regions.h"
 #include "support/error.h"
 #include "support/python_repr.h"
 
@@ -49,6 +50,7 @@ SourceNames::SourceNames(const Graph& graph) {
       parameters_.insert(name);
     } else if (node.op == Opcode::call_function) {
       take_root(node.target);
+      if (is_enter(node) && !node.args.empty() && node.args[0].is(ValueKind::string)) take_root(node.args[0].text());
     }
     for_each_name(node.callee, take_root);
     for (const Value& value : node.args) for_each_name(value, take_root);

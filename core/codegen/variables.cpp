@@ -4,6 +4,8 @@
 #include <cctype>
 #include <string_view>
 
+#include "ir/regions.h"
+
 namespace modulize {
 
 namespace {
@@ -35,6 +37,10 @@ bool is_light(const Graph& graph, const Node& node, const std::vector<bool>& lig
       return is_one_of(node.target, {"size", "dim", "numel"}) && node.kwargs.empty();
     case Opcode::call_function: {
       if (is_metadata(node)) return true;
+      // x.device.type
+      if (node.target == "builtins.getattr" && node.args.size() == 2 && node.args[0].is_node() &&
+          node.args[1] == Value::string("type"))
+        return is_metadata(graph[node.args[0].as_node()]);
       if (node.target == "operator.getitem" && node.args.size() == 2 && node.args[0].is_node()) {
         const NodeId from = node.args[0].as_node();
         const Node& source = graph[from];
@@ -99,7 +105,8 @@ std::string_view wish(const Node& node) {
 VariablePlan plan_variables(const Graph& graph, SourceNames& names) {
   VariablePlan plan;
   std::vector<std::uint32_t> mentions(graph.id_limit(), 0);
-  for (const NodeId id : graph.order()) graph[id].for_each_input([&](NodeId in) { ++mentions[in]; });
+  for (const NodeId id : graph.order())
+    if (!is_leave(graph[id])) graph[id].for_each_input([&](NodeId in) { ++mentions[in]; });
   plan.inlined = choose_inlined(graph, mentions);
   plan.variable.resize(graph.id_limit());
 
@@ -125,7 +132,7 @@ VariablePlan plan_variables(const Graph& graph, SourceNames& names) {
         }
       });
     };
-    collect(collect, node);
+    if (!is_leave(node)) collect(collect, node);
     for (const NodeId in : statement.reads) last_use[in] = plan.statements.size();
     plan.statements.push_back(std::move(statement));
   }

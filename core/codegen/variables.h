@@ -10,7 +10,7 @@
 namespace modulize {
 
 struct Statement {
-  NodeId node;
+  NodeId node;  // the leave of a region is one too: it ends a block
   /// Nodes with a variable that the expression reads, in order of first mention.
   std::vector<NodeId> reads;
   /// Those of `reads` that nothing reads afterwards.

@@ -31,6 +31,8 @@
 // 17. A graph module obeys all of these, and a call_module of it binds to its parameters as Python would.
 // 18. The brackets of branches (control.h) pair up and nest. What is made on one side is used on that side, and by its
 //     end_if.
+// 19. Context regions (ir/regions.h): an enter names what it enters and is used by one node, its leave; the two stand in
+//     the same scope, and regions nest, with the brackets of branches too.
 #include "ir/verifier.h"
 
 #include <algorithm>
@@ -42,6 +44,7 @@
 #include "ir/control.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
+#include "ir/regions.h"
 #include "support/error.h"
 #include "support/python_repr.h"
 #include "support/text.h"
@@ -65,6 +68,7 @@ class Verifier {
     for (const NodeId id : graph_.order()) has_branches_ |= is_bracket(graph_[id]);
     check_modules();
     check_scopes();
+    check_regions();
     std::size_t placeholders = 0;
     bool past_placeholders = false;
     std::vector<bool> defined(graph_.id_limit());
@@ -353,6 +357,38 @@ class Verifier {
       }
       current = scope;
     }
+  }
+
+  void check_regions() const {
+    std::vector<NodeId> open;
+    std::vector<std::size_t> branches;  // the number of open regions at each begin_if
+    for (const NodeId id : graph_.order()) {
+      const Node& node = graph_[id];
+      if (is_call_of(node, kBeginIf)) {
+        branches.push_back(open.size());
+      } else if (is_bracket(node) && !branches.empty()) {
+        if (open.size() != branches.back()) fail(19, at(id) + " stands in another region than the begin of its branch");
+        if (is_call_of(node, kEndIf)) branches.pop_back();
+      }
+      if (is_leave(node)) {
+        const NodeId entered = region_of_leave(node);
+        if (open.empty() || entered != open.back())
+          fail(19, at(id) + " does not leave the region that was entered last" +
+                       (open.empty() ? std::string() : ", " + at(open.back())));
+        if (graph_[entered].scope != node.scope) fail(19, at(id) + " stands in another scope than " + at(entered));
+        open.pop_back();
+        continue;
+      }
+      node.for_each_input([&](NodeId used) {
+        if (used < graph_.id_limit() && is_enter(graph_[used]))
+          fail(19, at(id) + " uses a region and is not its leave");
+      });
+      if (!is_enter(node)) continue;
+      if (node.args.empty() || !node.args[0].is(ValueKind::string))
+        fail(19, at(id) + " does not name what it enters");
+      open.push_back(id);
+    }
+    if (!open.empty()) fail(19, at(open.back()) + " is never left");
   }
 
   std::string name_of(ScopeId id) const {

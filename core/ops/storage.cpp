@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ir/regions.h"
 #include "ops/op_match.h"
 
 namespace modulize {
@@ -157,6 +158,22 @@ std::vector<bool> written_storage_is_read(const Graph& graph, const std::vector<
     if (alias == Alias::anything) groups.mark_living_on(id);
   }
 
+  // A write under another gradient mode than the storage was made under is not the out-of-place operation: `with
+  // torch.no_grad(): y.add_(1)` leaves the history of y as it was. What was made without gradients has none.
+  const std::vector<NodeId> regions = gradient_regions(graph);
+  std::vector<NodeId> history(n, kNoNode);
+  std::vector<bool> has_history(n, false), crosses(n, false);
+  for (const NodeId id : graph.order()) {
+    if (regions[id] != kNoNode && turns_gradients_off(graph[regions[id]])) continue;
+    const NodeId group = groups.find(id);
+    crosses[group] = crosses[group] || (has_history[group] && history[group] != regions[id]);
+    has_history[group] = true;
+    history[group] = regions[id];
+  }
+  const auto is_written_across = [&](NodeId id, NodeId group) {
+    return crosses[group] || (has_history[group] && history[group] != regions[id]);
+  };
+
   // For each group, the last use of its members met so far.
   std::vector<std::uint32_t> group_last_use(n, 0);
   std::vector<bool> is_read(n, false);
@@ -167,7 +184,7 @@ std::vector<bool> written_storage_is_read(const Graph& graph, const std::vector<
     if (node.op == Opcode::call_function || node.op == Opcode::call_method) {
       const Value written = node.args.empty() ? Value() : node.args[0];
       is_read[id] = !written.is_node() || groups.lives_on(written.as_node()) ||
-                    group_last_use[groups.find(written.as_node())] > position;
+                    is_written_across(id, groups.find(written.as_node())) || group_last_use[groups.find(written.as_node())] > position;
     }
     std::uint32_t& last = group_last_use[groups.find(id)];
     last = std::max(last, last_use[id]);

@@ -6,13 +6,15 @@
 // ==>
 //   output %x
 //
-// Of a branch only those results go out that somebody reads; one without nodes and results goes as a whole.
+// Of a branch only those results go out that somebody reads; one without nodes and results goes as a whole. Context
+// regions around nothing go too.
 //
 // Kept: placeholders, module calls (they may hold state), in-place writes, random draws (the next one would change),
 // updates of running statistics, and calls that the table does not know.
 #include <algorithm>
 
 #include "ir/control.h"
+#include "ir/regions.h"
 #include "ops/op_match.h"
 #include "passes/pass.h"
 
@@ -93,6 +95,11 @@ PassResult dead_code(Graph& graph, const PassContext&) {
   bool modified = false;
   for (NodeId id = graph.last(); id != kNoNode;) {
     NodeId previous = graph[id].prev;
+    const auto erase = [&](NodeId gone) {
+      graph[gone].for_each_input([&](NodeId in) { --uses[in]; });
+      graph.erase(gone);
+      modified = true;
+    };
     if (is_call_of(graph[id], kEndIf)) {
       if (!items.empty()) modified |= prune_results(graph, id, uses, items);
     } else if (is_call_of(graph[id], kBeginIf)) {
@@ -102,10 +109,14 @@ PassResult dead_code(Graph& graph, const PassContext&) {
         uses = graph.use_counts();
         modified = true;
       }
+    } else if (is_enter(graph[id])) {
+      const NodeId next = graph[id].next;
+      if (next != kNoNode && is_leave(graph[next])) {
+        erase(next);
+        erase(id);
+      }
     } else if (uses[id] == 0 && is_pure(graph[id])) {
-      graph[id].for_each_input([&](NodeId in) { --uses[in]; });
-      graph.erase(id);
-      modified = true;
+      erase(id);
     }
     id = previous;
   }

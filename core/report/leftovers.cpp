@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ir/control.h"
+#include "ir/regions.h"
 #include "ops/lowering.h"
 #include "ops/op_match.h"
 
@@ -28,6 +29,7 @@ void add_leftovers(const Graph& graph, std::vector<Leftover>& out) {
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) continue;
     const PassiveRow* row = find_passive(node);
     if ((row && !is_kept_computation(row->reason)) || is_runtime_call(node)) continue;
+    if (is_enter(node) || is_leave(node) || node.target == kSetGradients) continue;
     // Operators and builtins on numbers alone have a spelling but no op here.
     const bool mapped = find_op(node) != nullptr;
     if (mapped && !lowerings.op_of(id)) continue;

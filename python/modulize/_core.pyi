@@ -76,6 +76,7 @@ def graph_from_text(text: str) -> Graph: ...
 def function_name(callable: object) -> str | None:
     """The name under which calls of a function stand in a graph, or None."""
 
+def resolve_name(name: str) -> Any: ...
 def is_known_operation(call: str) -> bool:
     """Whether the op table itself maps the call."""
 

@@ -24,6 +24,8 @@ class Report:
         Modules and functions kept whole, with the keys ``what``, ``scope``, ``reason`` and ``where``.
     assumptions : list of str
         What the prepared model checks whenever it runs.
+    questions : list of str
+        What forward asks about the world around it where the answer matters: functions such as ``torch.is_grad_enabled``.
     ties : list of tuple of str
         Pairs ``(path, path of the module whose parameters it shares)``.
     shared : dict of str to str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import functools
 import operator
 from typing import Any
 
@@ -101,9 +102,43 @@ def set_items(target: Any, items: Any) -> None:
         collections.deque.extend(target, items)
 
 
+def enter(name: str, *args: Any, **kwargs: Any) -> Any:
+    """Enter the context manager that ``name`` (a qualified name) makes of the arguments, and return it.
+
+    The generated source has a ``with`` block instead, which is left when its body raises; code that torch.fx makes of an
+    edited graph has only :func:`enter` and :func:`leave`.
+    """
+    manager = _imported(name)(*args, **kwargs)
+    manager.__enter__()
+    return manager
+
+
+def leave(manager: Any) -> None:
+    """Leave what :func:`enter` returned."""
+    manager.__exit__(None, None, None)
+
+
+def given(manager: Any) -> Any:
+    """A context manager that the model already had."""
+    return manager
+
+
+def sdpa_kernel(*backends: str, set_priority: bool = False) -> Any:
+    """``torch.nn.attention.sdpa_kernel`` for backends by name."""
+    from torch.nn import attention
+
+    chosen = [getattr(attention.SDPBackend, name) for name in backends]
+    return attention.sdpa_kernel(chosen, set_priority) if set_priority else attention.sdpa_kernel(chosen)
+
+
+@functools.lru_cache(maxsize=None)
+def _imported(name: str) -> Any:
+    return _core.resolve_name(name)
+
+
 # Nothing reads their results: torch.fx must not take them for dead code.
 if hasattr(torch.fx.node, "has_side_effect"):
-    for _function in (check, check_structure, require, set_attribute, delete_attribute, extend, set_items):
+    for _function in (check, check_structure, require, set_attribute, delete_attribute, extend, set_items, enter, leave):
         torch.fx.node.has_side_effect(_function)
     for _builtin in (setattr, delattr, operator.setitem, operator.delitem):
         torch.fx.node.has_side_effect(_builtin)

@@ -44,7 +44,7 @@ def _run(model: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]
     saved = SavedState(model)
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     # Gradients cost memory and change nothing, unless forward asks for them.
-    gradients = torch.is_grad_enabled() and any("is_grad_enabled" in text for text in model.report.assumptions)
+    gradients = torch.is_grad_enabled() and "torch.is_grad_enabled" in model.report.questions
     with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients):
         try:
             return model.forward(*inputs, **kwargs)
