@@ -26,7 +26,7 @@ WRONG_TODAY: dict[str, list[str]] = {
         requires_grad_asked straight_through_function text_of_a_dtype type_of_a_size values_logged
     """.split(),
     "symbolic": """
-        attention_kernel_chosen attribute_counter attribute_tensor buffer_assigned class_counter
+        attribute_counter attribute_tensor buffer_assigned class_counter
         configured_between_calls custom_backward_with_a_size custom_backward_with_saved_tensors
         default_dtype_asked default_dtype_changed_inside dict_written dtype_of_the_weights
         exact_types_of_values exception_by_a_key features_kept_for_later fork_of_the_random_state
@@ -49,7 +49,7 @@ UNCLEAR_TODAY: dict[str, list[str]] = {
         pad_sequence_of_parts ragged_list split_by_lengths state_in_a_generator_function
     """.split(),
     "symbolic": """
-        children_replaced_while_running divmod_of_a_size epsilon_of_the_dtype f_string_of_a_size
+        children_replaced_while_running divmod_of_a_size epsilon_of_the_dtype f_string_of_a_size functional_gradient
         functional_call_with_other_weights global_cache_by_size hook_that_taps input_object_written
         json_of_a_size key_of_a_dict lowest_of_the_dtype module_with_random_weights_made_in_forward noise
         numpy_generator_seeded_by_a_size packed_sequence raise_on_a_value round_of_a_size scripted_function
