@@ -344,16 +344,17 @@ class Verifier {
       entered.clear();
       for (ScopeId s = scope; state[s] != kOpen; s = scopes[s].parent) {
         if (scopes[s].parent >= s) fail(14, "the scope " + name_of(s) + " is not numbered after its parent");
-        if (state[s] == kClosed && has_branches_) break;
-        if (state[s] == kClosed) fail(15, "the scope " + name_of(s) + " was left before: " + at(id));
+        // The sides of a branch may each hold a part of one module call.
+        if (state[s] == kClosed && !has_branches_) fail(15, "the scope " + name_of(s) + " was left before: " + at(id));
         entered.push_back(s);
       }
       // What is open below the innermost scope that holds both is left.
       const ScopeId around = entered.empty() ? scope : scopes[entered.back()].parent;
       for (; current != around; current = scopes[current].parent) state[current] = kClosed;
       for (const ScopeId s : entered) {
+        const bool again = state[s] == kClosed;
         state[s] = kOpen;
-        if (!calls.insert({scopes[s].path, scopes[s].call}).second) fail(14, "there are two scopes " + name_of(s));
+        if (!again && !calls.insert({scopes[s].path, scopes[s].call}).second) fail(14, "there are two scopes " + name_of(s));
       }
       current = scope;
     }

@@ -183,7 +183,7 @@ def refused():
     errors = []
     for inputs in (X, None):
         try:
-            prepare_model(Branches(), example_inputs=inputs)
+            prepare_model(Branches(), example_inputs=inputs, on_dynamic="error")
         except CaptureError as error:
             errors.append(error)
     assert len(errors) == 2
