@@ -17,6 +17,7 @@
 #include "report/leftovers.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 
 #include <chrono>
 #include <optional>
@@ -42,6 +43,17 @@ nb::dict as_dict(const Leftover& l) {
   out["known"] = l.computes;
   out["scope"] = l.scope;
   out["where"] = l.where;
+  return out;
+}
+
+/// Of a report that nobody may ever read: entries for Python are made when they are asked for.
+struct Conversions {
+  std::vector<Conversion> entries;
+};
+
+nb::list as_list(const Conversions& conversions) {
+  nb::list out;
+  for (const Conversion& c : conversions.entries) out.append(as_dict(c));
   return out;
 }
 
@@ -83,18 +95,17 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   pipeline.tie_parameters = request.tie_parameters;
   pipeline.verify_each = request.verify_each;
   std::vector<Conversion> conversions;
-  Graph shipped = capture.graph;
-  run_pipeline(shipped, pipeline, &conversions);
+  const auto graph = std::make_shared<Graph>(capture.graph);
+  run_pipeline(*graph, pipeline, &conversions);
   seconds["passes"] = watch.lap();
-  nb::object prepared = materialise(capture, shipped);
+  nb::object prepared = materialise(capture, graph);
+  const Graph& shipped = *graph;
   seconds["materialise"] = watch.lap();
 
   nb::dict report;
   report["capture"] = running ? "running" : "symbolic";
   report["target"] = request.target;
-  nb::list converted;
-  for (const Conversion& c : conversions) converted.append(as_dict(c));
-  report["conversions"] = converted;
+  report["conversions"] = nb::cast(Conversions{std::move(conversions)});
   nb::list leftovers;
   for (const Leftover& l : find_leftovers(shipped)) leftovers.append(as_dict(l));
   report["leftovers"] = leftovers;
@@ -130,7 +141,7 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
     report["arguments"] = capture.arguments;
   }
   report["captured"] = nb::cast(std::move(capture.graph));
-  report["shipped"] = nb::cast(std::move(shipped));
+  report["shipped"] = nb::cast(graph);
   return nb::make_tuple(prepared, report);
 }
 
@@ -191,6 +202,9 @@ NB_MODULE(_core, m) {
       .def("__reduce_ex__",
            [](const Graph& g, int) { return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g))); })
       .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
+  nb::class_<Conversions>(m, "Conversions", "The conversions of a preparation.")
+      .def("__len__", [](const Conversions& c) { return c.entries.size(); })
+      .def("entries", &as_list, "A new list of a dict each.");
   nb::class_<SavedState>(m, "SavedState", "The attributes and buffers of a model's modules, to put back what forward writes.")
       .def(nb::init<nb::object>(), nb::arg("model"))
       .def("restore", [](SavedState& s) {

@@ -22,12 +22,12 @@ nb::object graph_module_py() { return nb::module_::import_("modulize._graph_modu
 
 // Turns `root`, a module of the cloned tree whose class is a PreparedModule already, into the prepared model of
 // `graph`.
-void install(nb::handle root, const Graph& graph, const std::vector<nb::object>& objects,
+void install(nb::handle root, std::shared_ptr<const Graph> graph, const std::vector<nb::object>& objects,
              const std::map<std::string, nb::object>& constants) {
   NewModules modules(root, objects);
   for (const auto& [path, tensor] : constants) modules.add_constant(path, tensor);
   std::vector<const ModuleSpec*> branches;
-  for (const ModuleSpec& spec : graph.modules.modules()) {
+  for (const ModuleSpec& spec : graph->modules.modules()) {
     modules.add(spec);
     if (spec.kind == ModuleKind::branch) branches.push_back(&spec);
     if (spec.kind != ModuleKind::graph) continue;
@@ -42,7 +42,7 @@ void install(nb::handle root, const Graph& graph, const std::vector<nb::object>&
       modules.add_child(spec.path, inner);
       check(PyObject_SetAttrString(inner.ptr(), "training", nb::object(root.attr("training")).ptr()));
     }
-    install(inner, *spec.graph, objects, {});
+    install(inner, spec.graph, objects, {});
   }
   // Their programs ask what the whole tree looks like.
   std::vector<nb::object> made;
@@ -54,13 +54,13 @@ void install(nb::handle root, const Graph& graph, const std::vector<nb::object>&
   for (std::size_t i = 0; i < branches.size(); ++i)
     graph_module_py().attr("install_branch")(made[i], root, Program(branches[i]->graph, objects, root),
                                              Program(branches[i]->graph_else, objects, root));
-  Program program(std::make_shared<const Graph>(graph), objects, root);
+  Program program(std::move(graph), objects, root);
   graph_module_py().attr("install")(root, std::move(program));
 }
 
 }  // namespace
 
-nb::object materialise(const Capture& capture, const Graph& graph) {
+nb::object materialise(const Capture& capture, std::shared_ptr<const Graph> graph) {
   const GcPause pause;
   const ModuleTypes& types = ModuleTypes::instance();
   if (!types.is_module(capture.root.ptr()))
@@ -74,7 +74,7 @@ nb::object materialise(const Capture& capture, const Graph& graph) {
   for (std::size_t i = 0; i < capture.objects.size(); ++i)
     objects.push_back(tree.rebound_object(capture.objects[static_cast<ObjectId>(i)]));
   nb::object prepared = tree.root();
-  install(prepared, graph, objects, capture.constants);
+  install(prepared, std::move(graph), objects, capture.constants);
   nb::dict report;
   nb::dict shared;
   for (const TreeClone::Shared& entry : tree.shared()) shared[nb::cast(entry.path)] = nb::cast(entry.reason);
@@ -94,7 +94,7 @@ void bind_materialise(nb::module_& m) {
         capture.root = std::move(root);
         for (const nb::handle object : objects) capture.objects.add(object);
         capture.constants = constants;
-        return materialise(capture, capture.graph);
+        return materialise(capture, std::make_shared<const Graph>(capture.graph));
       },
       nb::arg("text"), nb::arg("root"), nb::arg("objects") = nb::make_tuple(),
       nb::arg("constants") = std::map<std::string, nb::object>(),

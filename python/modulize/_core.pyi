@@ -48,6 +48,13 @@ def generate_text(text: str, access: str = "lookup", chunk_lines: int = 2000) ->
     The generated source of a graph in .mzir text; `access` is 'lookup' or 'attribute'.
     """
 
+class Conversions:
+    """The conversions of a preparation."""
+
+    def __len__(self) -> int: ...
+    def entries(self) -> list[dict[str, str]]:
+        """A new list of a dict each."""
+
 class SavedState:
     """The attributes and buffers of a model's modules, to put back what forward writes."""
 

@@ -16,8 +16,6 @@ class Report:
         ``"running"`` or ``"symbolic"``.
     target : str
         The target whose module classes were used.
-    conversions : list of dict
-        One entry a conversion, with the keys ``pass``, ``from``, ``to``, ``path``, ``scope`` and ``where``.
     leftovers : list of dict
         Calls that are no module and may compute, with the keys ``call``, ``known``, ``scope`` and ``where``.
     kept : list of dict
@@ -41,8 +39,19 @@ class Report:
     def __init__(self, data: dict[str, Any]) -> None:
         self._captured = data.pop("captured")
         self._shipped = data.pop("shipped")
+        self._conversions = data.pop("conversions")
         self.largest_difference: float | None = None
         self.__dict__.update(data)
+
+    @property
+    def conversions(self) -> list[dict[str, str]]:
+        """One entry a conversion, with the keys ``pass``, ``from``, ``to``, ``path``, ``scope`` and ``where``."""
+        if not isinstance(self._conversions, list):
+            self._conversions = self._conversions.entries()
+        return self._conversions
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_conversions": self.conversions}
 
     @property
     def captured(self) -> str:
@@ -76,4 +85,4 @@ class Report:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<modulize report: {len(self.conversions)} conversions, {len(self.leftovers)} leftovers>"
+        return f"<modulize report: {len(self._conversions)} conversions, {len(self.leftovers)} leftovers>"
