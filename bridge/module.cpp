@@ -1,8 +1,14 @@
 // The extension module modulize._core: no logic of its own.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+
+#include <chrono>
+#include <optional>
+
 #include "bridge/capture/capture.h"
 #include "bridge/capture/function_names.h"
-#include "bridge/capture/patches.h"
 #include "bridge/capture/module_scan.h"
+#include "bridge/capture/patches.h"
 #include "bridge/capture/structure.h"
 #include "bridge/capture/traced_number.h"
 #include "bridge/materialise/materialise.h"
@@ -15,12 +21,6 @@
 #include "ops/op_table.h"
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
-
-#include <nanobind/stl/optional.h>
-#include <nanobind/stl/shared_ptr.h>
-
-#include <chrono>
-#include <optional>
 
 namespace modulize {
 
@@ -148,7 +148,8 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
 /// A model's state at the time of construction, for Python.
 class SavedState {
  public:
-  explicit SavedState(nb::object model) : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {}
+  explicit SavedState(nb::object model)
+      : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {}
   std::vector<std::string> restore() { return snapshot_.restore(); }
 
  private:
@@ -173,7 +174,8 @@ bool is_known_operation(const std::string& call) {
   return spelling && !spelling->op->is_registered;
 }
 
-void register_operation(nb::handle function, const std::string& call, const std::string& type, const std::string& base) {
+void register_operation(nb::handle function, const std::string& call, const std::string& type,
+                        const std::string& base) {
   register_op(call, type, base);
   if (!PyFunction_Check(function.ptr())) return;
   FunctionNames::instance().give(function.ptr(), call);
@@ -194,7 +196,8 @@ NB_MODULE(_core, m) {
   bind_structure(m);
 
   nb::class_<Graph>(m, "Graph", "A graph of the core; `str()` of it is its .mzir text.")
-      .def("__init__", [](Graph* self, const std::string& text) { new (self) Graph(parse(text)); }, nb::arg("text"))
+      .def(
+          "__init__", [](Graph* self, const std::string& text) { new (self) Graph(parse(text)); }, nb::arg("text"))
       .def("__str__", [](const Graph& g) { return print(g); })
       .def("__repr__", [](const Graph& g) { return "<modulize graph of " + std::to_string(g.size()) + " nodes>"; })
       .def("__len__", [](const Graph& g) { return g.size(); })
@@ -205,18 +208,23 @@ NB_MODULE(_core, m) {
   nb::class_<Conversions>(m, "Conversions", "The conversions of a preparation.")
       .def("__len__", [](const Conversions& c) { return c.entries.size(); })
       .def("entries", &as_list, "A new list of a dict each.");
-  nb::class_<SavedState>(m, "SavedState", "The attributes and buffers of a model's modules, to put back what forward writes.")
+  nb::class_<SavedState>(m, "SavedState",
+                         "The attributes and buffers of a model's modules, to put back what forward writes.")
       .def(nb::init<nb::object>(), nb::arg("model"))
-      .def("restore", [](SavedState& s) {
-        nb::list names;
-        for (const std::string& name : s.restore()) names.append(name);
-        return names;
-      }, "Puts everything back and returns the names of what had changed.");
+      .def(
+          "restore",
+          [](SavedState& s) {
+            nb::list names;
+            for (const std::string& name : s.restore()) names.append(name);
+            return names;
+          },
+          "Puts everything back and returns the names of what had changed.");
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));
   m.def("function_name", &function_name, nb::arg("callable"),
         "The name under which calls of a function stand in a graph, or None.");
-  m.def("resolve_name", [](const std::string& name) { return resolve_name(name); }, nb::arg("name"),
-        "The object of a qualified name; imports what it must.");
+  m.def(
+      "resolve_name", [](const std::string& name) { return resolve_name(name); }, nb::arg("name"),
+      "The object of a qualified name; imports what it must.");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
   m.def("register_operation", &register_operation, nb::arg("function"), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");
@@ -225,17 +233,23 @@ NB_MODULE(_core, m) {
       "prepare",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
-         const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters, bool verify,
-         bool verify_each) {
-        CaptureOptions options{std::move(example_inputs),            std::move(example_kwargs),
-                               std::move(concrete_args),             std::move(modules_to_exclude),
-                               std::move(module_classes_to_exclude), std::move(functions_to_exclude), on_dynamic};
+         const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
+         bool verify, bool verify_each) {
+        CaptureOptions options{std::move(example_inputs),
+                               std::move(example_kwargs),
+                               std::move(concrete_args),
+                               std::move(modules_to_exclude),
+                               std::move(module_classes_to_exclude),
+                               std::move(functions_to_exclude),
+                               on_dynamic};
         return prepare(model, options, {target, layout_modules, tie_parameters, verify, verify_each});
       },
       nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
-      nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(), nb::arg("module_classes_to_exclude").none(),
-      nb::arg("functions_to_exclude").none(), nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
-      nb::arg("verify"), nb::arg("verify_each") = false, "Captures, rewrites and materialises; returns (prepared model, report data).");
+      nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
+      nb::arg("module_classes_to_exclude").none(), nb::arg("functions_to_exclude").none(),
+      nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
+      nb::arg("verify"), nb::arg("verify_each") = false,
+      "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args) {
@@ -249,14 +263,17 @@ NB_MODULE(_core, m) {
       },
       nb::arg("model"), nb::arg("example_inputs").none() = nb::none(), nb::arg("example_kwargs").none() = nb::none(),
       nb::arg("concrete_args").none() = nb::none(), "The captured graph alone, before any pass.");
-  m.def("pipeline", [](const Graph& graph, const std::string& target, bool layout_modules) {
-    Graph out = graph;
-    PipelineOptions options;
-    options.target = target;
-    options.layout_modules = layout_modules;
-    options.verify_each = true;
-    run_pipeline(out, options, nullptr);
-    return out;
-  }, nb::arg("graph"), nb::arg("target") = "torch", nb::arg("layout_modules") = false,
-     "The graph after the default passes.");
+  m.def(
+      "pipeline",
+      [](const Graph& graph, const std::string& target, bool layout_modules) {
+        Graph out = graph;
+        PipelineOptions options;
+        options.target = target;
+        options.layout_modules = layout_modules;
+        options.verify_each = true;
+        run_pipeline(out, options, nullptr);
+        return out;
+      },
+      nb::arg("graph"), nb::arg("target") = "torch", nb::arg("layout_modules") = false,
+      "The graph after the default passes.");
 }

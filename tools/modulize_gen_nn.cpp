@@ -243,7 +243,8 @@ void write_rows(std::ostringstream& out, bool layout) {
 
 std::string generate_docs() {
   std::ostringstream out;
-  out << "# Operations\n\nGenerated from the op table (`core/ops`): do not edit. Operators of `torch.ops.aten` share the "
+  out << "# Operations\n\nGenerated from the op table (`core/ops`): do not edit. Operators of `torch.ops.aten` share "
+         "the "
          "rows of the\nfunctions and methods they stand for.\n\n## Calls that become modules\n\n";
   write_rows(out, false);
   out << "\n## Calls that become modules with `layout_modules=True`\n\nWithout the option they stay calls.\n\n";

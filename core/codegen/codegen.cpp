@@ -233,7 +233,7 @@ class Writer {
   ExpressionWriter expressions_;
   std::string body_;
   std::size_t lines_ = 0;
-  std::string chain_name_;  // the loops' variable
+  std::string chain_name_;      // the loops' variable
   std::vector<NodeId> blocks_;  // regions entered and not yet left
   bool block_is_empty_ = false;
   std::vector<bool> declared_;

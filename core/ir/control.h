@@ -31,8 +31,8 @@ inline constexpr std::string_view kRequire = "modulize._runtime.require";
 inline constexpr std::string_view kCheck = "modulize._runtime.check";
 inline constexpr std::string_view kCheckStructure = "modulize._runtime.check_structure";
 
-/// leak(value, expected, text): Python was told the number in a way that nothing records. An assumption until a capture with
-/// another number shows that it changes nothing.
+/// leak(value, expected, text): Python was told the number in a way that nothing records. An assumption until a capture
+/// with another number shows that it changes nothing.
 inline constexpr std::string_view kLeak = "modulize._runtime.leak";
 
 inline bool is_call_of(const Node& node, std::string_view target) {

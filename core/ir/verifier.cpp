@@ -25,13 +25,15 @@
 // 14. Scope 0 is the root. The scopes of nodes, and the scopes around these, exist; a parent has a lower number than
 // its
 //     children; no two share path and call number. Sources exist.
-// 15. The nodes of a scope, with those of the scopes inside it, are one interval of the execution order, but where brackets
+// 15. The nodes of a scope, with those of the scopes inside it, are one interval of the execution order, but where
+// brackets
 //     of a branch stand. Placeholders and the output are in the root scope.
 // 16. Values nest at most kMaxValueDepth deep and graphs kMaxGraphDepth.
 // 17. A graph module obeys all of these, and a call_module of it binds to its parameters as Python would.
 // 18. The brackets of branches (control.h) pair up and nest. What is made on one side is used on that side, and by its
 //     end_if.
-// 19. Context regions (ir/regions.h): an enter names what it enters and is used by one node, its leave; the two stand in
+// 19. Context regions (ir/regions.h): an enter names what it enters and is used by one node, its leave; the two stand
+// in
 //     the same scope, and regions nest, with the brackets of branches too.
 #include "ir/verifier.h"
 
@@ -137,7 +139,8 @@ class Verifier {
       if (defined[used]) return;
       // end_if reads what either side made.
       if (is_call_of(node, kEndIf) && !open_.empty() &&
-          std::find(open_.back().first_side.begin(), open_.back().first_side.end(), used) != open_.back().first_side.end())
+          std::find(open_.back().first_side.begin(), open_.back().first_side.end(), used) !=
+              open_.back().first_side.end())
         return;
       fail(5, at(id) + " uses %" + graph_[used].name + ", which does not stand before it");
     });
@@ -190,8 +193,7 @@ class Verifier {
         break;
       case Opcode::get_attr:
         if (!node.args.empty() || !node.kwargs.empty()) fail(9, "a get_attr takes no arguments: " + at(id));
-        if (!tree_.find_tensor(node.target) && node.target != "training" &&
-            !node.target.ends_with(".training"))
+        if (!tree_.find_tensor(node.target) && node.target != "training" && !node.target.ends_with(".training"))
           fail(9, "the module tree has no tensor " + repr(node.target) + ": " + at(id));
         break;
       case Opcode::call_module: {
@@ -313,8 +315,8 @@ class Verifier {
         fail(12, where() + (spec.graph_else ? " has a second graph and is no branch" : " has no second graph"));
       for (const Graph* inner : {spec.graph.get(), spec.graph_else.get()})
         if (inner)
-          Verifier(*inner, spec.graph_else ? tree : inner->modules, prefix_ + "in graph module " + repr(spec.path) + ": ",
-                   depth_ + 1)
+          Verifier(*inner, spec.graph_else ? tree : inner->modules,
+                   prefix_ + "in graph module " + repr(spec.path) + ": ", depth_ + 1)
               .run();
     }
     for (const TensorSpec& spec : tree.tensors())
@@ -354,7 +356,8 @@ class Verifier {
       for (const ScopeId s : entered) {
         const bool again = state[s] == kClosed;
         state[s] = kOpen;
-        if (!again && !calls.insert({scopes[s].path, scopes[s].call}).second) fail(14, "there are two scopes " + name_of(s));
+        if (!again && !calls.insert({scopes[s].path, scopes[s].call}).second)
+          fail(14, "there are two scopes " + name_of(s));
       }
       current = scope;
     }
@@ -385,8 +388,7 @@ class Verifier {
           fail(19, at(id) + " uses a region and is not its leave");
       });
       if (!is_enter(node)) continue;
-      if (node.args.empty() || !node.args[0].is(ValueKind::string))
-        fail(19, at(id) + " does not name what it enters");
+      if (node.args.empty() || !node.args[0].is(ValueKind::string)) fail(19, at(id) + " does not name what it enters");
       open.push_back(id);
     }
     if (!open.empty()) fail(19, at(open.back()) + " is never left");

@@ -153,14 +153,30 @@ OpSpelling parse_spelling(const Op& op, std::string_view text, bool writes_first
 }
 
 // The calls that "torch.ops.aten.mul.Tensor" may be one with, best first: torch's own bindings take an operator's
-// arguments in its order. Those few that Python defines anew, with other arguments, are left out; of torch.nn.functional
-// only those are named that take no others than the operator.
+// arguments in its order. Those few that Python defines anew, with other arguments, are left out; of
+// torch.nn.functional only those are named that take no others than the operator.
 std::vector<std::string> calls_of_aten(std::string_view target) {
   static constexpr std::string_view kOthers[] = {"stft", "cdist", "tensordot", "norm_except_dim", "lu", "unique"};
-  static constexpr std::string_view kFunctional[] = {
-      "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool2d", "avg_pool3d", "gelu", "glu", "hardsigmoid",
-      "hardswish", "hardtanh", "leaky_relu", "leaky_relu_", "linear", "mish", "one_hot", "pad", "relu6",
-      "scaled_dot_product_attention", "silu", "softplus", "softshrink"};
+  static constexpr std::string_view kFunctional[] = {"adaptive_avg_pool2d",
+                                                     "adaptive_avg_pool3d",
+                                                     "avg_pool2d",
+                                                     "avg_pool3d",
+                                                     "gelu",
+                                                     "glu",
+                                                     "hardsigmoid",
+                                                     "hardswish",
+                                                     "hardtanh",
+                                                     "leaky_relu",
+                                                     "leaky_relu_",
+                                                     "linear",
+                                                     "mish",
+                                                     "one_hot",
+                                                     "pad",
+                                                     "relu6",
+                                                     "scaled_dot_product_attention",
+                                                     "silu",
+                                                     "softplus",
+                                                     "softshrink"};
   std::string_view name = target.substr(kAten.size());
   name = name.substr(0, name.find('.'));
   if (std::find(std::begin(kOthers), std::end(kOthers), name) != std::end(kOthers)) return {};

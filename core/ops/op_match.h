@@ -57,7 +57,7 @@ struct Op {
   std::string base;
   /// Qualified name of the run-time class; for a modulize.nn row the module itself.
   std::string run_time_class;
-  bool is_layer = false;  // the module is one of torch.nn
+  bool is_layer = false;       // the module is one of torch.nn
   bool is_registered = false;  // by register_op: nothing is known of what it does
   std::vector<Parameter> parameters;
   std::vector<CtorArgument> ctor;

@@ -1,5 +1,5 @@
-// Calls that move values or see them otherwise. They are modules only with `layout_modules`; otherwise they stay calls, as
-// the lists of calls that do not compute say.
+// Calls that move values or see them otherwise. They are modules only with `layout_modules`; otherwise they stay calls,
+// as the lists of calls that do not compute say.
 #include "ops/op_table.h"
 
 namespace modulize {

@@ -13,12 +13,12 @@ namespace {
   }
 
 // The same with a second name, whose in-place function there is.
-#define MODULIZE_INVERSE(fn, name, cls, aimet_, doc_)                                                              \
-  {                                                                                                                \
-    .call = "torch." #fn, .module = "modulize.nn." #cls, .signature = "input",                                     \
-    .also = "Tensor." #fn ", torch." #name ", Tensor." #name,                                                      \
+#define MODULIZE_INVERSE(fn, name, cls, aimet_, doc_)                                                                \
+  {                                                                                                                  \
+    .call = "torch." #fn, .module = "modulize.nn." #cls, .signature = "input",                                       \
+    .also = "Tensor." #fn ", torch." #name ", Tensor." #name,                                                        \
     .inplace = "Tensor." #fn "_, torch." #fn "_, Tensor." #name "_, torch." #name "_", .aimet = aimet_, .doc = doc_, \
-    .sample = "f32[2,3]"                                                                                           \
+    .sample = "f32[2,3]"                                                                                             \
   }
 
 constexpr OpRow kRows[] = {

@@ -184,7 +184,8 @@ std::vector<bool> written_storage_is_read(const Graph& graph, const std::vector<
     if (node.op == Opcode::call_function || node.op == Opcode::call_method) {
       const Value written = node.args.empty() ? Value() : node.args[0];
       is_read[id] = !written.is_node() || groups.lives_on(written.as_node()) ||
-                    is_written_across(id, groups.find(written.as_node())) || group_last_use[groups.find(written.as_node())] > position;
+                    is_written_across(id, groups.find(written.as_node())) ||
+                    group_last_use[groups.find(written.as_node())] > position;
     }
     std::uint32_t& last = group_last_use[groups.find(id)];
     last = std::max(last, last_use[id]);

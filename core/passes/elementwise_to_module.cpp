@@ -20,7 +20,8 @@
 namespace modulize {
 
 PassResult elementwise_to_module(Graph& graph, const PassContext& context) {
-  return convert_calls(graph, context, "elementwise_to_module", [](const Op& op) { return !op.is_layer && !op.row->layout; });
+  return convert_calls(graph, context, "elementwise_to_module",
+                       [](const Op& op) { return !op.is_layer && !op.row->layout; });
 }
 
 }  // namespace modulize

@@ -17,7 +17,8 @@
 namespace modulize {
 
 PassResult functional_to_module(Graph& graph, const PassContext& context) {
-  return convert_calls(graph, context, "functional_to_module", [](const Op& op) { return op.is_layer && !op.row->layout; });
+  return convert_calls(graph, context, "functional_to_module",
+                       [](const Op& op) { return op.is_layer && !op.row->layout; });
 }
 
 }  // namespace modulize

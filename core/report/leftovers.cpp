@@ -44,7 +44,6 @@ void add_leftovers(const Graph& graph, std::vector<Leftover>& out) {
   }
 }
 
-
 }  // namespace
 
 std::vector<Leftover> find_leftovers(const Graph& graph) {

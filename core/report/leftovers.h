@@ -10,7 +10,7 @@ namespace modulize {
 
 /// A call that is no module and not known not to compute.
 struct Leftover {
-  std::string call;  // qualified name, method name, or the label of an opaque object
+  std::string call;       // qualified name, method name, or the label of an opaque object
   bool computes = false;  // known to the op table, which maps it not, or not with these arguments; false: unknown
   std::string scope;
   std::string where;

@@ -23,7 +23,8 @@ class Report:
     assumptions : list of str
         What the prepared model checks whenever it runs.
     questions : list of str
-        What forward asks about the world around it where the answer matters: functions such as ``torch.is_grad_enabled``.
+        What forward asks about the world around it where the answer matters: functions such as
+        ``torch.is_grad_enabled``.
     ties : list of tuple of str
         Pairs ``(path, path of the module whose parameters it shares)``.
     shared : dict of str to str
@@ -35,6 +36,17 @@ class Report:
     largest_difference : float or None
         Largest absolute difference between the outputs of both models at verification; ``None`` if not verified.
     """
+
+    capture: str
+    target: str
+    leftovers: list[dict[str, Any]]
+    kept: list[dict[str, str]]
+    assumptions: list[str]
+    questions: list[str]
+    ties: list[tuple[str, str]]
+    shared: dict[str, str]
+    written_state: list[str]
+    seconds: dict[str, float]
 
     def __init__(self, data: dict[str, Any]) -> None:
         self._captured = data.pop("captured")

@@ -1,8 +1,8 @@
 """A process that prepares models all day holds no more at night than in the morning."""
 
 import gc
-from collections.abc import Callable
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from modulize import prepare_model
 
 
 def assert_no_growth(work: Callable[[], None], rounds: int) -> None:
-    """A leak grows in every window; a cache that happens to fill up grows in one. The bounds hold for a single window."""
+    """A leak grows in every window; a cache that happens to fill up in one. The bounds hold for a single window."""
     for window in range(3):
         before = measure()
         work()
@@ -98,8 +98,8 @@ def test_counts_of_shared_objects_stay():
     capture(500)
     gc.collect()
     after = [sys.getrefcount(item) for item in shared]
-    # A wrong count a preparation is 1,000 here, one a node 20 times that. The names that generated code refers to vary by
-    # a few dozen, as the last programs go when the collector finds them.
+    # A wrong count a preparation is 1,000 here, one a node 20 times that. The names that generated code refers to vary
+    # by a few dozen, as the last programs go when the collector finds them.
     changed = {repr(item)[:60]: b - a for item, a, b in zip(shared, before, after) if abs(b - a) > 250}
     assert changed == {}
 
