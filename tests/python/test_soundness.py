@@ -12,7 +12,7 @@ WRONG_TODAY: dict[str, list[str]] = {
     "run": """
         attribute_counter attribute_tensor buffer_assigned builtin_any_of_rows contiguity_asked
         custom_backward_with_a_size custom_backward_with_saved_tensors default_dtype_asked dict_written
-        dtype_decision dtype_in_a_tuple dtype_of_the_weights epsilon_of_the_dtype exact_types_of_values
+        dtype_decision dtype_in_a_tuple epsilon_of_the_dtype exact_types_of_values
         features_kept_for_later filtered_rows gradient_reversal_by_hook history_in_a_list input_dict_written
         input_list_appended literal_dtype made_on_the_first_call mode_of_a_child_asked parity_of_a_size
         requires_grad_asked straight_through_function text_of_a_dtype type_of_a_size values_logged
@@ -20,7 +20,7 @@ WRONG_TODAY: dict[str, list[str]] = {
     "child": """
         attribute_counter attribute_tensor buffer_assigned builtin_any_of_rows contiguity_asked
         custom_backward_with_a_size custom_backward_with_saved_tensors default_dtype_asked dict_written
-        dtype_decision dtype_in_a_tuple dtype_of_the_weights epsilon_of_the_dtype exact_types_of_values
+        dtype_decision dtype_in_a_tuple epsilon_of_the_dtype exact_types_of_values
         features_kept_for_later filtered_rows gradient_reversal_by_hook history_in_a_list input_dict_written
         input_list_appended literal_dtype made_on_the_first_call mode_of_a_child_asked parity_of_a_size
         requires_grad_asked straight_through_function text_of_a_dtype type_of_a_size values_logged
@@ -28,7 +28,7 @@ WRONG_TODAY: dict[str, list[str]] = {
     "symbolic": """
         attribute_counter attribute_tensor buffer_assigned class_counter
         configured_between_calls custom_backward_with_a_size custom_backward_with_saved_tensors
-        default_dtype_asked default_dtype_changed_inside dict_written dtype_of_the_weights
+        default_dtype_asked default_dtype_changed_inside dict_written
         exact_types_of_values exception_by_a_key features_kept_for_later fork_of_the_random_state
         get_with_default global_counter global_tensor_list global_value_of_the_last_call grown_when_needed
         history_in_a_list made_on_the_first_call membership_in_a_set mode_of_a_child_asked numpy_random

@@ -177,7 +177,8 @@ def outcome(model: nn.Module, call: Call, seed: int, attributes: tuple[str, ...]
         floats = [t for t in tensors_in(output) if t.is_floating_point() and t.requires_grad]
         if floats:
             sum(t.square().sum() for t in floats).backward()
-        left["gradients"] = {name: p.grad for name, p in model.named_parameters()}
+        # Clones: Module.double() turns the gradients that are there as well.
+        left["gradients"] = {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
         left["input gradients"] = [t.grad for t in leaves]
     else:
         with call.context(), torch.no_grad() if call.context is contextlib.nullcontext else contextlib.nullcontext():
