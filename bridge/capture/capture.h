@@ -122,7 +122,8 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
 /// norm refuses to train on one row.
 class FlippedModes {
  public:
-  explicit FlippedModes(nb::handle root);
+  /// `read`: leaves whose flag forward reads are flipped all the same.
+  FlippedModes(nb::handle root, const std::vector<ModeRead>& read);
   ~FlippedModes();
   FlippedModes(const FlippedModes&) = delete;
   FlippedModes& operator=(const FlippedModes&) = delete;

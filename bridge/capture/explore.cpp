@@ -406,7 +406,7 @@ class Explorer {
     Capture other;
     Explored side;
     for (std::size_t round = 0;; ++round) {
-      const FlippedModes flipped(root_);
+      const FlippedModes flipped(root_, base.mode_reads);
       try {
         Capture fresh;
         std::swap(other, fresh);

@@ -113,7 +113,6 @@ PyObject* proxy_compare(PyObject* a, PyObject* b, int op) {
   return record(targets[op], operands, 2);
 }
 
-Py_hash_t proxy_hash(PyObject* self) { return static_cast<Py_hash_t>(reinterpret_cast<std::uintptr_t>(self) >> 4); }
 
 int proxy_setitem(PyObject* self, PyObject* key, PyObject* value) {
   PyObject* operands[3] = {self, key, value};
@@ -132,6 +131,7 @@ int proxy_bool(PyObject* self) {
     return recorder.decide(proxy_node(self, recorder), true) ? 1 : 0;
   });
 }
+Py_hash_t proxy_hash(PyObject* self) { return refuse<Py_hash_t>(self, -1, "a key of a dict or set"); }
 Py_ssize_t proxy_length(PyObject* self) { return refuse<Py_ssize_t>(self, -1, "len()"); }
 int proxy_contains(PyObject* self, PyObject*) { return refuse(self, -1, "'in'"); }
 PyObject* proxy_int(PyObject* self) { return refuse<PyObject*>(self, nullptr, "int()"); }
@@ -154,7 +154,23 @@ PyObject* proxy_repr(PyObject* self) {
     return PyUnicode_FromFormat("Proxy(%s)", recorder->graph()[f.node].name.c_str());
   });
 }
-PyObject* proxy_format(PyObject* self, PyObject*) { return proxy_repr(self); }
+PyObject* proxy_str(PyObject* self) { return refuse<PyObject*>(self, nullptr, "a text made of it (str(), an f-string, print())"); }
+PyObject* proxy_format(PyObject* self, PyObject*) { return proxy_str(self); }
+PyObject* proxy_round(PyObject* self, PyObject* args) {
+  PyObject* digits = nullptr;
+  if (!PyArg_ParseTuple(args, "|O", &digits)) return nullptr;
+  PyObject* operands[2] = {self, digits};
+  return record("builtins.round", operands, digits ? 2 : 1);
+}
+PyObject* proxy_divmod(PyObject* a, PyObject* b) {
+  PyObject* operands[2] = {a, b};
+  PyObject* quotient = record("operator.floordiv", operands, 2);
+  PyObject* rest = quotient ? record("operator.mod", operands, 2) : nullptr;
+  PyObject* pair = rest ? PyTuple_Pack(2, quotient, rest) : nullptr;
+  Py_XDECREF(quotient);
+  Py_XDECREF(rest);
+  return pair;
+}
 
 PyObject* proxy_copy(PyObject* self, PyObject*) {
   Py_INCREF(self);
@@ -326,6 +342,7 @@ PyMethodDef methods[] = {
     {"__array__", proxy_array, METH_VARARGS, nullptr},
     {"__array_ufunc__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(proxy_array_ufunc)), METH_VARARGS | METH_KEYWORDS, nullptr},
     {"__format__", proxy_format, METH_O, nullptr},
+    {"__round__", proxy_round, METH_VARARGS, nullptr},
     {"__copy__", proxy_copy, METH_NOARGS, nullptr},
     {"__deepcopy__", proxy_copy, METH_O, nullptr},
     {"__reduce_ex__", proxy_reduce, METH_O, nullptr},
@@ -348,7 +365,7 @@ PyTypeObject* proxy_type() {
       SLOT(Py_tp_call, proxy_call),
       SLOT(Py_tp_iter, proxy_iter),
       SLOT(Py_tp_repr, proxy_repr),
-      SLOT(Py_tp_str, proxy_repr),
+      SLOT(Py_tp_str, proxy_str),
       SLOT(Py_tp_hash, proxy_hash),
       SLOT(Py_tp_richcompare, proxy_compare),
       SLOT(Py_mp_subscript, proxy_getitem),
@@ -359,6 +376,7 @@ PyTypeObject* proxy_type() {
       SLOT(Py_nb_subtract, proxy_subtract),
       SLOT(Py_nb_multiply, proxy_multiply),
       SLOT(Py_nb_remainder, proxy_remainder),
+      SLOT(Py_nb_divmod, proxy_divmod),
       SLOT(Py_nb_power, proxy_power),
       SLOT(Py_nb_matrix_multiply, proxy_matmul),
       SLOT(Py_nb_floor_divide, proxy_floor_divide),

@@ -155,9 +155,15 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
   }
 }
 
-FlippedModes::FlippedModes(nb::handle root) {
-  for (nb::handle module : root.attr("modules")())
-    if (module.is(root) || !is_library_leaf(Py_TYPE(module.ptr())))
+FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {
+  std::unordered_set<std::string> paths;
+  for (const ModeRead& r : read) paths.insert(r.path);
+  nb::object modules = nb::steal(PyObject_CallOneArg(reinterpret_cast<PyObject*>(&PyDict_Type),
+                                                     nb::object(root.attr("named_modules")()).ptr()));
+  if (!modules.is_valid()) nb::raise_python_error();
+  for (auto [path, module] : nb::borrow<nb::dict>(modules))
+    if (module.is(root) || !is_library_leaf(Py_TYPE(module.ptr())) ||
+        paths.contains(nb::cast<std::string>(path) + ".training"))
       if (PyObject** slot = _PyObject_GetDictPtr(module.ptr()); slot && *slot)
         if (PyObject* flag = PyDict_GetItemString(*slot, "training")) flags_.emplace_back(nb::borrow(module), flag == Py_True);
   set(true);

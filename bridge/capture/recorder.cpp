@@ -32,11 +32,13 @@ bool reads_value(const CallName& name) {
                                            name.name == "__index__" || name.name == "__complex__");
 }
 
-// Calls whose result is a Python bool that depends on a tensor's data.
+// Calls whose result is a Python bool that may be another one in another call: it depends on a tensor's data, on how it
+// lies in memory, or on where the model runs.
 bool answers_by_value(const CallName& name) {
   if (name.form == CallForm::method)
     return name.name == "item" || name.name == "__contains__" || name.name == "equal" || name.name == "allclose" ||
-           name.name == "is_nonzero";
+           name.name == "is_nonzero" || name.name == "is_contiguous" || name.name == "isclose";
+  if (name.form == CallForm::getter) return name.name == "requires_grad" || name.name == "is_cuda";
   return name.form == CallForm::function &&
          (name.name == "torch.equal" || name.name == "torch.allclose" || name.name == "torch.is_nonzero");
 }
@@ -151,8 +153,45 @@ int line_of(PyCodeObject* code, int lasti) {
 }
 }  // namespace
 
+void Recorder::note_dtype_read(PyObject* dtype, NodeId node) {
+  const auto [it, fresh] = dtypes_.try_emplace(dtype, DtypeRead{node});
+  if (fresh) return;
+  if (!it->second.is_used) unused_dtypes_.emplace_back(it->second.node, dtype);
+  it->second = DtypeRead{node};
+}
+
+bool Recorder::is_written_out(PyObject* dtype) {
+  const SourceId source = current_source();
+  if (source == kNoSource) return false;
+  const auto [it, fresh] = written_out_.try_emplace({source, dtype}, false);
+  if (!fresh) return it->second;
+  const Site& site = sites_[source - 1];
+  static PyObject* const helper = nb::object(nb::module_::import_("modulize._bytecode").attr("names_in_arguments")).release().ptr();
+  Pause quiet(*this);
+  nb::object names = nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti);
+  nb::object own = nb::module_::import_("modulize._bytecode").attr("names_of")(nb::handle(dtype));
+  return it->second = !nb::cast<bool>(names.attr("isdisjoint")(own));
+}
+
 void Recorder::finish() {
   Graph& g = graph();
+  // Reads of dtypes that no call took: Python decided something by them, or made a constant of them.
+  for (const auto& [dtype, read] : dtypes_)
+    if (!read.is_used) unused_dtypes_.emplace_back(read.node, dtype);
+  for (const auto& [node, dtype] : unused_dtypes_) {
+    if (node >= g.id_limit() || !g[node].alive) continue;
+    const std::string line = where(g[node].source);
+    Node check;
+    check.op = Opcode::call_function;
+    check.target = kCheck;
+    nb::object name = nb::steal(checked(PyObject_Repr(dtype)));
+    check.args = {Value::node(node), Value::name(nb::cast<std::string>(name)),
+                  Value::string("the dtype that forward asks for" + (line.empty() ? "" : " at " + line))};
+    check.type = ValueType::other;
+    check.scope = g[node].scope;
+    check.source = g[node].source;
+    g.insert_before(g[node].next, std::move(check));
+  }
   std::vector<SourceId> final(sites_.size() + 1, kNoSource);
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     const char* file = PyUnicode_AsUTF8(sites_[i].code->co_filename);
@@ -509,6 +548,11 @@ Value Recorder::to_value(PyObject* object) {
     Value start = to_value(slice->start), stop = to_value(slice->stop);
     return Value::slice(std::move(start), std::move(stop), to_value(slice->step));
   }
+  if (type == torch.dtype && mode_ == CaptureMode::running)
+    if (const auto it = dtypes_.find(object); it != dtypes_.end() && !is_written_out(object)) {
+      it->second.is_used = true;
+      return Value::node(it->second.node);
+    }
   if (type == torch.dtype || type == torch.layout || type == torch.memory_format) {
     nb::object text = nb::steal(checked(PyObject_Repr(object)));
     return Value::name(nb::cast<std::string>(text));
@@ -649,7 +693,9 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   }
   if (PyTuple_Check(result) || PyList_CheckExact(result)) return wrap_sequence(result, node, in_place);
   n.type = ValueType::other;
-  if (Py_TYPE(result) == torch.device) {
+  if (Py_TYPE(result) == torch.dtype) {
+    note_dtype_read(result, node);
+  } else if (Py_TYPE(result) == torch.device) {
     Py_INCREF(result);  // kept alive, so that its identity means this read
     if (!devices_.insert_or_assign(result, node).second) Py_DECREF(result);
   } else if (has_parts(result)) {

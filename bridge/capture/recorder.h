@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -195,7 +196,17 @@ class Recorder {
   std::vector<bool> from_value_;                          // node -> its number was read out of a tensor
   std::unordered_map<PyObject*, NodeId> devices_;         // device objects read from tensors, owned
   std::unordered_map<PyObject*, NodeId> device_types_;    // texts read from those, owned
+  struct DtypeRead {
+    NodeId node;
+    bool is_used = false;  // as an argument, which follows the read
+  };
+  std::unordered_map<PyObject*, DtypeRead> dtypes_;  // dtype (immortal) -> where it was read last
+  std::vector<std::pair<NodeId, PyObject*>> unused_dtypes_;  // reads that only Python looked at
+  /// Does the call that runs now have the dtype written out (torch.float32) among its arguments?
+  bool is_written_out(PyObject* dtype);
+  void note_dtype_read(PyObject* dtype, NodeId node);
   std::unordered_set<PyObject*> met_globals_;
+  std::map<std::pair<SourceId, PyObject*>, bool> written_out_;
   std::unordered_map<PyTypeObject*, bool> forward_met_;
 
   struct Site {

@@ -1,0 +1,45 @@
+"""What stands in the arguments of a call, as its bytecode has it."""
+
+from __future__ import annotations
+
+import dis
+from functools import lru_cache
+from types import CodeType
+
+import torch
+
+
+@lru_cache(maxsize=1024)
+def names_in_arguments(code: CodeType, offset: int) -> frozenset[str]:
+    """Names that are loaded (as globals or attributes) between the callee and the call at `offset` of `code`."""
+    instructions = list(dis.get_instructions(code))
+    # While a Python function runs, its caller stands on the cache entries behind the call.
+    at = next((i for i in reversed(range(len(instructions))) if instructions[i].offset <= offset), None)
+    if at is None or not instructions[at].opname.startswith("CALL"):
+        return frozenset()
+    wanted = instructions[at].arg or 0
+    if instructions[at].opname in ("CALL_FUNCTION_KW", "CALL_FUNCTION_EX", "CALL_KW"):
+        wanted += 1  # the tuple of keyword names, or the dict
+    names, height = set(), 0
+    for ins in reversed(instructions[:at]):
+        if height >= wanted:
+            break
+        if ins.opname in ("PRECALL", "KW_NAMES", "EXTENDED_ARG", "CACHE"):
+            continue
+        if ins.opname.startswith("LOAD") and isinstance(ins.argval, str):
+            names.add(ins.argval)
+        height += _effect(ins)
+    return frozenset(names)
+
+
+def _effect(instruction: dis.Instruction) -> int:
+    if instruction.opname == "CALL" and "PRECALL" in dis.opmap:
+        return -(instruction.arg or 0) - 1  # together with its PRECALL, which is left out
+    arg = instruction.arg if instruction.opcode >= dis.HAVE_ARGUMENT else None
+    return dis.stack_effect(instruction.opcode, arg, jump=False)
+
+
+@lru_cache(maxsize=None)
+def names_of(dtype: torch.dtype) -> frozenset[str]:
+    """How people write a dtype: `torch.float32`, `torch.float`."""
+    return frozenset(name for name, value in vars(torch).items() if value is dtype)
