@@ -136,10 +136,6 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   report["written_state"] = written;
   seconds["report"] = watch.lap();
   report["seconds"] = seconds;
-  if (running) {
-    report["output"] = capture.output;
-    report["arguments"] = capture.arguments;
-  }
   report["captured"] = nb::cast(std::move(capture.graph));
   report["shipped"] = nb::cast(graph);
   return nb::make_tuple(prepared, report);

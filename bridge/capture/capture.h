@@ -115,8 +115,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
 /// The second capture. `predict` gives the graph that a capture with these decisions is expected to record. Throws
 /// KeepRequest where it does not. Running captures only.
 using Prediction = std::function<Graph(const Capture& second)>;
-/// Leaks that turn out to be harmless are erased from `first`.
-void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict);
+/// `outcomes`: all decisions that are known. Leaks that turn out to be harmless are erased from `first`.
+void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+               const std::unordered_map<std::string, bool>& outcomes);
 
 /// While one lives, the mode flags of all modules that are traced through are the other way. The leaves keep theirs: batch
 /// norm refuses to train on one row.

@@ -159,6 +159,8 @@ class Explorer {
     return predict(graph, nodes_, outcomes);
   }
 
+  /// Of all decisions that are known, those of flipped sides included.
+  const std::unordered_map<std::string, bool>& outcomes() const { return outcomes_; }
   bool is_mode_merged() const { return is_mode_merged_; }
 
  private:
@@ -554,7 +556,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       if (running && verify)
         recapture(root, options, capture, [&](const Capture& second) {
           return decides ? explorer.predict(capture.graph, second) : capture.graph;
-        });
+        }, explorer.outcomes());
       check_leaks(capture.graph);
       if (!explorer.is_mode_merged()) add_mode_checks(capture);
       simplify_selections(capture.graph);

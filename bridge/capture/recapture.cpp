@@ -1,6 +1,7 @@
 // The second capture of a running one: other values, one row more.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_set>
 
 #include "bridge/capture/capture.h"
@@ -29,7 +30,7 @@ std::int64_t common_rows(nb::handle value) {
 
 /// What a second capture has otherwise, beside the values.
 struct Variation {
-  bool more_rows = false;
+  std::int64_t more_rows = 0;
   std::map<std::int64_t, std::int64_t> sizes;  // of dimensions behind the first: as they are -> as they become
 };
 
@@ -66,7 +67,7 @@ nb::object vary(nb::handle value, const Variation& variation) {
              nb::object more = t.attr("narrow")(dim, 0, by);
              t = nb::module_::import_("torch").attr("cat")(nb::make_tuple(t, more), dim);
            };
-           if (variation.more_rows && rank > 0 && count > 0) longer(0, 1);
+           for (std::int64_t more = variation.more_rows; rank > 0 && count > 0 && more > 0; --more) longer(0, 1);
            for (int dim = 1; dim < rank && count > 0; ++dim) {
              const auto it = variation.sizes.find(nb::cast<std::int64_t>(t.attr("size")(dim)));
              if (it == variation.sizes.end()) continue;
@@ -102,7 +103,8 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
 namespace {
 
 /// Throws KeepRequest where `second` is not what was expected. True if nothing ended the comparison.
-bool compare_with(Capture& first, const Capture& second, const Prediction& predict) {
+bool compare_with(Capture& first, const Capture& second, const Prediction& predict,
+                  const std::unordered_map<std::string, bool>& known, std::set<std::string>& harmless) {
   const auto refuse = [&](const std::string& what, const Graph& graph, NodeId node, NodeId other) {
     // What differs may stand in either: a loop that runs once more shows in the second alone.
     std::vector<KeepCandidate> candidates;
@@ -116,6 +118,9 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
                           "; exclude the function or module that does it, or give verify=False if it is always so",
                       "in a second capture with other inputs, " + what, std::move(candidates));
   };
+  for (const Decision& decision : second.decisions)
+    if (!known.contains(decision.key))
+      throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
   const Graph expected = predict(second);
   Comparison notes;
   if (const auto difference = compare_captures(expected, first, second.graph, second, Checks::end, &notes))
@@ -130,28 +135,68 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
            first.graph, node, kNoNode);
   }
   if (!notes.is_whole) return false;
-  std::unordered_set<std::string> harmless;  // a prediction has nodes of its own, and the names of the first
-  for (const NodeId id : notes.other_leaks) harmless.insert(expected[id].name);
-  if (!harmless.empty())
-    for (const NodeId id : first.graph.order())
-      if (is_call_of(first.graph[id], kLeak) && harmless.contains(first.graph[id].name)) first.graph.erase(id);
+  for (const NodeId id : notes.other_leaks) harmless.insert(expected[id].name);  // a prediction has the names of the first
+  return true;
+}
+
+/// A loop over rows may end early by a decision: the captures with these inputs are as expected however decisions come out.
+bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const Variation& variation, Capture& first,
+                                const Prediction& predict, const std::unordered_map<std::string, bool>& known) {
+  const std::vector<std::pair<std::string, bool>> decisions(known.begin(), known.end());
+  const std::size_t n = decisions.size();
+  std::vector<std::vector<bool>> flips;
+  if (n > 0 && n <= 3)
+    for (std::size_t bits = 0; bits < (std::size_t{1} << n); ++bits) {
+      flips.emplace_back();
+      for (std::size_t i = 0; i < n; ++i) flips.back().push_back(bits >> i & 1);
+    }
+  else
+    for (std::size_t k = 0; n > 0 && k <= n; ++k) {
+      flips.emplace_back(n, k == n);
+      if (k < n) flips.back()[k] = true;
+    }
+  for (const std::vector<bool>& flip : flips) {
+    std::unordered_map<std::string, bool> outcomes;
+    for (std::size_t i = 0; i < n; ++i) outcomes[decisions[i].first] = decisions[i].second != flip[i];
+    options.outcomes = &outcomes;
+    Capture second;
+    std::set<std::string> unread;
+    if (capture_again(root, options, variation, second) && !compare_with(first, second, predict, known, unread)) return false;
+  }
   return true;
 }
 
 }  // namespace
 
-void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict) {
+void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+               const std::unordered_map<std::string, bool>& outcomes) {
   const nb::object inputs = nb::make_tuple(options.example_inputs, options.example_kwargs);
-  const bool has_rows = common_rows(inputs) > 0;
+  const std::int64_t rows = common_rows(inputs);
+  const std::int64_t one_more = rows > 0 ? 1 : 0;
   std::vector<Variation> variations;
   for (const bool behind : {false, true})
-    if (auto sizes = other_sizes(inputs, behind); !sizes.empty()) variations.push_back({has_rows, std::move(sizes)});
-  if (has_rows) variations.push_back({true, {}});
+    if (auto sizes = other_sizes(inputs, behind); !sizes.empty()) variations.push_back({one_more, std::move(sizes)});
+  if (rows > 0) variations.push_back({1, {}});
   variations.push_back({});
   // The first that the model takes is enough, unless a check hides the rest of it.
   for (const Variation& variation : variations) {
     Capture second;
-    if (capture_again(root, options, variation, second) && compare_with(first, second, predict)) return;
+    std::set<std::string> harmless;
+    if (!capture_again(root, options, variation, second) || !compare_with(first, second, predict, outcomes, harmless)) continue;
+    if (!harmless.empty()) {
+      // 2 // 2 is 3 // 2: a number that is told to Python must change nothing at a third size either, nor where decisions
+      // come out otherwise.
+      Variation third = variation;
+      if (rows > 0) third.more_rows = rows + 1;
+      for (auto& [from, to] : third.sizes) to = to > from ? from + 2 * (to - from) : from - 2 * (from - to) > 0 ? from - 2 * (from - to) : to;
+      Capture again;
+      std::set<std::string> unread;
+      if (!capture_again(root, options, third, again) || !compare_with(first, again, predict, outcomes, unread)) continue;
+      if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes)) continue;
+    }
+    for (const NodeId id : first.graph.order())
+      if (is_call_of(first.graph[id], kLeak) && harmless.contains(first.graph[id].name)) first.graph.erase(id);
+    return;
   }
 }
 

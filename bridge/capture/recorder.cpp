@@ -2,6 +2,7 @@
 
 #include <frameobject.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "bridge/capture/contexts.h"
@@ -30,6 +31,16 @@ PyObject* checked(PyObject* object) {
 bool reads_value(const CallName& name) {
   return name.form == CallForm::method && (name.name == "item" || name.name == "tolist" || name.name == "__int__" || name.name == "__float__" ||
                                            name.name == "__index__" || name.name == "__complex__");
+}
+
+// Calls that give as many tensors as there are rows, or as fit.
+bool gives_pieces(const CallName& name) {
+  static constexpr std::string_view kNames[] = {"unbind",       "split",           "chunk",        "tensor_split",
+                                                "split_with_sizes", "unsafe_split", "unsafe_chunk", "hsplit",
+                                                "vsplit",       "dsplit"};
+  std::string_view text = name.name;
+  if (name.form == CallForm::function && text.starts_with("torch.")) text.remove_prefix(6);
+  return std::find(std::begin(kNames), std::end(kNames), text) != std::end(kNames);
 }
 
 // Calls whose result is a Python bool that may be another one in another call: it depends on a tensor's data, on how it
@@ -154,10 +165,14 @@ int line_of(PyCodeObject* code, int lasti) {
 }  // namespace
 
 void Recorder::note_dtype_read(PyObject* dtype, NodeId node) {
-  const auto [it, fresh] = dtypes_.try_emplace(dtype, DtypeRead{node});
-  if (fresh) return;
-  if (!it->second.is_used) unused_dtypes_.emplace_back(it->second.node, dtype);
-  it->second = DtypeRead{node};
+  bool is_stored = false;
+  if (const SourceId source = current_source(); source != kNoSource) {
+    static PyObject* const helper = nb::object(nb::module_::import_("modulize._bytecode").attr("is_stored")).release().ptr();
+    const Site& site = sites_[source - 1];
+    is_stored = nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti));
+  }
+  last_dtype_read_[dtype] = dtype_reads_.size();
+  dtype_reads_.push_back({dtype, node, is_stored});
 }
 
 bool Recorder::is_written_out(PyObject* dtype) {
@@ -176,10 +191,8 @@ bool Recorder::is_written_out(PyObject* dtype) {
 void Recorder::finish() {
   Graph& g = graph();
   // Reads of dtypes that no call took: Python decided something by them, or made a constant of them.
-  for (const auto& [dtype, read] : dtypes_)
-    if (!read.is_used) unused_dtypes_.emplace_back(read.node, dtype);
-  for (const auto& [node, dtype] : unused_dtypes_) {
-    if (node >= g.id_limit() || !g[node].alive) continue;
+  for (const auto& [dtype, node, is_stored, is_used] : dtype_reads_) {
+    if (is_used || node >= g.id_limit() || !g[node].alive) continue;
     const std::string line = where(g[node].source);
     Node check;
     check.op = Opcode::call_function;
@@ -467,10 +480,10 @@ bool Recorder::has_origin(PyObject* object) {
 
 NodeId Recorder::whole_sequence(PyObject* sequence) {
   // `torch.stack(x.unbind(0))` passes on whatever number of pieces there is: the sequence itself is the argument.
-  const Py_ssize_t count = PyTuple_GET_SIZE(sequence);
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence);
   NodeId source = kNoNode;
   for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* item = PyTuple_GET_ITEM(sequence, i);
+    PyObject* item = PySequence_Fast_GET_ITEM(sequence, i);
     NumberOrigin origin;
     NodeId from = kNoNode;
     if (traced_origin(item, &origin)) {
@@ -490,6 +503,24 @@ NodeId Recorder::whole_sequence(PyObject* sequence) {
   }
   const auto it = sequences_.find(source);
   return it != sequences_.end() && it->second.length == count && it->second.type == Py_TYPE(sequence) ? source : kNoNode;
+}
+
+void Recorder::note_iteration(NodeId node, Py_ssize_t count) {
+  PyFrameObject* frame = PyEval_GetFrame();
+  if (!frame) return;
+  nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  auto* c = reinterpret_cast<PyCodeObject*>(code.ptr());
+  const bool by_loop = PyUnicode_CompareWithASCIIString(c->co_name, "__iter__") == 0 && !is_user_code(c);
+  const SourceId source = current_source();
+  if (source == kNoSource) return;
+  // `a, b = x` raises by itself where there are more or fewer.
+  static PyObject* const helper = nb::object(nb::module_::import_("modulize._bytecode").attr("is_unpacked")).release().ptr();
+  const Site& site = sites_[source - 1];
+  if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop))) return;
+  const NodeId length = add_function("builtins.len", {Value::node(node)}, ValueType::number);
+  add_function(std::string(kLeak),
+               {Value::node(length), Value::integer(count), Value::string("the number of pieces at " + where(source))},
+               ValueType::other);
 }
 
 Value Recorder::to_value(PyObject* object) {
@@ -532,6 +563,8 @@ Value Recorder::to_value(PyObject* object) {
     return Value::tuple(std::move(items));
   }
   if (type == &PyList_Type) {
+    if (mode_ == CaptureMode::running && PyList_GET_SIZE(object) > 0)
+      if (const NodeId whole = whole_sequence(object); whole != kNoNode) return Value::node(whole);
     ValueList items;
     items.reserve(static_cast<std::size_t>(PyList_GET_SIZE(object)));
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(object); ++i) items.push_back(to_value(PyList_GET_ITEM(object, i)));
@@ -549,9 +582,10 @@ Value Recorder::to_value(PyObject* object) {
     return Value::slice(std::move(start), std::move(stop), to_value(slice->step));
   }
   if (type == torch.dtype && mode_ == CaptureMode::running)
-    if (const auto it = dtypes_.find(object); it != dtypes_.end() && !is_written_out(object)) {
-      it->second.is_used = true;
-      return Value::node(it->second.node);
+    if (const auto it = last_dtype_read_.find(object); it != last_dtype_read_.end() && !is_written_out(object)) {
+      for (DtypeRead& read : dtype_reads_)
+        if (read.dtype == object && (read.is_stored || &read == &dtype_reads_[it->second])) read.is_used = true;
+      return Value::node(dtype_reads_[it->second].node);
     }
   if (type == torch.dtype || type == torch.layout || type == torch.memory_format) {
     nb::object text = nb::steal(checked(PyObject_Repr(object)));
@@ -820,7 +854,9 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
       graph()[node].type = ValueType::number;
       return PyBool_FromLong(decide(node, result.ptr() == Py_True));
     }
-    return wrap_result(result.ptr(), node, name.in_place);
+    nb::object wrapped = nb::steal(wrap_result(result.ptr(), node, name.in_place));
+    if (gives_pieces(name) && PyTuple_Check(result.ptr())) note_iteration(node, PyTuple_GET_SIZE(result.ptr()));
+    return wrapped.release().ptr();
   } catch (...) {
     rollback(first);
     throw;

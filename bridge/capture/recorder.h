@@ -163,6 +163,8 @@ class Recorder {
   /// The node that made a whole sequence, if `items` are exactly what it yielded; kNoNode otherwise.
   NodeId whole_sequence(PyObject* sequence);
   NodeId element(NodeId node, std::int32_t index);
+  /// Pieces that Python takes one by one: it knows their number then.
+  void note_iteration(NodeId node, Py_ssize_t count);
   PyObject* wrap_sequence(PyObject* result, NodeId node, bool in_place);
   PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
   SourceId current_source();
@@ -197,11 +199,13 @@ class Recorder {
   std::unordered_map<PyObject*, NodeId> devices_;         // device objects read from tensors, owned
   std::unordered_map<PyObject*, NodeId> device_types_;    // texts read from those, owned
   struct DtypeRead {
+    PyObject* dtype;  // immortal
     NodeId node;
+    bool is_stored;        // in a variable, so that any later use may mean it
     bool is_used = false;  // as an argument, which follows the read
   };
-  std::unordered_map<PyObject*, DtypeRead> dtypes_;  // dtype (immortal) -> where it was read last
-  std::vector<std::pair<NodeId, PyObject*>> unused_dtypes_;  // reads that only Python looked at
+  std::vector<DtypeRead> dtype_reads_;
+  std::unordered_map<PyObject*, std::size_t> last_dtype_read_;
   /// Does the call that runs now have the dtype written out (torch.float32) among its arguments?
   bool is_written_out(PyObject* dtype);
   void note_dtype_read(PyObject* dtype, NodeId node);

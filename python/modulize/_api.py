@@ -137,12 +137,11 @@ def prepare_model(
         tie_parameters=True,
         verify=verify,
     )
-    output, written = data.pop("output", None), data.pop("arguments", None)
     report = Report({**data, **prepared._modulize})
     prepared._modulize = report
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
-        report.largest_difference = verify_outputs(output, prepared, inputs or (), kwargs, written)
+        report.largest_difference = verify_outputs(model, prepared, inputs or (), kwargs)
     return prepared
 
 

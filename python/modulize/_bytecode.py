@@ -32,6 +32,26 @@ def names_in_arguments(code: CodeType, offset: int) -> frozenset[str]:
     return frozenset(names)
 
 
+@lru_cache(maxsize=1024)
+def is_stored(code: CodeType, offset: int) -> bool:
+    """Does a variable get what the instruction at `offset` yields?"""
+    following = (ins for ins in dis.get_instructions(code) if ins.offset > offset)
+    return next(following).opname.startswith("STORE_")
+
+
+@lru_cache(maxsize=1024)
+def is_unpacked(code: CodeType, offset: int, by_the_next: bool) -> bool:
+    """Does the instruction at `offset`, or the one behind it, unpack a sequence (`a, b = x`) or take one item (`x[0]`)?"""
+    instructions = list(dis.get_instructions(code))
+    at = max(i for i, ins in enumerate(instructions) if ins.offset <= offset)
+    wanted = ("UNPACK_SEQUENCE", "UNPACK_EX")
+    if not by_the_next:
+        return instructions[at].opname in wanted
+    if instructions[at + 1].opname == "LOAD_CONST":
+        return instructions[at + 2].opname == "BINARY_SUBSCR"
+    return instructions[at + 1].opname in wanted
+
+
 def _effect(instruction: dis.Instruction) -> int:
     if instruction.opname == "CALL" and "PRECALL" in dis.opmap:
         return -(instruction.arg or 0) - 1  # together with its PRECALL, which is left out

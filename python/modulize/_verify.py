@@ -14,42 +14,42 @@ __all__ = ["verify_outputs"]
 
 
 def verify_outputs(
-    expected: Any,
-    prepared: torch.nn.Module,
-    inputs: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    written: dict[str, Any] | None = None,
+    model: torch.nn.Module, prepared: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> float:
-    """Run the prepared model on the example and return the largest absolute difference to ``expected``, which is 0.0.
+    """Run both models on the example and return the largest absolute difference, which is 0.0.
 
-    ``expected`` is what the original returned from the same random state, ``written`` the arguments as it left them.
+    The original runs by itself, with nothing that records: what it computed during the capture is no reference, as a
+    traced number is not quite an int.
 
     Raises
     ------
     VerificationError
         The outputs, or what was written to the inputs, differ in structure or in any bit.
     """
-    inputs, kwargs = _core.copied((inputs, kwargs))
-    actual = _run(prepared, inputs, kwargs)
+    gradients = "torch.is_grad_enabled" in prepared.report.questions
+    expected, expected_inputs = _run(model, inputs, kwargs, gradients)
+    actual, actual_inputs = _run(prepared, inputs, kwargs, gradients)
     largest = _Comparison().compare(expected, actual, "the output")
-    bound = inspect.signature(prepared.forward).bind(*inputs, **kwargs).arguments
-    for name, value in (written or {}).items():
-        if name in bound:
-            largest = max(largest, _Comparison().compare(value, bound[name], f"argument '{name}' after the call"))
+    for name, value in expected_inputs.items():
+        largest = max(largest, _Comparison().compare(value, actual_inputs[name], f"argument '{name}' after the call"))
     return largest
 
 
-def _run(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run(
+    model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool
+) -> tuple[Any, dict[str, Any]]:
+    """The output, and the arguments as forward left them."""
+    inputs, kwargs = _core.copied((inputs, kwargs))
     # What the run writes on the model and the random state are put back.
     saved = SavedState(model)
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     # Gradients cost memory and change nothing, unless forward asks for them.
-    gradients = torch.is_grad_enabled() and "torch.is_grad_enabled" in model.report.questions
-    with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients):
+    with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
         try:
-            return model.forward(*inputs, **kwargs)
+            output = model.forward(*inputs, **kwargs)
         finally:
             saved.restore()
+    return output, inspect.signature(model.forward).bind(*inputs, **kwargs).arguments
 
 
 class _Comparison:
