@@ -146,6 +146,8 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
     nodes.push_back(add_placeholder(recorder, parameters[i], fallback));
   }
 
+  const std::size_t by_position =
+      options.example_inputs.is_none() ? 0 : static_cast<std::size_t>(PyObject_Length(options.example_inputs.ptr()));
   ArgumentBuilder builder(recorder, ph_base);
   std::vector<nb::object> positional;
   nb::dict keywords;
@@ -178,9 +180,10 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
     else
       argument = nb::steal(recorder.make_proxy(nodes[i]));
     if (is_given) arguments[parameter.name.c_str()] = argument;
-    if (running && parameter.kind == ParameterKind::keyword_only)
-      keywords[parameter.name.c_str()] = argument;
-    else if (parameter.kind == ParameterKind::keyword_only)
+    if (running && (parameter.kind == ParameterKind::keyword_only || i >= by_position)) {
+      // As the example has it: decorators of forward look at what came by name, and at what did not come.
+      if (is_given) keywords[parameter.name.c_str()] = argument;
+    } else if (parameter.kind == ParameterKind::keyword_only)
       keywords[parameter.name.c_str()] = argument;
     else
       positional.push_back(std::move(argument));

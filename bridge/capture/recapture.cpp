@@ -74,7 +74,8 @@ nb::object vary(nb::handle value, const Variation& variation) {
              if (it->second < it->first)
                t = t.attr("narrow")(dim, 0, it->second);
              else
-               longer(dim, it->second - it->first);
+               for (std::int64_t more = it->second - it->first; more > 0; more -= it->first)
+                 longer(dim, std::min(more, it->first));
            }
            // Turned by one element: cheap, and no value stays where it was.
            return nb::object(t.attr("flatten")().attr("roll")(1).attr("view")(t.attr("shape")));
