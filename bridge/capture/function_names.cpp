@@ -179,16 +179,8 @@ const CallName& FunctionNames::find(PyObject* callable) {
   if (module.is_valid() && qualname.is_valid() && PyUnicode_Check(module.ptr()) && PyUnicode_Check(qualname.ptr())) {
     const std::string qualified = nb::cast<std::string>(module) + "." + nb::cast<std::string>(qualname);
     if (qualified.find('<') == std::string::npos && !qualified.starts_with("__main__.")) {
-      nb::object modules = nb::module_::import_("sys").attr("modules");
-      nb::object at = nb::steal(PyObject_GetItem(modules.ptr(), module.ptr()));
-      if (!at.is_valid()) PyErr_Clear();
-      std::string rest = nb::cast<std::string>(qualname);
-      while (at.is_valid() && !rest.empty()) {
-        const std::size_t dot = rest.find('.');
-        at = nb::steal(PyObject_GetAttrString(at.ptr(), rest.substr(0, dot).c_str()));
-        if (!at.is_valid()) PyErr_Clear();
-        rest = dot == std::string::npos ? std::string() : rest.substr(dot + 1);
-      }
+      // By the path that generated source takes: a function may hide the module that it is defined in.
+      const nb::object at = import_or_none(qualified.c_str());
       if (at.is_valid() && at.ptr() == callable) {
         const std::size_t dot = qualified.rfind('.');
         return found_.insert(callable,
