@@ -464,6 +464,26 @@ class Explorer {
   bool is_mode_merged_ = true;
 };
 
+/// The first capture. Without values a decision is taken to be true; where forward raises then, it is an assertion, and the
+/// last decision is taken the other way.
+void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
+  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  std::unordered_map<std::string, bool> outcomes;
+  options.outcomes = &outcomes;
+  for (;;) {
+    try {
+      return capture_model(root, options, capture);
+    } catch (nb::python_error& error) {
+      if (running || capture.decisions.empty() || !is_explicit_raise(error)) throw;
+      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(),
+                                     [&](const Decision& d) { return !outcomes.contains(d.key); });
+      if (last == capture.decisions.rend()) throw;
+      outcomes[last->key] = false;
+    }
+    capture = Capture();
+  }
+}
+
 /// What no capture has shown to be harmless is an assumption.
 void check_leaks(Graph& graph) {
   for (const NodeId id : graph.order())
@@ -541,7 +561,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
     try {
       for (;;) {
         const std::size_t loaded = ambient_functions_loaded();
-        capture_model(root, options, capture);
+        capture_first(root, options, capture);
         const bool unsorted = std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
                                           [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
         if (unsorted)

@@ -10,6 +10,7 @@
 
 #include "explore/align.h"
 #include "ir/control.h"
+#include "ir/verifier.h"
 #include "support/error.h"
 
 namespace modulize {
@@ -97,6 +98,7 @@ class Merger {
       throw Failure{"one side of a decision has no output"};
     keep_brackets_whole(al, first_, al.first, al.partner_of_first, al.partner_of_second);
     keep_brackets_whole(al, other, al.second, al.partner_of_second, al.partner_of_first);
+    keep_results_with_brackets(al, other);
     auto& partner = partners_.emplace_back();  // node of the variant -> node of the first
     for (std::size_t j = 0; j < al.second.size(); ++j)
       if (al.partner_of_second[j] != kNone)
@@ -137,6 +139,32 @@ class Merger {
         if (partner[k] != kNone) back[static_cast<std::size_t>(partner[k])] = kNone;
         partner[k] = kNone;
       }
+    }
+  }
+
+  static bool is_result(const Graph& graph, const Node& node) {
+    return node.target == "operator.getitem" && node.args.size() == 2 && node.args[0].is_node() &&
+           is_call_of(graph[node.args[0].as_node()], kEndIf);
+  }
+
+  // What a bracket gives out is the same only if the brackets are, and if it is the same item.
+  void keep_results_with_brackets(Alignment& al, const Graph& other) const {
+    std::unordered_map<NodeId, NodeId> partner;
+    for (std::size_t i = 0; i < al.first.size(); ++i) {
+      const std::int32_t j = al.partner_of_first[i];
+      if (j == kNone) continue;
+      const NodeId a = al.first[i], b = al.second[static_cast<std::size_t>(j)];
+      const bool result = is_result(first_, first_[a]), other_result = is_result(other, other[b]);
+      if (result || other_result) {
+        const auto it = result ? partner.find(first_[a].args[0].as_node()) : partner.end();
+        if (!result || !other_result || it == partner.end() || it->second != other[b].args[0].as_node() ||
+            !(first_[a].args[1] == other[b].args[1])) {
+          al.partner_of_first[i] = kNone;
+          al.partner_of_second[static_cast<std::size_t>(j)] = kNone;
+          continue;
+        }
+      }
+      partner[a] = b;
     }
   }
 
@@ -613,7 +641,12 @@ class Merger {
 std::optional<Merged> merge(const Graph& first, const std::vector<Variant>& variants,
                             const std::vector<Requirement>& requirements, std::string* why) {
   try {
-    return Merger(first, variants, requirements).run();
+    Merged out = Merger(first, variants, requirements).run();
+    verify(out.graph);  // a branch may not cut a region in two
+    return out;
+  } catch (const Error& error) {
+    if (why) *why = error.what();
+    return std::nullopt;
   } catch (const Failure& failure) {
     if (why) *why = failure.why;
     return std::nullopt;
