@@ -387,7 +387,12 @@ void patch_python(Patches& patches, Recorder& recorder,
     {
       nb::str key("range");
       nb::object original = nb::borrow(PyDict_GetItem(builtins.ptr(), key.ptr()));
-      patches.set_item(builtins, key, c_function(&range_def, original));
+      // A class, as `isinstance(n, range)` and `int | range` want it; what it calls is ours.
+      static PyObject* const replacement =
+          nb::object(nb::module_::import_("modulize._bytecode").attr("range_class")(c_function(&range_def, original)))
+              .release()
+              .ptr();
+      patches.set_item(builtins, key, nb::handle(replacement));
     }
     for (const char* name : {"len", "max", "min"}) {
       nb::str key(name);

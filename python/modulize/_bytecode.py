@@ -1,12 +1,29 @@
-"""What stands in the arguments of a call, as its bytecode has it."""
+"""What a capture asks of Python itself: what stands in the arguments of a call, and a `range` that tells."""
 
 from __future__ import annotations
 
 import dis
+from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
 
 import torch
+
+
+_RANGE = range  # a capture replaces the builtin
+
+
+class _RangeType(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, _RANGE)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, _RANGE)
+
+
+def range_class(call: Callable[..., range]) -> type:
+    """A stand-in for the class `range` whose instances `call` makes."""
+    return _RangeType("range", (), {"__new__": staticmethod(lambda cls, *args: call(*args)), "__module__": "builtins"})
 
 
 @lru_cache(maxsize=1024)

@@ -148,7 +148,7 @@ def test_the_python_package_is_thin():
         if "nn" not in path.relative_to(package).parts  # generated
     }
     assert lines
-    assert sum(lines.values()) < 1500, lines
+    assert sum(lines.values()) < 1800, lines
 
 
 def test_nothing_leans_on_the_tracing_of_torch_fx():

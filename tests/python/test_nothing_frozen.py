@@ -217,3 +217,13 @@ def test_subtraction_with_a_factor():
         model = net(function)
         for options in ({}, {"example_inputs": X}):
             assert torch.equal(prepare_model(model, **options)(OTHER), model(OTHER))
+
+
+def test_range_stays_a_class_while_a_model_is_captured():
+    def forward(self, x):
+        assert isinstance(range(3), range) and not isinstance(3, range)
+        assert (int | range) and list(range(1, 7, 2)) == [1, 3, 5]
+        return self.fc(x)
+
+    model = net(forward)
+    assert torch.equal(prepare_model(model, example_inputs=X)(MORE), model(MORE))
