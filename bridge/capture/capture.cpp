@@ -3,6 +3,7 @@
 #include "bridge/capture/forward_call.h"
 #include "bridge/capture/ambient.h"
 #include "bridge/capture/contexts.h"
+#include "bridge/capture/opaque_bodies.h"
 #include "bridge/capture/patches.h"
 #include "bridge/capture/proxy.h"
 #include "bridge/capture/recorder.h"
@@ -96,6 +97,10 @@ void exclude_tree(Recorder& recorder, nb::handle module) {
 void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   const CaptureMode mode = running ? CaptureMode::running : CaptureMode::symbolic;
+  if (PyObject_TypeCheck(root.ptr(), TorchTypes::instance().script_module))
+    throw Error(ErrorCode::UnsupportedError,
+                "the model is a ScriptModule, compiled by torch.jit, and has no Python code to capture: prepare the model "
+                "that it was made of, then script or trace that");
   FunctionNames::instance();  // before math.* and others are replaced, so that it knows the real ones
   const ModuleScan scan = scan_modules(root);
   if (!running) proxy_type();
@@ -142,6 +147,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_torch(patches, mode);
     patch_contexts(patches);
     patch_device_type(patches);
+    patch_opaque_bodies(patches);
     patch_python(patches, recorder, patch_ambient(patches, quiet.grad_was_enabled()));
     if (!running) patch_wrapped(patches);
     patch_registered(patches, options.functions_to_exclude);

@@ -22,9 +22,34 @@ constexpr int kMaxNesting = 6;
 // turn out to depend on one another.
 constexpr std::size_t kMaxTree = 3, kMaxFallbackTree = 5;
 
+bool same_object(nb::handle a, nb::handle b);
+
+/// Functions that every call of forward makes anew are the same if their code and all that they hold are.
+bool same_function(nb::handle a, nb::handle b) {
+  PyObject *f = a.ptr(), *g = b.ptr();
+  if (PyFunction_GET_CODE(f) != PyFunction_GET_CODE(g) || PyFunction_GET_GLOBALS(f) != PyFunction_GET_GLOBALS(g))
+    return false;
+  const auto same = [](PyObject* x, PyObject* y) {
+    if (!x || !y) return x == y;
+    if (TorchTypes::instance().is_tensor(x)) return x == y;
+    return same_object(x, y);
+  };
+  if (!same(PyFunction_GET_DEFAULTS(f), PyFunction_GET_DEFAULTS(g))) return false;
+  if (!same(PyFunction_GET_KW_DEFAULTS(f), PyFunction_GET_KW_DEFAULTS(g))) return false;
+  PyObject *cells = PyFunction_GET_CLOSURE(f), *others = PyFunction_GET_CLOSURE(g);
+  if (!cells || !others) return cells == others;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(cells); ++i) {
+    PyObject *x = PyCell_GET(PyTuple_GET_ITEM(cells, i)), *y = PyCell_GET(PyTuple_GET_ITEM(others, i));
+    if (x == f && y == g) continue;  // it calls itself
+    if (!same(x, y)) return false;
+  }
+  return true;
+}
+
 bool same_object(nb::handle a, nb::handle b) {
   if (a.is(b)) return true;
   if (!Py_IS_TYPE(b.ptr(), Py_TYPE(a.ptr()))) return false;
+  if (PyFunction_Check(a.ptr())) return same_function(a, b);
   const int equal = PyObject_RichCompareBool(a.ptr(), b.ptr(), Py_EQ);
   if (equal < 0) PyErr_Clear();  // objects that cannot be compared are equal only by identity
   return equal == 1;

@@ -112,6 +112,8 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
     kept = "excluded";
   else if (!is_library_leaf(type) && has_hooks(module))
     kept = "it has forward hooks, which run only when the module itself is called";
+  else if (PyType_IsSubtype(type, TorchTypes::instance().script_module))
+    kept = "compiled by torch.jit";
   else if (const auto it = kept_modules.find(module); it != kept_modules.end())
     kept = it->second.c_str();
   if (kept && path) keep(*path, kept);

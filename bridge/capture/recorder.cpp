@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bridge/capture/contexts.h"
+#include "bridge/capture/opaque_bodies.h"
 #include "bridge/capture/proxy.h"
 #include "ir/control.h"
 #include "bridge/support/errors.h"
@@ -829,6 +830,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     return run(function, args, kwargs);
   }
 
+  refuse_function_transforms(*this);
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   const bool excluded = !excluded_functions.empty() && excluded_functions.contains(function);
   if (mode_ == CaptureMode::symbolic) {

@@ -110,6 +110,8 @@ class Recorder {
   void note_training_read(PyObject* module);
   /// Makes the check for a read that no call took.
   void settle_training_read();
+  /// For the report: `what` is called as a whole here.
+  void note_kept(const std::string& what, const char* reason) { keep(what, reason); }
   /// `flag` as an argument: the mode flag of a module if traced code has read it just now.
   Value flag_value(PyObject* flag) { return mode_flag(flag, static_cast<NodeId>(graph().id_limit())); }
   /// Forward asks whether something outside of it is so, and gets this answer.
@@ -251,6 +253,7 @@ struct TorchTypes {
   PyTypeObject* memory_format;
   PyTypeObject* module;
   PyTypeObject* sequential;
+  PyTypeObject* script_module;
   PyObject* push_mode;  // torch._C._push_on_torch_function_stack
   PyObject* pop_mode;
   PyObject* mode_stack_length;

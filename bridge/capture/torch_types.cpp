@@ -22,6 +22,7 @@ const TorchTypes& TorchTypes::instance() {
     t->memory_format = type(torch, "memory_format");
     t->module = type(torch.attr("nn"), "Module");
     t->sequential = type(torch.attr("nn"), "Sequential");
+    t->script_module = type(torch.attr("jit"), "ScriptModule");
     t->push_mode = object(c, "_push_on_torch_function_stack");
     t->pop_mode = object(c, "_pop_torch_function_stack");
     t->mode_stack_length = object(c, "_len_torch_function_stack");

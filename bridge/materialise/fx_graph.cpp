@@ -11,13 +11,21 @@ namespace modulize {
 
 namespace {
 
+// torch.fx finds no name for the builtin `apply` of a torch.autograd.Function.
+nb::object with_name(nb::object function) {
+  if (!PyCFunction_Check(function.ptr())) return function;
+  PyObject* self = PyCFunction_GET_SELF(function.ptr());
+  if (!self || !PyType_Check(self) || !PyObject_HasAttrString(self, "_backward_cls")) return function;
+  return nb::module_::import_("modulize._runtime").attr("Apply")(nb::handle(self));
+}
+
 nb::object fx_target(const Node& node, const ValueContext& context) {
   if (node.op == Opcode::output) return make_text("output");
   if (node.op != Opcode::call_function) return make_text(node.target);
-  if (!node.target.empty()) return resolve_name(node.target);
+  if (!node.target.empty()) return with_name(resolve_name(node.target));
   if (node.callee.is_node())
     throw Error(ErrorCode::ModulizeError, "%" + node.name + " calls another node's value, which torch.fx cannot hold");
-  return to_python(node.callee, context);
+  return with_name(to_python(node.callee, context));
 }
 
 // Has it no spelling in the source that torch.fx writes?

@@ -168,6 +168,31 @@ void TreeClone::fix_references(const Entry& entry) {
   }
 }
 
+// A function with modules in its closure (`lambda x: self.fc(x)`) around their clones.
+nb::object TreeClone::rebound_function(PyObject* function) {
+  PyObject* const cells = PyFunction_GetClosure(function);
+  const Py_ssize_t count = cells ? PyTuple_GET_SIZE(cells) : 0;
+  nb::object own_cells;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* const content = PyCell_GET(PyTuple_GET_ITEM(cells, i));
+    if (!content || content == function) continue;
+    const nb::object own = rebound(content, 1);
+    if (!own.is_valid()) continue;
+    if (!own_cells.is_valid()) own_cells = checked(PySequence_List(cells));
+    check(PyList_SetItem(own_cells.ptr(), i, checked(PyCell_New(own.ptr())).release().ptr()));
+  }
+  if (!own_cells.is_valid()) return {};
+  nb::object made = checked(PyFunction_New(PyFunction_GET_CODE(function), PyFunction_GET_GLOBALS(function)));
+  const nb::object closure = checked(PyList_AsTuple(own_cells.ptr()));
+  check(PyFunction_SetClosure(made.ptr(), closure.ptr()));
+  if (PyObject* defaults = PyFunction_GET_DEFAULTS(function)) check(PyFunction_SetDefaults(made.ptr(), defaults));
+  if (PyObject* keywords = PyFunction_GET_KW_DEFAULTS(function)) {
+    const nb::object copy = checked(PyDict_Copy(keywords));
+    made.attr("__kwdefaults__") = copy;
+  }
+  return made;
+}
+
 // The value with every module of the tree replaced by its clone; invalid where nothing is to be replaced.
 nb::object TreeClone::rebound(PyObject* value, int depth) {
   if (!may_refer(value)) return {};

@@ -6,6 +6,7 @@ import collections
 import copy
 import functools
 import operator
+import types
 from typing import Any
 
 import torch.fx
@@ -103,11 +104,7 @@ def set_items(target: Any, items: Any) -> None:
 
 
 def enter(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Enter the context manager that ``name`` (a qualified name) makes of the arguments, and return it.
-
-    The generated source has a ``with`` block instead, which is left when its body raises; code that torch.fx makes of an
-    edited graph has only :func:`enter` and :func:`leave`.
-    """
+    """Enter the context manager that ``name`` makes of the arguments; in the generated source, a ``with`` block."""
     manager = _imported(name)(*args, **kwargs)
     manager.__enter__()
     return manager
@@ -123,12 +120,45 @@ def given(manager: Any) -> Any:
     return manager
 
 
-def sdpa_kernel(*backends: str, set_priority: bool = False) -> Any:
+def sdpa_kernel(*backends: str, **options: Any) -> Any:
     """``torch.nn.attention.sdpa_kernel`` for backends by name."""
-    from torch.nn import attention
+    attention = torch.nn.attention
+    return attention.sdpa_kernel([getattr(attention.SDPBackend, name) for name in backends], **options)
 
-    chosen = [getattr(attention.SDPBackend, name) for name in backends]
-    return attention.sdpa_kernel(chosen, set_priority) if set_priority else attention.sdpa_kernel(chosen)
+
+def reentrant(*tensors: Any) -> Any:
+    """The gradient mode inside of a reentrant checkpoint, which records nothing unless an argument asks for a gradient."""
+    return torch.set_grad_enabled(torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+
+
+def closure(function: Any, cells: dict[int, Any]) -> Any:
+    """``function`` with other values in its closure, by position."""
+    held = tuple(types.CellType(cells[i]) if i in cells else cell for i, cell in enumerate(function.__closure__))
+    made = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, held)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
+class Apply:
+    """The ``apply`` of a :class:`torch.autograd.Function` in a torch.fx graph, which cannot write the builtin down."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.__name__ = self.__qualname__ = f"{function.__name__}_apply"
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function.apply(*args)
+
+
+def vmap(function: Any, in_dims: Any, out_dims: Any, randomness: str, size: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """``torch.vmap(function, ...)(*args, **kwargs)``."""
+    return torch.vmap(function, in_dims, out_dims, randomness, chunk_size=size)(*args, **kwargs)
+
+
+def gradient(transform: str, function: Any, argnums: Any, has_aux: bool, args: Any, kwargs: Any) -> Any:
+    """``torch.func.grad(function, ...)(*args, **kwargs)``, and the like."""
+    return getattr(torch.func, transform)(function, argnums, has_aux)(*args, **kwargs)
 
 
 @functools.lru_cache(maxsize=None)

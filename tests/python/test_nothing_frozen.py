@@ -33,18 +33,11 @@ def loop_over_a_size(self, x):
     return x
 
 
-@torch.jit.script
-def scripted(x):
-    return torch.relu(x) * 2
-
-
 FROZEN = {
     "range": loop_over_a_size,
     "int": lambda self, x: x / int(x.shape[0]),
     "index": lambda self, x: x * [1, 2, 3, 4, 5][x.shape[0]],
     "legacy tensor": lambda self, x: x * torch.Tensor([float(x.shape[0])]),
-    "parameter": lambda self, x: nn.Parameter(x, False) * 2,
-    "script": lambda self, x: scripted(x) + 1,
     "rows": lambda self, x: torch.stack([row * 2 for row in x]),
     "sum of rows": lambda self, x: sum(x),
     "numpy": numpy_array,
