@@ -50,6 +50,13 @@ bool is_pure(const Node& node) {
 bool prune_results(Graph& graph, NodeId end, std::vector<std::uint32_t>& uses,
                    const std::vector<std::vector<NodeId>>& items) {
   const ValueList on_true = graph[end].args[1].items(), on_false = graph[end].args[2].items();
+  const auto reads_an_item = [&](NodeId item) {
+    const Value& at = graph[item].args[1];
+    return at.is(ValueKind::integer) && at.as_integer() >= 0 &&
+           static_cast<std::size_t>(at.as_integer()) < on_true.size();
+  };
+  for (const NodeId item : items[end])
+    if (graph[item].alive && !reads_an_item(item)) return false;
   std::vector<std::int64_t> index(on_true.size(), -1);
   for (const NodeId item : items[end])
     if (graph[item].alive) index[static_cast<std::size_t>(graph[item].args[1].as_integer())] = 0;
