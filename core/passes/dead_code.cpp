@@ -55,8 +55,13 @@ bool prune_results(Graph& graph, NodeId end, std::vector<std::uint32_t>& uses,
     return at.is(ValueKind::integer) && at.as_integer() >= 0 &&
            static_cast<std::size_t>(at.as_integer()) < on_true.size();
   };
-  for (const NodeId item : items[end])
-    if (graph[item].alive && !reads_an_item(item)) return false;
+  std::uint32_t readers = 0;
+  for (const NodeId item : items[end]) {
+    if (!graph[item].alive) continue;
+    ++readers;
+    if (!reads_an_item(item)) return false;
+  }
+  if (readers < uses[end]) return false;  // something reads all of them
   std::vector<std::int64_t> index(on_true.size(), -1);
   for (const NodeId item : items[end])
     if (graph[item].alive) index[static_cast<std::size_t>(graph[item].args[1].as_integer())] = 0;
@@ -79,7 +84,7 @@ bool prune_results(Graph& graph, NodeId end, std::vector<std::uint32_t>& uses,
 
 // Drops the three brackets if nothing stands between them and nothing is read of them. True if so.
 bool drop_empty_branch(Graph& graph, NodeId end) {
-  if (!graph[end].args[1].items().empty()) return false;
+  if (!graph[end].args[1].items().empty() || graph.use_counts()[end] > 0) return false;
   const NodeId middle = graph[end].prev, begin = middle == kNoNode ? kNoNode : graph[middle].prev;
   if (begin == kNoNode || !is_call_of(graph[middle], kBeginElse) || !is_call_of(graph[begin], kBeginIf)) return false;
   for (const NodeId id : {end, middle, begin}) graph.erase(id);
@@ -108,7 +113,8 @@ PassResult dead_code(Graph& graph, const PassContext&) {
       modified = true;
     };
     if (is_call_of(graph[id], kEndIf)) {
-      if (!items.empty()) modified |= prune_results(graph, id, uses, items);
+      if (items.empty()) items.resize(graph.id_limit());
+      modified |= prune_results(graph, id, uses, items);
     } else if (is_call_of(graph[id], kBeginIf)) {
       // Its inside has been seen by now.
       const NodeId middle = graph[id].next, end = middle == kNoNode ? kNoNode : graph[middle].next;
