@@ -45,7 +45,10 @@ bool Recorder::is_asked_by_torch(int frames_above) {
   if (!frame) return true;
   nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
   Py_DECREF(frame);
-  const char* file = PyUnicode_AsUTF8(reinterpret_cast<PyCodeObject*>(code.ptr())->co_filename);
+  auto* asker = reinterpret_cast<PyCodeObject*>(code.ptr());
+  // torchvision counts the uses of its functions, but not while torch.jit looks on: nothing to capture again for.
+  if (PyUnicode_CompareWithASCIIString(asker->co_name, "_log_api_usage_once") == 0) return true;
+  const char* file = PyUnicode_AsUTF8(asker->co_filename);
   if (!file) {
     PyErr_Clear();
     return false;
