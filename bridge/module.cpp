@@ -9,6 +9,7 @@
 #include "bridge/capture/function_names.h"
 #include "bridge/capture/module_scan.h"
 #include "bridge/capture/patches.h"
+#include "bridge/capture/state_writes.h"
 #include "bridge/capture/structure.h"
 #include "bridge/capture/traced_number.h"
 #include "bridge/materialise/materialise.h"
@@ -99,6 +100,7 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   run_pipeline(*graph, pipeline, &conversions);
   seconds["passes"] = watch.lap();
   nb::object prepared = materialise(capture, graph);
+  own_written_objects(prepared, capture);
   const Graph& shipped = *graph;
   seconds["materialise"] = watch.lap();
 
@@ -144,14 +146,19 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
 /// A model's state at the time of construction, for Python.
 class SavedState {
  public:
-  explicit SavedState(nb::object model)
-      : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {}
-  std::vector<std::string> restore() { return snapshot_.restore(); }
+  explicit SavedState(nb::object model) : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {
+    objects_.add_attributes_of(scan_);
+  }
+  std::vector<std::string> restore() {
+    objects_.restore();
+    return snapshot_.restore();
+  }
 
  private:
   nb::object model_;  // holds what the scan borrows
   ModuleScan scan_;
   StateSnapshot snapshot_;
+  ObjectState objects_;
 };
 
 nb::object graph_from_text(const std::string& text) { return nb::cast(parse(text)); }

@@ -1,5 +1,8 @@
 #include "bridge/capture/capture.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "bridge/capture/forward_call.h"
 #include "bridge/capture/ambient.h"
 #include "bridge/capture/contexts.h"
@@ -7,6 +10,7 @@
 #include "bridge/capture/patches.h"
 #include "bridge/capture/proxy.h"
 #include "bridge/capture/recorder.h"
+#include "bridge/capture/state_writes.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {
@@ -126,22 +130,28 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   recorder.silent = options.silent;
   recorder.decided = options.decided;
 
+  std::optional<StateWrites> state;
+  // Without inputs, only once something is known to be written: most models write nothing, and the capture is short.
+  if (running || options.state) recorder.state = &state.emplace(recorder, options.state);
+
   nb::object forward = root.attr("forward");
   struct Restore {
     StateSnapshot& snapshot;
+    std::optional<StateWrites>& state;
     bool done = false;
     ~Restore() {
       if (done) return;
       PyObject *type, *value, *trace;
       PyErr_Fetch(&type, &value, &trace);
       try {
+        if (state) state->restore();
         snapshot.restore();
       } catch (nb::python_error& e) {
         e.discard_as_unraisable("restoring the model after a capture");
       }
       PyErr_Restore(type, value, trace);
     }
-  } restore{snapshot};
+  } restore{snapshot, state};
   {
     Patches patches;
     patch_torch(patches, mode);
@@ -170,7 +180,14 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   if (recorder.request) throw *recorder.request;  // forward may have caught it
   recorder.on_globals = nullptr;
   restore.done = true;
+  std::vector<std::string> inside;
+  if (state) inside = state->restore();
   capture.written_state = snapshot.restore();
+  for (std::vector<std::string>* more : {&inside, &capture.state_writes})
+    for (const std::string& name : *more)
+      if (std::find(capture.written_state.begin(), capture.written_state.end(), name) == capture.written_state.end())
+        capture.written_state.push_back(name);
+  for (std::string& name : recorder.restore_overwritten()) capture.written_state.push_back(std::move(name));
   recorder.finish();
   // The user's own names that begin like ours may not be given to new modules.
   for (const std::string& path : scan.taken)

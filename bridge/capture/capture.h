@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <optional>
 #include <set>
 #include <string>
@@ -84,6 +85,16 @@ struct Capture {
   nb::object arguments;  // name -> the copy of an argument that forward got, with what it wrote there (running)
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
+  /// Those of them that nodes write or that were not to be written: attributes of modules that were traced through.
+  std::vector<std::string> state_writes;
+  /// Parameters and plain tensor attributes that forward wrote in place (put back since).
+  std::vector<nb::object> overwritten;
+};
+
+/// Which attributes of modules ("path.name") are state.
+struct StatePlan {
+  std::set<std::string> live;    // read from the prepared model at every call, and written
+  std::set<std::string> silent;  // not written: what a call leaves there changes no result
 };
 
 /// What prepare_model was asked, checked by the Python skin.
@@ -98,6 +109,7 @@ struct CaptureOptions {
   /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
   std::string on_dynamic = "branch";
   const KeptWhole* kept = nullptr;  // borrowed
+  const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.
   bool other_random_numbers = false;
   /// Outcomes of decisions by key; those that are not here come out as they do.

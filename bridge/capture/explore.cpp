@@ -6,6 +6,7 @@
 
 #include "bridge/capture/ambient.h"
 #include "bridge/capture/recorder.h"
+#include "bridge/capture/state_writes.h"
 #include "explore/compare.h"
 #include "explore/merge.h"
 #include "ir/control.h"
@@ -551,6 +552,20 @@ bool is_forward(nb::handle root, nb::handle code) {
   return false;
 }
 
+/// Decides how to capture what forward leaves for the next call, which is known after a first capture. True if it must be
+/// captured once more.
+bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& options, StatePlan& plan) {
+  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  const std::vector<std::string>& written = running ? capture.state_writes : capture.written_state;
+  if (options.state || written.empty()) return false;
+  if (running)
+    plan = plan_state(root, options, capture);
+  else
+    plan.live.insert(written.begin(), written.end());
+  options.state = &plan;
+  return !plan.live.empty() || !plan.silent.empty();
+}
+
 }  // namespace
 
 std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
@@ -582,6 +597,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   KeptWhole kept;
   std::set<PyObject*> tried;
   options.kept = &kept;
+  StatePlan state;
   for (std::size_t round = 0;; ++round) {
     try {
       for (;;) {
@@ -591,7 +607,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
                                           [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
         if (unsorted)
           ask_in_other_worlds(root, capture, options);
-        else if (ambient_functions_loaded() == loaded)
+        else if (ambient_functions_loaded() == loaded && !plan_for_state(root, capture, options, state))
           break;
         capture = Capture();
       }

@@ -59,25 +59,6 @@ NodeId add_placeholder(Recorder& recorder, const Parameter& parameter, nb::handl
   return recorder.graph().add(std::move(node));
 }
 
-/// Refuses an output that hides tensors which the graph would freeze.
-void check_output(Recorder& recorder, const Value& value) {
-  switch (value.kind()) {
-    case ValueKind::object:
-      recorder.objects().refuse_hidden_tensors(recorder.capture().objects[value.as_object().id].ptr(),
-                                               "forward returns");
-      return;
-    case ValueKind::tuple:
-    case ValueKind::list:
-      for (const Value& item : value.items()) check_output(recorder, item);
-      return;
-    case ValueKind::dict:
-      for (const auto& [key, item] : value.dict_items()) check_output(recorder, item);
-      return;
-    default:
-      return;
-  }
-}
-
 nb::object call(nb::handle function, const std::vector<nb::object>& positional, const nb::dict& keywords) {
   nb::object args = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional.size())));
   for (std::size_t i = 0; i < positional.size(); ++i) {
@@ -212,6 +193,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
     keywords = nb::dict();
   }
 
+  if (recorder.state) recorder.state->make_live();
   nb::object result = call(function, positional, keywords);
   recorder.settle_training_read();
   recorder.regions->finish();
@@ -220,9 +202,10 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
   {
     const KnownObjects::KeepIdentity identity(recorder.objects());
     recorder.objects().write_back_all();
+    if (recorder.state) recorder.state->record();
     output.args.push_back(recorder.to_value(result.ptr()));
   }
-  check_output(recorder, output.args[0]);
+  recorder.objects().refuse_hidden_tensors(output.args[0], "forward returns");
   if (running) {
     recorder.capture().output = result;
     recorder.capture().arguments = arguments;

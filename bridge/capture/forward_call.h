@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bridge/capture/recorder.h"
+#include "bridge/capture/state_writes.h"
 
 namespace modulize {
 

@@ -1,6 +1,7 @@
 #include "bridge/capture/objects.h"
 
 #include "bridge/capture/recorder.h"
+#include "bridge/capture/state_writes.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {
@@ -98,6 +99,11 @@ void KnownObjects::adopt(PyObject* object, NodeId node) {
   }
 }
 
+void KnownObjects::know(PyObject* object, NodeId node, std::vector<Part> parts) {
+  if (!known_.emplace(object, Entry{nb::borrow(object), node, std::move(parts)}).second) return;
+  order_.push_back(object);
+}
+
 void KnownObjects::adopt_result(PyObject* object, NodeId node) {
   if (PyDict_CheckExact(object)) {
     for (const Part& part : parts_of(object)) {
@@ -114,14 +120,17 @@ void KnownObjects::adopt_result(PyObject* object, NodeId node) {
 }
 
 KnownObjects::SeenWhole::SeenWhole(KnownObjects& objects, bool applies)
-    : objects_(objects), applies_(applies && !objects.empty()) {
+    : objects_(objects), applies_(applies) {
   if (!applies_) return;
   objects_.write_back_all();
+  if (objects_.recorder_.state) objects_.recorder_.state->record();
   keep_.emplace(objects_);
 }
 
 void KnownObjects::SeenWhole::reread() const {
-  if (applies_) objects_.reread_all();
+  if (!applies_) return;
+  objects_.reread_all();
+  if (objects_.recorder_.state) objects_.recorder_.state->reread();
 }
 
 std::optional<Value> KnownObjects::find(PyObject* object) {
@@ -457,13 +466,28 @@ bool hides_recorded(Recorder& recorder, PyObject* object, int depth) {
 
 }  // namespace
 
-void KnownObjects::refuse_hidden_tensors(PyObject* object, const std::string& what) {
-  constexpr int kDepth = 4;
-  if (hides_recorded(recorder_, object, kDepth))
-    throw Error(ErrorCode::CaptureError,
-                what + " a " + type_name(object) +
-                    " with tensors of this call inside, which the prepared model could not make "
-                    "anew: use tensors, numbers, lists, tuples, dicts and objects with attributes");
+void KnownObjects::refuse_hidden_tensors(const Value& value, const std::string& what) {
+  switch (value.kind()) {
+    case ValueKind::object: {
+      constexpr int kDepth = 4;
+      PyObject* object = recorder_.capture().objects[value.as_object().id].ptr();
+      if (hides_recorded(recorder_, object, kDepth))
+        throw Error(ErrorCode::CaptureError,
+                    what + " a " + type_name(object) +
+                        " with tensors of this call inside, which the prepared model could not make anew: use tensors, "
+                        "numbers, lists, tuples, dicts and objects with attributes");
+      return;
+    }
+    case ValueKind::tuple:
+    case ValueKind::list:
+      for (const Value& item : value.items()) refuse_hidden_tensors(item, what);
+      return;
+    case ValueKind::dict:
+      for (const auto& [key, item] : value.dict_items()) refuse_hidden_tensors(item, what);
+      return;
+    default:
+      return;
+  }
 }
 
 }  // namespace modulize

@@ -25,6 +25,12 @@ class KnownObjects {
   /// now on the value of a getattr or getitem chain from `node`.
   void adopt(PyObject* object, NodeId node);
 
+  /// Makes a container or object known that the prepared model has with `parts`, whatever they are by now.
+  void know(PyObject* object, NodeId node, std::vector<Part> parts);
+  bool knows(PyObject* object) const { return known_.contains(object); }
+  /// The getattr or getitem node of a part of what `node` yields.
+  NodeId part_node(NodeId node, const Part& part);
+
   /// The same for what a call yielded whose inside was not recorded: numbers in a dict are traced from now on, and the
   /// structure of other objects becomes an assumption.
   void adopt_result(PyObject* object, NodeId node);
@@ -77,8 +83,8 @@ class KnownObjects {
     std::optional<KeepIdentity> keep_;
   };
 
-  /// Refuses an object without parts that hides recorded tensors (a generator, a partial, a closure).
-  void refuse_hidden_tensors(PyObject* object, const std::string& what);
+  /// Refuses a value with an object in it that hides recorded tensors (a generator, a partial, a closure).
+  void refuse_hidden_tensors(const Value& value, const std::string& what);
 
  private:
   struct Entry {
@@ -87,7 +93,6 @@ class KnownObjects {
     std::vector<Part> written;  // the parts as the prepared model has them
     bool busy = false;
   };
-  NodeId part_node(NodeId node, const Part& part);
   void write_attribute(const Entry& entry, const Part* before, const Part* now);
   void write_items(const Entry& entry, const std::vector<Part>& before, const std::vector<Part>& now);
   Value part_value(const nb::object& value);

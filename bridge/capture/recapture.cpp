@@ -6,6 +6,7 @@
 
 #include "bridge/capture/capture.h"
 #include "bridge/capture/explore.h"
+#include "bridge/capture/recapture.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/structure.h"
 #include "explore/compare.h"
@@ -100,6 +101,12 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
 }
 
 }  // namespace
+
+nb::object vary_inputs(nb::handle inputs, bool more_rows) {
+  Variation variation;
+  variation.more_rows = more_rows;
+  return vary(inputs, variation);
+}
 
 namespace {
 

@@ -64,6 +64,16 @@ Recorder::Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Ca
 }
 
 Recorder::~Recorder() {
+  if (!overwritten_.empty()) {  // forward has raised
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    try {
+      restore_overwritten();
+    } catch (nb::python_error& e) {
+      e.discard_as_unraisable("restoring parameters after a capture");
+    }
+    PyErr_Restore(type, value, trace);
+  }
   // Tensors that outlive the capture lose their tags; those in the user's own caches keep one that means nothing any more.
   const auto untag = [](PyObject* tensor) {
     PyObject** slot = _PyObject_GetDictPtr(tensor);
@@ -382,6 +392,53 @@ void Recorder::add_check(NodeId value, Value expected, const std::string& text) 
 void Recorder::add_structure_check(NodeId value, nb::handle structure, const std::string& text) {
   add_function("modulize._runtime.check_structure",
                {Value::node(value), capture_.objects.value(structure), Value::string(text)}, ValueType::other);
+}
+
+void Recorder::mark_read_from_value(NodeId node) {
+  if (from_value_.size() <= node) from_value_.resize(node + 1, false);
+  from_value_[node] = true;
+}
+
+namespace {
+
+/// Where the data of a tensor begins; 0 if that cannot be said.
+std::uintptr_t storage_of(PyObject* tensor) {
+  nb::object storage = nb::steal(PyObject_CallMethod(tensor, "untyped_storage", nullptr));
+  nb::object address = storage.is_valid() ? nb::steal(PyObject_CallMethod(storage.ptr(), "data_ptr", nullptr)) : nb::object();
+  if (!address.is_valid()) {
+    PyErr_Clear();  // a tensor without storage, or an older torch
+    return 0;
+  }
+  return nb::cast<std::uintptr_t>(address);
+}
+
+}  // namespace
+
+// A copy of all Parameters would double a model's memory: only those that a recorded call writes are copied, before it does.
+void Recorder::save_before_write(PyObject* tensor) {
+  if (!TorchTypes::instance().is_tensor(tensor)) return;
+  if (storages_.empty()) {
+    for (const auto& [held, path] : scan_.tensors) storages_[storage_of(held)].push_back(held);
+    storages_[0].clear();
+  }
+  const auto it = storages_.find(storage_of(tensor));
+  if (it == storages_.end()) return;
+  for (PyObject* held : it->second) {
+    nb::object copy = nb::handle(held).attr("detach")().attr("clone")();
+    overwritten_.emplace_back(nb::borrow(held), std::move(copy));
+    capture_.overwritten.push_back(nb::borrow(held));
+  }
+  it->second.clear();
+}
+
+std::vector<std::string> Recorder::restore_overwritten() {
+  std::vector<std::string> names;
+  for (auto& [tensor, copy] : overwritten_) {
+    names.push_back(scan_.tensors.at(tensor.ptr()));
+    tensor.attr("detach")().attr("copy_")(copy);
+  }
+  overwritten_.clear();
+  return names;
 }
 
 // --- tensors -------------------------------------------------------------------------------------------
@@ -839,6 +896,8 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
   }
   try {
     const NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
+    if (name.in_place && PyTuple_GET_SIZE(args) > 0) save_before_write(PyTuple_GET_ITEM(args, 0));
+    if (PyObject* out = kwargs ? PyDict_GetItemString(kwargs, "out") : nullptr) save_before_write(out);
     nb::object result = nb::steal(run(function, args, kwargs));
     if (!result.is_valid()) {
       rollback(first);

@@ -18,6 +18,8 @@
 
 namespace modulize {
 
+class StateWrites;
+
 enum class CaptureMode : std::uint8_t { running, symbolic };
 
 class Regions;
@@ -42,6 +44,7 @@ class Recorder {
   Capture& capture() { return capture_; }
   const ModuleScan& scan() const { return scan_; }
   KnownObjects& objects() { return objects_; }
+  StateWrites* state = nullptr;  // borrowed; null where the modules' attributes are not followed
 
   // --- arguments and results ----------------------------------------------------------------------
   /// The Value of a Python object as it stands in an argument. Creates get_attr and getitem nodes as needed.
@@ -81,6 +84,10 @@ class Recorder {
   void number_leak(const char* what, PyObject* number);
   /// The check that the object that `value` yields still has the structure (structure_of) that it had.
   void add_structure_check(NodeId value, nb::handle structure, const std::string& text);
+  /// The number of `node` counts as read from a tensor: what Python decides by it is a decision on a value.
+  void mark_read_from_value(NodeId node);
+  /// Puts back the Parameters and plain tensor attributes that forward wrote in place; their names.
+  std::vector<std::string> restore_overwritten();
   PyObject* number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
   bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);  // the outcome
 
@@ -191,6 +198,9 @@ class Recorder {
   std::unordered_map<std::uint64_t, NodeId> elements_;
   std::vector<std::uint64_t> element_order_;
   KnownObjects objects_;
+  void save_before_write(PyObject* tensor);
+  std::unordered_map<std::uintptr_t, std::vector<PyObject*>> storages_;  // of tensors that no snapshot copies
+  std::vector<std::pair<nb::object, nb::object>> overwritten_;           // tensor, copy
   std::unordered_map<PyObject*, std::string> constants_;  // tensor -> its name in the prepared model
   struct Sequence {
     Py_ssize_t length;

@@ -267,6 +267,14 @@ nb::object with_parts(PyTypeObject* type, const std::vector<Part>& parts, PyObje
   return made;
 }
 
+void set_parts(PyObject* object, const std::vector<Part>& parts) {
+  for (const Part& part : parts_of(object))
+    if (part.is_attribute) check(PyObject_GenericSetAttr(object, part.key.ptr(), nullptr));
+  PyTypeObject* base = layout_of(Py_TYPE(object));
+  if (base != &PyBaseObject_Type) nb::handle(reinterpret_cast<PyObject*>(base)).attr("clear")(nb::handle(object));
+  fill(object, parts);
+}
+
 nb::object StructureCopy::copy(nb::handle value) {
   PyObject* o = value.ptr();
   if (PySet_CheckExact(o)) return nb::steal(checked(PySet_New(o)));

@@ -38,6 +38,9 @@ void for_each_tensor(PyObject* object, const std::function<void(nb::handle)>& fn
 /// factory of a defaultdict, the bound of a deque); null for none.
 nb::object with_parts(PyTypeObject* type, const std::vector<Part>& parts, PyObject* like);
 
+/// Gives an object that is no tuple these parts instead of its own.
+void set_parts(PyObject* object, const std::vector<Part>& parts);
+
 /// Copies a value with everything inside that can be changed; shared and circular parts stay so. `leaf` gives the copy
 /// of what has no parts.
 class StructureCopy {

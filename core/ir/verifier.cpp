@@ -13,8 +13,8 @@
 //  8. A call_function has either a target or a callee, and the callee is an object; no other node has a callee, and
 //  every
 //     other but the output has a target. A call_method has the object it is called on as its first argument.
-//  9. A get_attr has no arguments. Its path names a tensor of the module tree, or ends in `training` (the mode flag of
-//     the module before it).
+//  9. A get_attr has no arguments. Its path names a tensor or a module of the module tree, is `_modulize_module` (the
+//     root itself), or ends in `training` (the mode flag of the module before it).
 // 10. A call_module names a module of the module tree.
 // 11. A call or a constructor has no keyword twice.
 // 12. A module has what its kind needs and nothing that belongs to another: a class (existing, constructed),
@@ -193,7 +193,8 @@ class Verifier {
         break;
       case Opcode::get_attr:
         if (!node.args.empty() || !node.kwargs.empty()) fail(9, "a get_attr takes no arguments: " + at(id));
-        if (!tree_.find_tensor(node.target) && node.target != "training" && !node.target.ends_with(".training"))
+        if (!tree_.find_tensor(node.target) && node.target != "training" &&
+            !node.target.ends_with(".training") && node.target != "_modulize_module" && !tree_.find(node.target))
           fail(9, "the module tree has no tensor " + repr(node.target) + ": " + at(id));
         break;
       case Opcode::call_module: {

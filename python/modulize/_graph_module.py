@@ -195,6 +195,11 @@ class PreparedModule(fx.GraphModule):
         self.__dict__["_fx_code"] = code
 
     @property
+    def _modulize_module(self) -> Any:
+        """The module itself, for a graph that writes its attributes."""
+        return self
+
+    @property
     def report(self) -> Any:
         """What the preparation did: a :class:`modulize.Report`."""
         return self.__dict__.get("_modulize")

@@ -42,6 +42,7 @@ def _run(
     inputs, kwargs = _core.copied((inputs, kwargs))
     # What the run writes on the model and the random state are put back.
     saved = SavedState(model)
+    overwritten = [(tensor, tensor.detach().clone()) for tensor in _written_parameters(model)]
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     # Gradients cost memory and change nothing, unless forward asks for them.
     with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
@@ -49,7 +50,24 @@ def _run(
             output = model.forward(*inputs, **kwargs)
         finally:
             saved.restore()
+            for tensor, copy in overwritten:
+                tensor.detach().copy_(copy)
     return output, inspect.signature(model.forward).bind(*inputs, **kwargs).arguments
+
+
+
+def _written_parameters(model: Any) -> list[torch.Tensor]:
+    """The Parameters and plain tensor attributes that forward writes, which are the original's too."""
+    found = []
+    for name in model.report.written_state:
+        path, _, attribute = name.rpartition(".")
+        try:
+            value = getattr(model.get_submodule(path), attribute, None)
+        except AttributeError:  # an item of a container
+            continue
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+    return found
 
 
 class _Comparison:
@@ -78,6 +96,14 @@ class _Comparison:
             raise VerificationError(f"{where} has {_names(parts)}, but the prepared model gives {_names(others)}")
         pairs = zip(parts, others)
         return max((self.compare(e, a, where + text) for (text, e), (_, a) in pairs), default=0.0)
+
+
+def is_same(expected: Any, actual: Any) -> bool:
+    """Whether two values are equal, tensors in every bit."""
+    try:
+        return _Comparison().compare(expected, actual, "") == 0.0
+    except VerificationError:
+        return False
 
 
 def _names(parts: list[tuple[str, Any]]) -> str:
