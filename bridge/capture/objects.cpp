@@ -119,8 +119,7 @@ void KnownObjects::adopt_result(PyObject* object, NodeId node) {
   adopt(object, node);
 }
 
-KnownObjects::SeenWhole::SeenWhole(KnownObjects& objects, bool applies)
-    : objects_(objects), applies_(applies) {
+KnownObjects::SeenWhole::SeenWhole(KnownObjects& objects, bool applies) : objects_(objects), applies_(applies) {
   if (!applies_) return;
   objects_.write_back_all();
   if (objects_.recorder_.state) objects_.recorder_.state->record();

@@ -1,4 +1,6 @@
 // The second capture of a running one: other values, one row more.
+#include "bridge/capture/recapture.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -6,7 +8,6 @@
 
 #include "bridge/capture/capture.h"
 #include "bridge/capture/explore.h"
-#include "bridge/capture/recapture.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/structure.h"
 #include "explore/compare.h"
@@ -35,8 +36,8 @@ struct Variation {
   std::map<std::int64_t, std::int64_t> sizes;  // of dimensions behind the first: as they are -> as they become
 };
 
-/// Other sizes of pictures, sequences and signals: the last dimensions of tensors of the highest rank. `behind`: of tensors
-/// of rank 3 the last dimension rather than the one before.
+/// Other sizes of pictures, sequences and signals: the last dimensions of tensors of the highest rank. `behind`: of
+/// tensors of rank 3 the last dimension rather than the one before.
 std::map<std::int64_t, std::int64_t> other_sizes(nb::handle inputs, bool behind) {
   std::int64_t rank = 0;
   for_each_tensor(inputs.ptr(), [&](nb::handle t) { rank = std::max(rank, nb::cast<std::int64_t>(t.attr("dim")())); });
@@ -56,8 +57,8 @@ std::map<std::int64_t, std::int64_t> other_sizes(nb::handle inputs, bool behind)
   return out;
 }
 
-/// A copy of the inputs with the values of every tensor in another order (so that integers stay within what was seen), and
-/// with other sizes.
+/// A copy of the inputs with the values of every tensor in another order (so that integers stay within what was seen),
+/// and with other sizes.
 nb::object vary(nb::handle value, const Variation& variation) {
   return StructureCopy([&variation](nb::handle leaf) {
            if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
@@ -119,7 +120,8 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     add_candidates(second, second.graph, other, candidates);
     add_candidates(first, graph, node, candidates);
     if (node != kNoNode) add_candidates(first, graph, graph[node].prev, candidates);
-    std::stable_partition(candidates.begin(), candidates.end(), [](const KeepCandidate& c) { return c.code.is_valid(); });
+    std::stable_partition(candidates.begin(), candidates.end(),
+                          [](const KeepCandidate& c) { return c.code.is_valid(); });
     const std::string where = node == kNoNode ? std::string() : graph.where(graph[node]);
     throw KeepRequest("a value or size of the example would be frozen into the prepared model" +
                           (where.empty() ? "" : " at " + where) + ": in a second capture with other inputs, " + what +
@@ -218,7 +220,8 @@ FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {
     if (module.is(root) || !is_library_leaf(Py_TYPE(module.ptr())) ||
         paths.contains(nb::cast<std::string>(path) + ".training"))
       if (PyObject** slot = _PyObject_GetDictPtr(module.ptr()); slot && *slot)
-        if (PyObject* flag = PyDict_GetItemString(*slot, "training")) flags_.emplace_back(nb::borrow(module), flag == Py_True);
+        if (PyObject* flag = PyDict_GetItemString(*slot, "training"))
+          flags_.emplace_back(nb::borrow(module), flag == Py_True);
   set(true);
 }
 

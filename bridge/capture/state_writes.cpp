@@ -28,7 +28,9 @@ bool is_bookkeeping(PyObject* name) {
   return PySet_Contains(names, name) == 1;
 }
 
-std::string full_name(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
+std::string full_name(const std::string& path, const std::string& name) {
+  return path.empty() ? name : path + "." + name;
+}
 
 bool same_parts(const std::vector<Part>& a, const std::vector<Part>& b) {
   if (a.size() != b.size()) return false;
@@ -218,8 +220,8 @@ void StateWrites::reread() {
         if (PyDict_SetItem(instance_dict(module.module.ptr()), part.key.ptr(), part.value.ptr()) < 0)
           nb::raise_python_error();
       } else {
-        const std::string what = "what a call that was not looked into leaves in attribute '" +
-                                 full_name(*module.path, text) + "'";
+        const std::string what =
+            "what a call that was not looked into leaves in attribute '" + full_name(*module.path, text) + "'";
         const NodeId node = attribute(module, text, ValueType::other);
         if (has_parts(value)) {
           recorder_.add_structure_check(node, structure_of(part.value), what);

@@ -71,9 +71,9 @@ class StateWrites {
   std::unordered_map<const std::string*, NodeId> owners_;
 };
 
-/// How the attributes that a first capture saw written are to be captured. Those whose content changes no result (tables
-/// made for a size) stay as they are before the first call, so that the prepared model makes them at every call;
-/// any other becomes live. Runs the model a few times and puts everything back.
+/// How the attributes that a first capture saw written are to be captured. Those whose content changes no result
+/// (tables made for a size) stay as they are before the first call, so that the prepared model makes them at every
+/// call; any other becomes live. Runs the model a few times and puts everything back.
 StatePlan plan_state(nb::handle root, const CaptureOptions& options, const Capture& first);
 
 /// Gives the prepared model objects of its own where forward writes into those that attributes hold.

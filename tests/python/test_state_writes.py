@@ -159,7 +159,7 @@ def test_a_copy_has_a_state_of_its_own():
     assert other.calls == 3 and prepared.calls == 0
 
 
-# --- tables made for a size -----------------------------------------------------------------------------------------------
+# --- tables made for a size ---------------------------------------------------------------------------------------
 
 
 class GrowingTable(nn.Module):
@@ -213,7 +213,7 @@ def test_tables_made_for_a_size_follow_the_size(cls):
         assert torch.equal(prepared(x), model(x))
 
 
-# --- objects that modules hold --------------------------------------------------------------------------------------------
+# --- objects that modules hold ------------------------------------------------------------------------------------
 
 
 class Memory:
@@ -245,7 +245,7 @@ def test_an_object_that_a_module_holds_is_written():
     assert torch.equal(model.memory.keys, torch.zeros(1, 3))
 
 
-# --- refused, or raising at the call ----------------------------------------------------------------------------------------
+# --- refused, or raising at the call ------------------------------------------------------------------------------
 
 
 class FirstCall(nn.Module):
@@ -315,7 +315,7 @@ def test_a_tensor_hidden_in_an_attribute_is_refused():
         prepare_model(Hides().eval(), example_inputs=torch.randn(2, 3))
 
 
-# --- Parameters -------------------------------------------------------------------------------------------------------------
+# --- Parameters ---------------------------------------------------------------------------------------------------
 
 
 class Decays(nn.Module):
