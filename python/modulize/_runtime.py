@@ -90,8 +90,7 @@ def delete_attribute(target: Any, name: str) -> None:
 
 def extend(target: Any, items: Any) -> None:
     """Append to a list or deque what forward has appended to it."""
-    base: Any = list if isinstance(target, list) else collections.deque
-    base.extend(target, items)
+    (list if isinstance(target, list) else collections.deque).extend(target, items)
 
 
 def set_items(target: Any, items: Any) -> None:
@@ -168,7 +167,17 @@ def _imported(name: str) -> Any:
 
 # Nothing reads their results: torch.fx must not take them for dead code.
 if hasattr(torch.fx.node, "has_side_effect"):
-    for _function in (check, check_structure, require, set_attribute, delete_attribute, extend, set_items, enter, leave):
+    for _function in (
+        check,
+        check_structure,
+        require,
+        set_attribute,
+        delete_attribute,
+        extend,
+        set_items,
+        enter,
+        leave,
+    ):
         torch.fx.node.has_side_effect(_function)
     for _builtin in (setattr, delattr, operator.setitem, operator.delitem):
         torch.fx.node.has_side_effect(_builtin)
@@ -195,11 +204,13 @@ class Bound:
         self.__module__ = getattr(function, "__module__", None) or __name__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        rest = iter(args)
-        places = [key for key in self.constants if isinstance(key, int)]
-        positional = [self.constants[i] if i in places else next(rest) for i in range(len(args) + len(places))]
-        keywords = {key: value for key, value in self.constants.items() if isinstance(key, str)}
-        return self.function(*positional, **kwargs, **keywords)
+        positional = list(args)
+        for place, value in self.constants.items():  # places in ascending order
+            if isinstance(place, int):
+                positional.insert(place, value)
+            else:
+                kwargs[place] = value
+        return self.function(*positional, **kwargs)
 
     # Found where the function is looked up: torch.fx keeps those with an effect in a set.
     def __hash__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -58,16 +59,12 @@ def _run(
 
 def _written_parameters(model: Any) -> list[torch.Tensor]:
     """The Parameters and plain tensor attributes that forward writes, which are the original's too."""
-    found = []
-    for name in model.report.written_state:
-        path, _, attribute = name.rpartition(".")
-        try:
-            value = getattr(model.get_submodule(path), attribute, None)
-        except AttributeError:  # an item of a container
-            continue
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-    return found
+    values = (functools.reduce(_attribute, name.split("."), model) for name in model.report.written_state)
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+def _attribute(value: Any, name: str) -> Any:
+    return getattr(value, name, None)
 
 
 class _Comparison:

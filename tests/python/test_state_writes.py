@@ -291,7 +291,7 @@ def test_state_that_python_decides_by_raises_when_it_has_changed(cls, inputs):
     prepared = prepare_model(model, **({"example_inputs": torch.randn(4, 3)} if inputs else {}))
     x = torch.randn(5, 3)
     assert torch.equal(prepared(x), copy.deepcopy(model)(x))
-    with pytest.raises(AssumptionError, match="attribute|History|history"):
+    with pytest.raises(AssumptionError, match="attribute"):
         prepared(x)
 
 
