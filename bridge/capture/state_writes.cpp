@@ -120,6 +120,7 @@ std::vector<Part> StateWrites::attributes_of(PyObject* module) {
 }
 
 StateWrites::StateWrites(Recorder& recorder, const StatePlan* plan) : recorder_(recorder), plan_(plan) {
+  objects_.add_attributes_of(recorder.scan());
   for (const ModuleScan::Entry& entry : recorder.scan().modules) {
     // What is called as a whole writes its state itself.
     if (is_library_leaf(Py_TYPE(entry.module)) || recorder.excluded_modules.contains(entry.module)) continue;
@@ -128,10 +129,7 @@ StateWrites::StateWrites(Recorder& recorder, const StatePlan* plan) : recorder_(
       return above && (*above == entry.path || entry.path.starts_with(*above + "."));
     });
     if (kept) continue;
-    Module module{nb::borrow(entry.module), &entry.path, attributes_of(entry.module)};
-    for (const Part& part : module.attributes)
-      if (has_parts(part.value.ptr())) objects_.add(part.value.ptr(), full_name(entry.path, text_of(part.key)));
-    modules_.push_back(std::move(module));
+    modules_.push_back({nb::borrow(entry.module), &entry.path, attributes_of(entry.module)});
   }
 }
 
@@ -163,7 +161,7 @@ void StateWrites::make_live() {
 }
 
 void StateWrites::make_live(Module& module, const std::string& name) {
-  const std::string text = "attribute '" + full_name(*module.path, name) + "', which forward writes,";
+  const std::string text = "attribute '" + full_name(*module.path, name) + "'";
   const auto part = std::find_if(module.attributes.begin(), module.attributes.end(),
                                  [&](const Part& p) { return text_of(p.key) == name; });
   const NodeId from = owner(module);

@@ -14,9 +14,7 @@ from modulize._core import SavedState, VerificationError
 __all__ = ["verify_outputs"]
 
 
-def verify_outputs(
-    model: torch.nn.Module, prepared: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]
-) -> float:
+def verify_outputs(model: torch.nn.Module, prepared: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
     """Run both models on the example and return the largest absolute difference, which is 0.0.
 
     The original runs by itself, with nothing that records: what it computed during the capture is no reference, as a
@@ -28,8 +26,9 @@ def verify_outputs(
         The outputs, or what was written to the inputs, differ in structure or in any bit.
     """
     gradients = "torch.is_grad_enabled" in prepared.report.questions
-    expected, expected_inputs = _run(model, inputs, kwargs, gradients)
-    actual, actual_inputs = _run(prepared, inputs, kwargs, gradients)
+    written = prepared.report.written_state
+    expected, expected_inputs = _run(model, inputs, kwargs, gradients, written)
+    actual, actual_inputs = _run(prepared, inputs, kwargs, gradients, written)
     largest = _Comparison().compare(expected, actual, "the output")
     for name, value in expected_inputs.items():
         largest = max(largest, _Comparison().compare(value, actual_inputs[name], f"argument '{name}' after the call"))
@@ -37,13 +36,13 @@ def verify_outputs(
 
 
 def _run(
-    model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool
+    model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool, written: list[str]
 ) -> tuple[Any, dict[str, Any]]:
     """The output, and the arguments as forward left them."""
     inputs, kwargs = _core.copied((inputs, kwargs))
     # What the run writes on the model and the random state are put back.
     saved = SavedState(model)
-    overwritten = [(tensor, tensor.detach().clone()) for tensor in _written_parameters(model)]
+    overwritten = [(tensor, tensor.detach().clone()) for tensor in _tensors(model, written)]
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     # Gradients cost memory and change nothing, unless forward asks for them.
     with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
@@ -56,10 +55,9 @@ def _run(
     return output, inspect.signature(model.forward).bind(*inputs, **kwargs).arguments
 
 
-
-def _written_parameters(model: Any) -> list[torch.Tensor]:
-    """The Parameters and plain tensor attributes that forward writes, which are the original's too."""
-    values = (functools.reduce(_attribute, name.split("."), model) for name in model.report.written_state)
+def _tensors(model: Any, names: list[str]) -> list[torch.Tensor]:
+    """The Parameters and other tensors among attributes, which both models share."""
+    values = (functools.reduce(_attribute, name.split("."), model) for name in names)
     return [value for value in values if isinstance(value, torch.Tensor)]
 
 
