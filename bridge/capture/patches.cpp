@@ -1,5 +1,7 @@
 #include "bridge/capture/patches.h"
 
+#include <map>
+
 #include "bridge/capture/proxy.h"
 #include "bridge/support/errors.h"
 
@@ -440,6 +442,17 @@ void patch_wrapped(Patches& patches) {
 }
 
 void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def, nb::object extra) {
+  // What replaces the code of torch's own functions is made once a process; they live as long.
+  struct Made {
+    PyObject* real;
+    PyObject* code;
+  };
+  static auto* const made = new std::map<std::pair<PyObject*, PyMethodDef*>, Made>();
+  const auto known = made->find({f.ptr(), handler_def});
+  if (known != made->end() && known->second.real == PyFunction_GET_CODE(f.ptr())) {
+    patches.set_attribute(f, "__code__", nb::handle(known->second.code));
+    return;
+  }
   nb::object function_type = nb::module_::import_("types").attr("FunctionType");
   nb::object real = f.attr("__code__");
   nb::object clone = function_type(real, f.attr("__globals__"), f.attr("__name__"), f.attr("__defaults__"),
@@ -466,6 +479,10 @@ void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def, nb::
     constants.append(PyUnicode_Check(c.ptr()) && nb::cast<std::string>(c) == "handler" ? handler : nb::borrow(c));
   nb::object code = stub.attr("replace")(nb::arg("co_consts") = nb::tuple(constants),
                                          nb::arg("co_freevars") = real.attr("co_freevars"));
+  if (known == made->end() && text_of(f.attr("__module__")).starts_with("torch.")) {
+    f.inc_ref();
+    made->emplace(std::pair(f.ptr(), handler_def), Made{nb::borrow(real).release().ptr(), nb::borrow(code).release().ptr()});
+  }
   patches.set_attribute(f, "__code__", code);
 }
 
