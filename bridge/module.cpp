@@ -146,7 +146,8 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
 /// A model's state at the time of construction, for Python.
 class SavedState {
  public:
-  explicit SavedState(nb::object model) : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {
+  explicit SavedState(nb::object model)
+      : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {
     objects_.add_attributes_of(scan_);
   }
   std::vector<std::string> restore() {

@@ -70,14 +70,16 @@ nb::object checked(PyObject* object) {
 
 PyObject* answer(Recorder& recorder, const std::string& question, PyObject* args, PyObject* kwargs, bool truth) {
   ValueList values;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i) values.push_back(recorder.to_value(PyTuple_GET_ITEM(args, i)));
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
+    values.push_back(recorder.to_value(PyTuple_GET_ITEM(args, i)));
   PyObject *key, *value;
   if (kwargs)
     for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);) values.push_back(recorder.to_value(value));
   return PyBool_FromLong(recorder.ambient(question, std::move(values), truth));
 }
 
-// A builtin. `self` is (original, question, the answer outside of the capture, or None where the capture changes nothing).
+// A builtin. `self` is (original, question, the answer outside of the capture, or None where the capture changes
+// nothing).
 PyObject* builtin_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   PyObject* original = PyTuple_GET_ITEM(self, 0);
   Recorder* recorder = Recorder::recording();
@@ -91,8 +93,8 @@ PyObject* builtin_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
 }
 PyMethodDef builtin_def = {"ambient", as_c_function(builtin_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
 
-// A Python function. `self` is (function, clone with the real code, question). Torch's own code asks for reasons of its own:
-// a function under torch.jit.script_if_tracing is the same scripted or not.
+// A Python function. `self` is (function, clone with the real code, question). Torch's own code asks for reasons of its
+// own: a function under torch.jit.script_if_tracing is the same scripted or not.
 PyObject* function_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
   if (nargs != 2) {
     PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
@@ -192,7 +194,8 @@ void ask_in_other_worlds(nb::handle root, const Capture& first, CaptureOptions& 
       if (!asked.contains(q.question)) asks_more = asked_there.insert(q.question).second || asks_more;
     if (!asks_more) tried.insert(std::move(other));
   }
-  for (const std::string& question : asked) (decisive.contains(question) ? options.decided : options.silent).insert(question);
+  for (const std::string& question : asked)
+    (decisive.contains(question) ? options.decided : options.silent).insert(question);
   if (!decisive.empty()) options.decided.insert(asked_there.begin(), asked_there.end());
 }
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <optional>
 
-#include "bridge/capture/forward_call.h"
 #include "bridge/capture/ambient.h"
 #include "bridge/capture/contexts.h"
+#include "bridge/capture/forward_call.h"
 #include "bridge/capture/opaque_bodies.h"
 #include "bridge/capture/patches.h"
 #include "bridge/capture/proxy.h"
@@ -102,9 +102,10 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   const CaptureMode mode = running ? CaptureMode::running : CaptureMode::symbolic;
   if (PyObject_TypeCheck(root.ptr(), TorchTypes::instance().script_module))
-    throw Error(ErrorCode::UnsupportedError,
-                "the model is a ScriptModule, compiled by torch.jit, and has no Python code to capture: prepare the model "
-                "that it was made of, then script or trace that");
+    throw Error(
+        ErrorCode::UnsupportedError,
+        "the model is a ScriptModule, compiled by torch.jit, and has no Python code to capture: prepare the model "
+        "that it was made of, then script or trace that");
   FunctionNames::instance();  // before math.* and others are replaced, so that it knows the real ones
   const ModuleScan scan = scan_modules(root);
   if (!running) proxy_type();

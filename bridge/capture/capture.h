@@ -3,7 +3,6 @@
 
 #include <functional>
 #include <map>
-#include <set>
 #include <optional>
 #include <set>
 #include <string>
@@ -50,7 +49,7 @@ class KeepRequest : public Error {
  public:
   KeepRequest(const std::string& message, std::string why, std::vector<KeepCandidate> candidates)
       : Error(ErrorCode::CaptureError, message), why(std::move(why)), candidates(std::move(candidates)) {}
-  std::string why;  // for the report: "Tensor.numpy()"
+  std::string why;                        // for the report: "Tensor.numpy()"
   std::vector<KeepCandidate> candidates;  // innermost first
 };
 
@@ -81,7 +80,7 @@ struct Capture {
   std::unordered_map<std::string, nb::object> codes;
   std::vector<Decision> decisions;
   std::vector<AmbientQuestion> ambient_questions;
-  nb::object output;  // what forward returned (running)
+  nb::object output;     // what forward returned (running)
   nb::object arguments;  // name -> the copy of an argument that forward got, with what it wrote there (running)
   /// "path.attribute" of module state that forward wrote (put back since).
   std::vector<std::string> written_state;
@@ -108,7 +107,7 @@ struct CaptureOptions {
   nb::object functions_to_exclude = nb::none();
   /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
   std::string on_dynamic = "branch";
-  const KeptWhole* kept = nullptr;  // borrowed
+  const KeptWhole* kept = nullptr;   // borrowed
   const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.
   bool other_random_numbers = false;
@@ -119,9 +118,9 @@ struct CaptureOptions {
   std::set<std::string> flipped = {}, silent = {}, decided = {};
 };
 
-/// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be captured
-/// is kept whole at the smallest place, and with `verify` a second capture with other values and, where the model takes
-/// it, another batch size finds what the first froze. Throws as capture_model does.
+/// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be
+/// captured is kept whole at the smallest place, and with `verify` a second capture with other values and, where the
+/// model takes it, another batch size finds what the first froze. Throws as capture_model does.
 void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture);
 
 /// The second capture. `predict` gives the graph that a capture with these decisions is expected to record. Throws
@@ -131,8 +130,8 @@ using Prediction = std::function<Graph(const Capture& second)>;
 void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                const std::unordered_map<std::string, bool>& outcomes);
 
-/// While one lives, the mode flags of all modules that are traced through are the other way. The leaves keep theirs: batch
-/// norm refuses to train on one row.
+/// While one lives, the mode flags of all modules that are traced through are the other way. The leaves keep theirs:
+/// batch norm refuses to train on one row.
 class FlippedModes {
  public:
   /// `read`: leaves whose flag forward reads are flipped all the same.

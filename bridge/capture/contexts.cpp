@@ -56,8 +56,9 @@ void Regions::leave(PyObject* context) {
   const NodeId node = recorder_.add_function(std::string(kLeave), {Value::node(open.node)}, ValueType::other);
   if (recorder_.graph()[node].scope != open.scope)
     throw Error(ErrorCode::CaptureError, open.name + ", entered" + open.where + ", is left in another module call" +
-                                             recorder_.place() + ": such regions cannot be captured; exclude the module "
-                                                                 "(modules_to_exclude) that does it");
+                                             recorder_.place() +
+                                             ": such regions cannot be captured; exclude the module "
+                                             "(modules_to_exclude) that does it");
 }
 
 void Regions::finish() {
@@ -145,10 +146,10 @@ Kwargs keywords_of(Recorder& recorder, PyObject* kwargs) {
 
 // How the arguments of a context manager that exists already are read off it.
 enum class State : std::uint8_t {
-  none,       // it has no arguments
-  mode,       // its attribute `mode`
-  autocast,   // device, dtype, whether it is on, whether weights are cached
-  unknown,    // the object itself is entered
+  none,      // it has no arguments
+  mode,      // its attribute `mode`
+  autocast,  // device, dtype, whether it is on, whether weights are cached
+  unknown,   // the object itself is entered
 };
 
 struct ContextClass {
@@ -171,10 +172,10 @@ constexpr ContextClass kClasses[] = {
 
 // Functions under contextlib.contextmanager, by public name.
 constexpr const char* kFunctions[][2] = {
-    {"torch.nn.attention", "sdpa_kernel"},     {"torch.backends.cuda", "sdp_kernel"},
-    {"torch.backends.cudnn", "flags"},         {"torch.backends.mkldnn", "flags"},
-    {"torch.backends.nnpack", "flags"},        {"torch.backends.opt_einsum", "flags"},
-    {"torch.backends.miopen", "flags"},        {"torch.random", "fork_rng"},
+    {"torch.nn.attention", "sdpa_kernel"}, {"torch.backends.cuda", "sdp_kernel"},
+    {"torch.backends.cudnn", "flags"},     {"torch.backends.mkldnn", "flags"},
+    {"torch.backends.nnpack", "flags"},    {"torch.backends.opt_einsum", "flags"},
+    {"torch.backends.miopen", "flags"},    {"torch.random", "fork_rng"},
 };
 
 Regions::Maker maker_from_state(Recorder& recorder, nb::handle context, const ContextClass& cls) {
@@ -188,7 +189,8 @@ Regions::Maker maker_from_state(Recorder& recorder, nb::handle context, const Co
     case State::autocast: {
       const auto read = [&](const char* name) { return recorder.to_value(nb::object(context.attr(name)).ptr()); };
       maker.args.push_back(read("device"));
-      maker.kwargs = {{"dtype", read("fast_dtype")}, {"enabled", read("_enabled")}, {"cache_enabled", read("_cache_enabled")}};
+      maker.kwargs = {
+          {"dtype", read("fast_dtype")}, {"enabled", read("_enabled")}, {"cache_enabled", read("_cache_enabled")}};
       return maker;
     }
     case State::unknown:
@@ -284,7 +286,8 @@ PyObject* exit_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
 }
 PyMethodDef exit_def = {"__exit__", as_c_function(exit_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
 
-// torch.set_grad_enabled(False)(function): the call takes back what making the decorator did. `self` is (original, index).
+// torch.set_grad_enabled(False)(function): the call takes back what making the decorator did. `self` is (original,
+// index).
 PyObject* decorate_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   PyObject* original = PyTuple_GET_ITEM(self, 0);
   Recorder* recorder = Recorder::recording();
@@ -364,15 +367,17 @@ PyObject* generator_exit_slot(PyObject* self, PyObject* args, PyObject* kwargs) 
     return result.release().ptr();
   });
 }
-PyMethodDef generator_exit_def = {"__exit__", as_c_function(generator_exit_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+PyMethodDef generator_exit_def = {"__exit__", as_c_function(generator_exit_slot), METH_VARARGS | METH_KEYWORDS,
+                                  nullptr};
 
 // --- torch.device.type ------------------------------------------------------------------------------------------
 
 PyObject* original_device_type = nullptr;  // the getter's descriptor; immortal
 
 PyObject* device_type_get(PyObject* self, void*) {
-  nb::object text = nb::steal(Py_TYPE(original_device_type)
-                                  ->tp_descr_get(original_device_type, self, reinterpret_cast<PyObject*>(Py_TYPE(self))));
+  nb::object text =
+      nb::steal(Py_TYPE(original_device_type)
+                    ->tp_descr_get(original_device_type, self, reinterpret_cast<PyObject*>(Py_TYPE(self))));
   if (!text.is_valid()) return nullptr;
   if (Recorder* recorder = Recorder::recording())
     return guarded<PyObject*>(nullptr, [&] {

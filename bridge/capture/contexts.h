@@ -70,7 +70,7 @@ class Regions {
   Recorder& recorder_;
   std::vector<Open> open_;
   std::unordered_map<PyObject*, Made> made_;  // keys owned
-  std::vector<NodeId> sticky_;  // calls that set the gradient mode for all that follows
+  std::vector<NodeId> sticky_;                // calls that set the gradient mode for all that follows
 };
 
 /// Entering and leaving the context managers of torch is recorded.

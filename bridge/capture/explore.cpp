@@ -1,4 +1,5 @@
-// The captures of one preparation: every decision's other outcome, what must be kept whole, other values, the other mode.
+// The captures of one preparation: every decision's other outcome, what must be kept whole, other values, the other
+// mode.
 #include "bridge/capture/explore.h"
 
 #include <algorithm>
@@ -62,8 +63,8 @@ void share_tables(const Capture& from, Capture& to) {
   to.constants = from.constants;
 }
 
-/// Gives `other` the numbers and names that `base` has for the same objects and constants; new ones are added to `base`.
-/// Both have the same tables afterwards.
+/// Gives `other` the numbers and names that `base` has for the same objects and constants; new ones are added to
+/// `base`. Both have the same tables afterwards.
 void adopt(Capture& base, Capture& other) {
   std::vector<Value> objects;
   for (std::size_t i = 0; i < other.objects.size(); ++i) {
@@ -241,8 +242,8 @@ class Explorer {
 
   /// Captures with the first decision of `base` that is not in `known` flipped. Nothing if forward raises there; then a
   /// requirement is added.
-  bool capture_flipped(Capture& base, const Decision& decision, std::unordered_map<std::string, bool> outcomes, Capture& other,
-                       std::vector<Requirement>& requirements) {
+  bool capture_flipped(Capture& base, const Decision& decision, std::unordered_map<std::string, bool> outcomes,
+                       Capture& other, std::vector<Requirement>& requirements) {
     outcomes[decision.key] = !decision.outcome;
     std::optional<std::pair<nb::object, bool>> error;
     try {
@@ -263,8 +264,8 @@ class Explorer {
 
   /// Merges and says where the decisions of all sides stand then.
   std::optional<Explored> merged(const Explored& base, const std::vector<Variant>& variants,
-                                 const std::vector<const Explored*>& sides, const std::vector<Requirement>& requirements,
-                                 std::string* why) {
+                                 const std::vector<const Explored*>& sides,
+                                 const std::vector<Requirement>& requirements, std::string* why) {
     std::optional<Merged> made = merge(base.graph, variants, requirements, why);
     if (!made) return std::nullopt;
     Explored out;
@@ -418,8 +419,8 @@ class Explorer {
     throw_keep_request(base, decision.node, "control flow on the value of a tensor: " + why);
   }
 
-  // With the other mode; without it, and is_mode_merged() false, where it cannot be captured. What must be kept whole for
-  // it is kept in that mode alone.
+  // With the other mode; without it, and is_mode_merged() false, where it cannot be captured. What must be kept whole
+  // for it is kept in that mode alone.
   Explored with_other_mode(Capture& base, Explored first) {
     is_mode_merged_ = false;
     KeptWhole kept = options_.kept ? *options_.kept : KeptWhole();
@@ -456,7 +457,8 @@ class Explorer {
     share_tables(other, base);
     merge_notes(base, other);
     for (const ModeRead& read : other.mode_reads) flags_.try_emplace(read.path, !read.flag);
-    std::vector<Variant> variants{{&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b); }}};
+    std::vector<Variant> variants{
+        {&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b); }}};
     std::string why;
     if (auto out = merged(first, variants, {&side}, {}, &why)) {
       is_mode_merged_ = true;
@@ -469,7 +471,8 @@ class Explorer {
   Condition mode_condition(const Graph& first, NodeId a, const Graph& other, NodeId b) const {
     const auto last_read = [](const Graph& graph, NodeId at) -> const std::string* {
       for (; at != kNoNode; at = graph[at].prev)
-        if (graph[at].op == Opcode::get_attr && (graph[at].target == "training" || graph[at].target.ends_with(".training")))
+        if (graph[at].op == Opcode::get_attr &&
+            (graph[at].target == "training" || graph[at].target.ends_with(".training")))
           return &graph[at].target;
       return nullptr;
     };
@@ -486,12 +489,12 @@ class Explorer {
   std::unordered_map<std::string, bool> outcomes_;
   std::map<std::string, NodeId> nodes_;
   std::map<std::string, std::string> aliases_;  // further places of one decision -> its key
-  std::map<std::string, bool> flags_;  // path of a mode flag -> its value in the first capture
+  std::map<std::string, bool> flags_;           // path of a mode flag -> its value in the first capture
   bool is_mode_merged_ = true;
 };
 
-/// The first capture. Without values a decision is taken to be true; where forward raises then, it is an assertion, and the
-/// last decision is taken the other way.
+/// The first capture. Without values a decision is taken to be true; where forward raises then, it is an assertion, and
+/// the last decision is taken the other way.
 void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   std::unordered_map<std::string, bool> outcomes;
@@ -552,8 +555,8 @@ bool is_forward(nb::handle root, nb::handle code) {
   return false;
 }
 
-/// Decides how to capture what forward leaves for the next call, which is known after a first capture. True if it must be
-/// captured once more.
+/// Decides how to capture what forward leaves for the next call, which is known after a first capture. True if it must
+/// be captured once more.
 bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& options, StatePlan& plan) {
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   const std::vector<std::string>& written = running ? capture.state_writes : capture.written_state;
@@ -603,8 +606,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       for (;;) {
         const std::size_t loaded = ambient_functions_loaded();
         capture_first(root, options, capture);
-        const bool unsorted = std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
-                                          [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
+        const bool unsorted =
+            std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
+                        [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
         if (unsorted)
           ask_in_other_worlds(root, capture, options);
         else if (ambient_functions_loaded() == loaded && !plan_for_state(root, capture, options, state))
@@ -615,9 +619,10 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);
       if (running && verify)
-        recapture(root, options, capture, [&](const Capture& second) {
-          return decides ? explorer.predict(capture.graph, second) : capture.graph;
-        }, explorer.outcomes());
+        recapture(
+            root, options, capture,
+            [&](const Capture& second) { return decides ? explorer.predict(capture.graph, second) : capture.graph; },
+            explorer.outcomes());
       check_leaks(capture.graph);
       if (!explorer.is_mode_merged()) add_mode_checks(capture);
       simplify_selections(capture.graph);

@@ -14,7 +14,6 @@ void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std
 /// The first difference between what was expected and what was recorded; `expected` has the objects of `base`, `actual`
 /// those of `other`. Code without effect does not count.
 std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
-                                           const Capture& other, Checks checks,
-                                           Comparison* notes = nullptr);
+                                           const Capture& other, Checks checks, Comparison* notes = nullptr);
 
 }  // namespace modulize

@@ -9,9 +9,9 @@ namespace {
 bool is_in_place_name(std::string_view name) {
   if (name == "__setitem__" || name == "setitem" || name == "__delitem__") return true;
   if (name.starts_with("__") && name.ends_with("__")) {
-    static const char* const kAugmented[] = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__",
-                                             "__ifloordiv__", "__imod__", "__ipow__", "__imatmul__", "__iand__",
-                                             "__ior__", "__ixor__", "__ilshift__", "__irshift__"};
+    static const char* const kAugmented[] = {"__iadd__",      "__isub__", "__imul__",    "__itruediv__", "__idiv__",
+                                             "__ifloordiv__", "__imod__", "__ipow__",    "__imatmul__",  "__iand__",
+                                             "__ior__",       "__ixor__", "__ilshift__", "__irshift__"};
     for (const char* n : kAugmented)
       if (name == n) return true;
     return false;
@@ -22,19 +22,45 @@ bool is_in_place_name(std::string_view name) {
 // Dunder methods that have a function of the operator module with the same operand order.
 const char* operator_of(std::string_view name) {
   static const std::pair<std::string_view, const char*> kOperators[] = {
-      {"__getitem__", "operator.getitem"}, {"__setitem__", "operator.setitem"}, {"__delitem__", "operator.delitem"},
-      {"__and__", "operator.and_"},        {"__or__", "operator.or_"},          {"__xor__", "operator.xor"},
-      {"__invert__", "operator.invert"},   {"__neg__", "operator.neg"},         {"__pos__", "operator.pos"},
-      {"__abs__", "operator.abs"},         {"__lshift__", "operator.lshift"},   {"__rshift__", "operator.rshift"},
-      {"__eq__", "operator.eq"},           {"__ne__", "operator.ne"},           {"__lt__", "operator.lt"},
-      {"__le__", "operator.le"},           {"__gt__", "operator.gt"},           {"__ge__", "operator.ge"},
-      {"__add__", "operator.add"},         {"__sub__", "operator.sub"},         {"__mul__", "operator.mul"},
-      {"__truediv__", "operator.truediv"}, {"__floordiv__", "operator.floordiv"}, {"__mod__", "operator.mod"},
-      {"__pow__", "operator.pow"},         {"__matmul__", "operator.matmul"},   {"__iadd__", "operator.iadd"},
-      {"__isub__", "operator.isub"},       {"__imul__", "operator.imul"},       {"__itruediv__", "operator.itruediv"},
-      {"__ifloordiv__", "operator.ifloordiv"}, {"__imod__", "operator.imod"},   {"__ipow__", "operator.ipow"},
-      {"__imatmul__", "operator.imatmul"}, {"__iand__", "operator.iand"},       {"__ior__", "operator.ior"},
-      {"__ixor__", "operator.ixor"},       {"__ilshift__", "operator.ilshift"}, {"__irshift__", "operator.irshift"},
+      {"__getitem__", "operator.getitem"},
+      {"__setitem__", "operator.setitem"},
+      {"__delitem__", "operator.delitem"},
+      {"__and__", "operator.and_"},
+      {"__or__", "operator.or_"},
+      {"__xor__", "operator.xor"},
+      {"__invert__", "operator.invert"},
+      {"__neg__", "operator.neg"},
+      {"__pos__", "operator.pos"},
+      {"__abs__", "operator.abs"},
+      {"__lshift__", "operator.lshift"},
+      {"__rshift__", "operator.rshift"},
+      {"__eq__", "operator.eq"},
+      {"__ne__", "operator.ne"},
+      {"__lt__", "operator.lt"},
+      {"__le__", "operator.le"},
+      {"__gt__", "operator.gt"},
+      {"__ge__", "operator.ge"},
+      {"__add__", "operator.add"},
+      {"__sub__", "operator.sub"},
+      {"__mul__", "operator.mul"},
+      {"__truediv__", "operator.truediv"},
+      {"__floordiv__", "operator.floordiv"},
+      {"__mod__", "operator.mod"},
+      {"__pow__", "operator.pow"},
+      {"__matmul__", "operator.matmul"},
+      {"__iadd__", "operator.iadd"},
+      {"__isub__", "operator.isub"},
+      {"__imul__", "operator.imul"},
+      {"__itruediv__", "operator.itruediv"},
+      {"__ifloordiv__", "operator.ifloordiv"},
+      {"__imod__", "operator.imod"},
+      {"__ipow__", "operator.ipow"},
+      {"__imatmul__", "operator.imatmul"},
+      {"__iand__", "operator.iand"},
+      {"__ior__", "operator.ior"},
+      {"__ixor__", "operator.ixor"},
+      {"__ilshift__", "operator.ilshift"},
+      {"__irshift__", "operator.irshift"},
   };
   for (const auto& [method, function] : kOperators)
     if (name == method) return function;
@@ -73,10 +99,10 @@ FunctionNames::FunctionNames() {
   add_namespace("torch.Tensor", CallForm::method);
   add_namespace("torch.nn.functional", CallForm::function);
   add_namespace("torch", CallForm::function);
-  for (const char* space : {"torch.special", "torch.linalg", "torch.fft", "torch.nn.init", "torch.functional", "torch.nn.utils.rnn",
-                            "torch._C._nn", "torch._VF", "torch.autograd", "torch._C._special", "torch._C._linalg",
-                            "torch._C._fft", "torch._C._VariableFunctions", "torch.utils.checkpoint", "operator",
-                            "math", "builtins"})
+  for (const char* space :
+       {"torch.special", "torch.linalg", "torch.fft", "torch.nn.init", "torch.functional", "torch.nn.utils.rnn",
+        "torch._C._nn", "torch._VF", "torch.autograd", "torch._C._special", "torch._C._linalg", "torch._C._fft",
+        "torch._C._VariableFunctions", "torch.utils.checkpoint", "operator", "math", "builtins"})
     add_namespace(space, CallForm::function);
 }
 
@@ -94,7 +120,8 @@ void FunctionNames::add_namespace(const char* qualified, CallForm form) {
     }
     // Types are constructors of their own and are named by qualified name; modules and data are not callables.
     if (!PyCallable_Check(object.ptr()) || PyType_Check(object.ptr()) || PyModule_Check(object.ptr())) continue;
-    if (is_type && name.starts_with("__") && (name == "__class__" || name == "__subclasshook__" || name == "__new__")) continue;
+    if (is_type && name.starts_with("__") && (name == "__class__" || name == "__subclasshook__" || name == "__new__"))
+      continue;
     if (names_.contains(object.ptr())) continue;
     CallName call;
     call.in_place = is_in_place_name(name);
@@ -144,7 +171,8 @@ const CallName& FunctionNames::find(PyObject* callable) {
         if (which == "__get__" || which == "__set__") {
           const std::string text = nb::cast<std::string>(name);
           const auto [it, fresh] = getters_.try_emplace(which + text);
-          if (fresh) it->second = CallName{which == "__get__" ? CallForm::getter : CallForm::setter, text, which == "__set__"};
+          if (fresh)
+            it->second = CallName{which == "__get__" ? CallForm::getter : CallForm::setter, text, which == "__set__"};
           return it->second;
         }
       }
@@ -155,7 +183,8 @@ const CallName& FunctionNames::find(PyObject* callable) {
   // An operator of torch.ops: "aten::mul.Tensor" is torch.ops.aten.mul.Tensor, "mylib::scale" is torch.ops.mylib.scale.
   const std::string_view kind = Py_TYPE(callable)->tp_name;
   if (kind == "OpOverloadPacket" || kind == "OpOverload") {
-    nb::object text = nb::steal(PyObject_GetAttrString(callable, kind == "OpOverload" ? "_name" : "_qualified_op_name"));
+    nb::object text =
+        nb::steal(PyObject_GetAttrString(callable, kind == "OpOverload" ? "_name" : "_qualified_op_name"));
     PyErr_Clear();
     if (text.is_valid() && PyUnicode_Check(text.ptr())) {
       std::string name = nb::cast<std::string>(text);

@@ -1,9 +1,9 @@
 // Recorder::module_call: leaves become call_module nodes, other modules are traced through in a scope of their own.
-#include "bridge/capture/recorder.h"
-#include "bridge/support/errors.h"
-
 #include <algorithm>
 #include <string_view>
+
+#include "bridge/capture/recorder.h"
+#include "bridge/support/errors.h"
 
 namespace modulize {
 
@@ -22,8 +22,8 @@ PyObject* module_function(PyObject* module) {
   return bound;
 }
 
-// Hooks that only look on, unless forward asks them to collect what it then returns itself: they run while the capture does,
-// and the prepared model has no use for them.
+// Hooks that only look on, unless forward asks them to collect what it then returns itself: they run while the capture
+// does, and the prepared model has no use for them.
 bool only_looks_on(PyObject* hook) {
   static constexpr std::string_view kModules[] = {"transformers.utils.output_capturing"};
   if (!PyFunction_Check(hook)) return false;

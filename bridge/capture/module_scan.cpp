@@ -21,11 +21,10 @@ PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); 
 bool is_registry(PyObject* name) {
   static PyObject* const names = [] {
     PyObject* set = PySet_New(nullptr);
-    for (const char* n :
-         {"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
-          "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-          "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
-          "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"}) {
+    for (const char* n : {"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
+                          "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+                          "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
+                          "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"}) {
       PyObject* text = interned(n);
       PySet_Add(set, text);
       Py_DECREF(text);
@@ -93,7 +92,8 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
         if (lazy && Py_TYPE(value) != torch.parameter && Py_TYPE(value) != torch.tensor &&
             nb::cast<bool>(nb::handle(lazy)(nb::handle(value))))
           throw Error(ErrorCode::UnsupportedError,
-                      "'" + name_of(key) + "' is a lazy parameter without a shape: run the model once on an input before preparing it");
+                      "'" + name_of(key) +
+                          "' is a lazy parameter without a shape: run the model once on an input before preparing it");
         scan.tensors.emplace(value, name_of(key));
       }
   }
@@ -254,8 +254,7 @@ bool StateSnapshot::is_changed(const Buffer& buffer) {
 
 nb::object StateSnapshot::copy_of(const Buffer& buffer) {
   if (buffer.copy.is_valid()) return buffer.copy;
-  nb::object bytes =
-      nb::steal(PyByteArray_FromStringAndSize(buffer.bytes.get(), static_cast<Py_ssize_t>(buffer.size)));
+  nb::object bytes = nb::steal(PyByteArray_FromStringAndSize(buffer.bytes.get(), static_cast<Py_ssize_t>(buffer.size)));
   if (!bytes.is_valid()) nb::raise_python_error();
   return nb::module_::import_("torch")
       .attr("frombuffer")(bytes, nb::arg("dtype") = buffer.live.attr("dtype"))

@@ -52,20 +52,22 @@ Value function_value(Recorder& recorder, PyObject* function, int depth) {
   }
   PyObject* defaults = PyFunction_GetDefaults(function);
   if (defaults && recorder.has_origin(defaults))
-    throw Error(ErrorCode::CaptureError, "a function under a transform of torch.func has a recorded tensor as a default" +
-                                             recorder.place() + ": give it as an argument, or exclude the module");
+    throw Error(ErrorCode::CaptureError,
+                "a function under a transform of torch.func has a recorded tensor as a default" + recorder.place() +
+                    ": give it as an argument, or exclude the module");
   if (held.empty()) return as_it_is;
   // Without what it holds here, so that two captures have the same function.
   nb::object empty_cells = checked(PySequence_List(cells));
-  for (const auto& [position, value] : held) PyList_SetItem(empty_cells.ptr(), position.as_integer(), PyCell_New(Py_None));
+  for (const auto& [position, value] : held)
+    PyList_SetItem(empty_cells.ptr(), position.as_integer(), PyCell_New(Py_None));
   nb::object types = nb::module_::import_("types");
   nb::handle f(function);
   nb::object empty = types.attr("FunctionType")(f.attr("__code__"), f.attr("__globals__"), f.attr("__name__"),
                                                 f.attr("__defaults__"), nb::tuple(empty_cells));
   empty.attr("__kwdefaults__") = nb::object(f.attr("__kwdefaults__"));
-  return Value::node(recorder.add_function(
-      "modulize._runtime.closure", {recorder.capture().objects.value(empty), Value::dict(std::move(held))},
-      ValueType::other));
+  return Value::node(recorder.add_function("modulize._runtime.closure",
+                                           {recorder.capture().objects.value(empty), Value::dict(std::move(held))},
+                                           ValueType::other));
 }
 
 Value argument_value(Recorder& recorder, PyObject* object) {
@@ -130,8 +132,8 @@ NodeId next_node(Recorder& recorder) { return static_cast<NodeId>(recorder.graph
 
 // --- torch.autograd.Function ---------------------------------------------------------------------------------------
 
-// `apply` is a builtin that may have been bound long before the capture; what it calls is not. `self` is (forward, clone
-// with the real code, the class if forward has no context argument, else None).
+// `apply` is a builtin that may have been bound long before the capture; what it calls is not. `self` is (forward,
+// clone with the real code, the class if forward has no context argument, else None).
 PyObject* function_forward_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
   if (nargs != 2) {
     PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
@@ -216,7 +218,8 @@ void patch_autograd_functions(Patches& patches) {
   }
 }
 
-// --- torch.jit.script and trace of functions -----------------------------------------------------------------------------
+// --- torch.jit.script and trace of functions
+// -----------------------------------------------------------------------------
 
 // `self` is (original __call__,).
 PyObject* script_call_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
@@ -238,9 +241,9 @@ PyObject* script_call_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
         node.target = home + "." + name;
     }
     if (node.target.empty()) node.callee = recorder->capture().objects.value(function);
-    recorder->note_kept(node.target.empty() ? text_of(nb::getattr(function, "name", nb::str("a scripted function")))
-                                            : node.target,
-                        "compiled by torch.jit");
+    recorder->note_kept(
+        node.target.empty() ? text_of(nb::getattr(function, "name", nb::str("a scripted function"))) : node.target,
+        "compiled by torch.jit");
     add_arguments(*recorder, args, 1, kwargs, node);
     return record_whole(*recorder, first, std::move(node), [&] { return PyObject_Call(original, args, kwargs); });
   });
@@ -257,7 +260,8 @@ void patch_script_functions(Patches& patches) {
                           checked(PyInstanceMethod_New(slot.ptr())));
 }
 
-// --- torch.vmap, torch.func.grad --------------------------------------------------------------------------------------------
+// --- torch.vmap, torch.func.grad
+// --------------------------------------------------------------------------------------------
 
 // `self` is (implementation, clone, the name of the transform).
 PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
@@ -317,7 +321,8 @@ void patch_transforms(Patches& patches) {
   }
 }
 
-// --- torch.utils.checkpoint ------------------------------------------------------------------------------------------------
+// --- torch.utils.checkpoint
+// ------------------------------------------------------------------------------------------------
 
 // The inside is recorded: its gradients are those of the checkpointed one, its memory is not.
 PyObject* record_through(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs, bool reentrant) {
@@ -350,8 +355,8 @@ PyObject* checkpoint_slot(PyObject* self, PyObject* const* call, Py_ssize_t narg
     nb::object kwargs = checked(PyDict_Copy(call[1]));
     PyObject* flag = PyDict_GetItemString(kwargs.ptr(), "use_reentrant");
     const bool reentrant = !flag || flag == Py_None || flag == Py_True;
-    for (const char* own : {"use_reentrant", "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop",
-                            "respect_saved_tensors_hooks"})
+    for (const char* own : {"use_reentrant", "preserve_rng_state", "context_fn", "determinism_check", "debug",
+                            "early_stop", "respect_saved_tensors_hooks"})
       if (PyDict_GetItemString(kwargs.ptr(), own)) PyDict_DelItemString(kwargs.ptr(), own);
     return record_through(*recorder, PyTuple_GET_ITEM(call[0], 0), rest.ptr(), or_null(kwargs.ptr()), reentrant);
   });
@@ -387,7 +392,8 @@ void patch_checkpoint(Patches& patches) {
   replace("_checkpoint_impl", &checkpoint_impl_def);
 }
 
-// --- nn.Parameter(x) -----------------------------------------------------------------------------------------------------------
+// --- nn.Parameter(x)
+// -----------------------------------------------------------------------------------------------------------
 
 // `self` is (Parameter.__new__, clone).
 PyObject* parameter_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
@@ -401,8 +407,8 @@ PyObject* parameter_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs
   return guarded<PyObject*>(nullptr, [&] {
     PyObject* data = PyTuple_GET_SIZE(args) > 1 ? PyTuple_GET_ITEM(args, 1) : nullptr;
     if (!data && kwargs) data = PyDict_GetItemString(kwargs, "data");
-    const bool is_plain =
-        PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) == reinterpret_cast<PyObject*>(TorchTypes::instance().parameter);
+    const bool is_plain = PyTuple_GET_SIZE(args) > 0 &&
+                          PyTuple_GET_ITEM(args, 0) == reinterpret_cast<PyObject*>(TorchTypes::instance().parameter);
     if (!data || !is_plain || recorder->node_of(data) == kNoNode) return PyObject_Call(clone, args, kwargs);
     const NodeId first = next_node(*recorder);
     Node node;
@@ -420,7 +426,8 @@ void patch_parameter(Patches& patches) {
   if (PyFunction_Check(make.ptr())) replace_code(patches, make, &parameter_def);
 }
 
-// --- what sets the state of torch ------------------------------------------------------------------------------------------------
+// --- what sets the state of torch
+// ------------------------------------------------------------------------------------------------
 
 void patch_settings(Patches& patches) {
   constexpr const char* kSettings[][3] = {

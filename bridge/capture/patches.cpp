@@ -38,8 +38,8 @@ void Patches::set_attribute(nb::handle object, const char* name, nb::handle valu
 void Patches::set_class_entry(PyTypeObject* type, const char* name, nb::handle value) {
   nb::object key = nb::steal(PyUnicode_InternFromString(name));
   PyObject* was = PyDict_GetItem(type->tp_dict, key.ptr());
-  entries_.push_back({nb::borrow(reinterpret_cast<PyObject*>(type)), key, was ? nb::borrow(was) : nb::object(),
-                      Kind::class_entry});
+  entries_.push_back(
+      {nb::borrow(reinterpret_cast<PyObject*>(type)), key, was ? nb::borrow(was) : nb::object(), Kind::class_entry});
   if (PyDict_SetItem(type->tp_dict, key.ptr(), value.ptr()) < 0) nb::raise_python_error();
   PyType_Modified(type);
 }
@@ -205,7 +205,8 @@ PyObject* one_node_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (!recorder) return PyObject_Call(function, args, kwargs);
   return guarded<PyObject*>(nullptr, [&] {
     if (!any_proxy(args, kwargs, *recorder)) return PyObject_Call(function, args, kwargs);
-    return recorder->opaque_call(function, args, kwargs, "under torch.fx.wrap: give example_inputs to trace through it");
+    return recorder->opaque_call(function, args, kwargs,
+                                 "under torch.fx.wrap: give example_inputs to trace through it");
   });
 }
 PyMethodDef one_node_def = {"one_node", as_c_function(one_node_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
@@ -260,8 +261,8 @@ PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs)
   PyObject* kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
-  return guarded<PyObject*>(nullptr,
-                            [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs, "excluded"); });
+  return guarded<PyObject*>(
+      nullptr, [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs, "excluded"); });
 }
 // The same for a function that is kept whole.
 PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
@@ -275,7 +276,8 @@ PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
   return guarded<PyObject*>(nullptr, [&] {
     PyObject* function = PyTuple_GET_ITEM(self, 0);
     const auto it = recorder->kept_functions.find(function);
-    return recorder->opaque_call(function, call[0], kwargs, it == recorder->kept_functions.end() ? "kept" : it->second.c_str());
+    return recorder->opaque_call(function, call[0], kwargs,
+                                 it == recorder->kept_functions.end() ? "kept" : it->second.c_str());
   });
 }
 PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr};
@@ -371,8 +373,7 @@ void patch_torch(Patches& patches, CaptureMode mode) {
   }
 }
 
-void patch_python(Patches& patches, Recorder& recorder,
-                  const std::vector<std::pair<nb::object, nb::object>>& others) {
+void patch_python(Patches& patches, Recorder& recorder, const std::vector<std::pair<nb::object, nb::object>>& others) {
   nb::dict math = nb::borrow<nb::dict>(nb::module_::import_("math").attr("__dict__"));
   auto* replaced = new std::unordered_map<PyObject*, nb::object>();
   auto shared = std::shared_ptr<std::unordered_map<PyObject*, nb::object>>(replaced);
@@ -455,8 +456,8 @@ void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def, nb::
   }
   nb::object function_type = nb::module_::import_("types").attr("FunctionType");
   nb::object real = f.attr("__code__");
-  nb::object clone = function_type(real, f.attr("__globals__"), f.attr("__name__"), f.attr("__defaults__"),
-                                   f.attr("__closure__"));
+  nb::object clone =
+      function_type(real, f.attr("__globals__"), f.attr("__name__"), f.attr("__defaults__"), f.attr("__closure__"));
   clone.attr("__kwdefaults__") = f.attr("__kwdefaults__");
   nb::object handler = c_function(handler_def, nb::make_tuple(nb::borrow(f), clone, extra));
   // A function that hands its arguments to a constant, which is then our handler; with the free variables of the
@@ -465,9 +466,9 @@ void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def, nb::
     nb::dict space;
     space["__builtins__"] = nb::module_::import_("builtins");
     // A file name that is not the user's.
-    nb::object code = nb::steal(Py_CompileString(
-        "def call(*args, **kwargs):\n    handler = 'handler'\n    return handler(args, kwargs)\n", "<frozen modulize>",
-        Py_file_input));
+    nb::object code = nb::steal(
+        Py_CompileString("def call(*args, **kwargs):\n    handler = 'handler'\n    return handler(args, kwargs)\n",
+                         "<frozen modulize>", Py_file_input));
     if (!code.is_valid()) nb::raise_python_error();
     nb::object done = nb::steal(PyEval_EvalCode(code.ptr(), space.ptr(), space.ptr()));
     if (!done.is_valid()) nb::raise_python_error();
@@ -481,7 +482,8 @@ void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler_def, nb::
                                          nb::arg("co_freevars") = real.attr("co_freevars"));
   if (known == made->end() && text_of(f.attr("__module__")).starts_with("torch.")) {
     f.inc_ref();
-    made->emplace(std::pair(f.ptr(), handler_def), Made{nb::borrow(real).release().ptr(), nb::borrow(code).release().ptr()});
+    made->emplace(std::pair(f.ptr(), handler_def),
+                  Made{nb::borrow(real).release().ptr(), nb::borrow(code).release().ptr()});
   }
   patches.set_attribute(f, "__code__", code);
 }

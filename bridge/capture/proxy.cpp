@@ -12,8 +12,8 @@ namespace {
 // attribute is kept as a number of the recorder's name list.
 struct ProxyFields {
   std::uint32_t capture;
-  NodeId node;         // kNoNode while an attribute is pending
-  NodeId root;         // of a pending attribute
+  NodeId node;          // kNoNode while an attribute is pending
+  NodeId root;          // of a pending attribute
   PyObject* attribute;  // borrowed: interned text, immortal through the name list below
 };
 
@@ -34,8 +34,9 @@ PyObject* keep_name(PyObject* name) {
 }
 
 [[noreturn]] void refuse_stale() {
-  throw Error(ErrorCode::CaptureError,
-              "a symbolic value of an earlier capture is used outside of it: forward stored it somewhere; give example_inputs");
+  throw Error(
+      ErrorCode::CaptureError,
+      "a symbolic value of an earlier capture is used outside of it: forward stored it somewhere; give example_inputs");
 }
 
 /// The recorder that owns `self`. Throws when none records.
@@ -60,9 +61,9 @@ PyObject* record(const char* target, PyObject* const* operands, int count) {
   });
 }
 
-#define BINARY(fn, target)                       \
-  PyObject* fn(PyObject* a, PyObject* b) {       \
-    PyObject* operands[2] = {a, b};              \
+#define BINARY(fn, target)                          \
+  PyObject* fn(PyObject* a, PyObject* b) {          \
+    PyObject* operands[2] = {a, b};                 \
     return record("operator." target, operands, 2); \
   }
 BINARY(proxy_add, "add")
@@ -113,7 +114,6 @@ PyObject* proxy_compare(PyObject* a, PyObject* b, int op) {
   return record(targets[op], operands, 2);
 }
 
-
 int proxy_setitem(PyObject* self, PyObject* key, PyObject* value) {
   PyObject* operands[3] = {self, key, value};
   PyObject* done = record(value ? "operator.setitem" : "operator.delitem", operands, value ? 3 : 2);
@@ -154,7 +154,9 @@ PyObject* proxy_repr(PyObject* self) {
     return PyUnicode_FromFormat("Proxy(%s)", recorder->graph()[f.node].name.c_str());
   });
 }
-PyObject* proxy_str(PyObject* self) { return refuse<PyObject*>(self, nullptr, "a text made of it (str(), an f-string, print())"); }
+PyObject* proxy_str(PyObject* self) {
+  return refuse<PyObject*>(self, nullptr, "a text made of it (str(), an f-string, print())");
+}
 PyObject* proxy_format(PyObject* self, PyObject*) { return proxy_str(self); }
 PyObject* proxy_round(PyObject* self, PyObject* args) {
   PyObject* digits = nullptr;
@@ -337,10 +339,11 @@ PyObject* proxy_torch_function(PyObject*, PyObject* args, PyObject*) {
 }
 
 PyMethodDef methods[] = {
-    {"__torch_function__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(proxy_torch_function)), METH_VARARGS | METH_KEYWORDS | METH_CLASS,
-     nullptr},
+    {"__torch_function__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(proxy_torch_function)),
+     METH_VARARGS | METH_KEYWORDS | METH_CLASS, nullptr},
     {"__array__", proxy_array, METH_VARARGS, nullptr},
-    {"__array_ufunc__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(proxy_array_ufunc)), METH_VARARGS | METH_KEYWORDS, nullptr},
+    {"__array_ufunc__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(proxy_array_ufunc)),
+     METH_VARARGS | METH_KEYWORDS, nullptr},
     {"__format__", proxy_format, METH_O, nullptr},
     {"__round__", proxy_round, METH_VARARGS, nullptr},
     {"__copy__", proxy_copy, METH_NOARGS, nullptr},
@@ -357,7 +360,8 @@ PyTypeObject* proxy_type() {
   if (type) return type;
   nb::object base = nb::module_::import_("torch.fx").attr("Proxy");
   fields_offset = reinterpret_cast<PyTypeObject*>(base.ptr())->tp_basicsize;
-#define SLOT(id, fn) {id, reinterpret_cast<void*>(fn)}
+#define SLOT(id, fn) \
+  { id, reinterpret_cast<void*>(fn) }
   static PyType_Slot slots[] = {
       SLOT(Py_tp_methods, methods),
       SLOT(Py_tp_getattro, proxy_getattr),

@@ -145,11 +145,13 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
            first.graph, node, kNoNode);
   }
   if (!notes.is_whole) return false;
-  for (const NodeId id : notes.other_leaks) harmless.insert(expected[id].name);  // a prediction has the names of the first
+  for (const NodeId id : notes.other_leaks)
+    harmless.insert(expected[id].name);  // a prediction has the names of the first
   return true;
 }
 
-/// A loop over rows may end early by a decision: the captures with these inputs are as expected however decisions come out.
+/// A loop over rows may end early by a decision: the captures with these inputs are as expected however decisions come
+/// out.
 bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const Variation& variation, Capture& first,
                                 const Prediction& predict, const std::unordered_map<std::string, bool>& known) {
   const std::vector<std::pair<std::string, bool>> decisions(known.begin(), known.end());
@@ -171,7 +173,8 @@ bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const V
     options.outcomes = &outcomes;
     Capture second;
     std::set<std::string> unread;
-    if (capture_again(root, options, variation, second) && !compare_with(first, second, predict, known, unread)) return false;
+    if (capture_again(root, options, variation, second) && !compare_with(first, second, predict, known, unread))
+      return false;
   }
   return true;
 }
@@ -192,16 +195,19 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
   for (const Variation& variation : variations) {
     Capture second;
     std::set<std::string> harmless;
-    if (!capture_again(root, options, variation, second) || !compare_with(first, second, predict, outcomes, harmless)) continue;
+    if (!capture_again(root, options, variation, second) || !compare_with(first, second, predict, outcomes, harmless))
+      continue;
     if (!harmless.empty()) {
-      // 2 // 2 is 3 // 2: a number that is told to Python must change nothing at a third size either, nor where decisions
-      // come out otherwise.
+      // 2 // 2 is 3 // 2: a number that is told to Python must change nothing at a third size either, nor where
+      // decisions come out otherwise.
       Variation third = variation;
       if (rows > 0) third.more_rows = rows + 1;
-      for (auto& [from, to] : third.sizes) to = to > from ? from + 2 * (to - from) : from - 2 * (from - to) > 0 ? from - 2 * (from - to) : to;
+      for (auto& [from, to] : third.sizes)
+        to = to > from ? from + 2 * (to - from) : from - 2 * (from - to) > 0 ? from - 2 * (from - to) : to;
       Capture again;
       std::set<std::string> unread;
-      if (!capture_again(root, options, third, again) || !compare_with(first, again, predict, outcomes, unread)) continue;
+      if (!capture_again(root, options, third, again) || !compare_with(first, again, predict, outcomes, unread))
+        continue;
       if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes)) continue;
     }
     for (const NodeId id : first.graph.order())
@@ -213,8 +219,8 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
 FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {
   std::unordered_set<std::string> paths;
   for (const ModeRead& r : read) paths.insert(r.path);
-  nb::object modules = nb::steal(PyObject_CallOneArg(reinterpret_cast<PyObject*>(&PyDict_Type),
-                                                     nb::object(root.attr("named_modules")()).ptr()));
+  nb::object modules = nb::steal(
+      PyObject_CallOneArg(reinterpret_cast<PyObject*>(&PyDict_Type), nb::object(root.attr("named_modules")()).ptr()));
   if (!modules.is_valid()) nb::raise_python_error();
   for (auto [path, module] : nb::borrow<nb::dict>(modules))
     if (module.is(root) || !is_library_leaf(Py_TYPE(module.ptr())) ||

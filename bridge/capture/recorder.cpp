@@ -8,8 +8,8 @@
 #include "bridge/capture/contexts.h"
 #include "bridge/capture/opaque_bodies.h"
 #include "bridge/capture/proxy.h"
-#include "ir/control.h"
 #include "bridge/support/errors.h"
+#include "ir/control.h"
 
 namespace modulize {
 
@@ -30,15 +30,16 @@ PyObject* checked(PyObject* object) {
 
 // Calls whose result is a Python value read out of a tensor's data.
 bool reads_value(const CallName& name) {
-  return name.form == CallForm::method && (name.name == "item" || name.name == "tolist" || name.name == "__int__" || name.name == "__float__" ||
-                                           name.name == "__index__" || name.name == "__complex__");
+  return name.form == CallForm::method &&
+         (name.name == "item" || name.name == "tolist" || name.name == "__int__" || name.name == "__float__" ||
+          name.name == "__index__" || name.name == "__complex__");
 }
 
 // Calls that give as many tensors as there are rows, or as fit.
 bool gives_pieces(const CallName& name) {
-  static constexpr std::string_view kNames[] = {"unbind",       "split",           "chunk",        "tensor_split",
+  static constexpr std::string_view kNames[] = {"unbind",           "split",        "chunk",        "tensor_split",
                                                 "split_with_sizes", "unsafe_split", "unsafe_chunk", "hsplit",
-                                                "vsplit",       "dsplit"};
+                                                "vsplit",           "dsplit"};
   std::string_view text = name.name;
   if (name.form == CallForm::function && text.starts_with("torch.")) text.remove_prefix(6);
   return std::find(std::begin(kNames), std::end(kNames), text) != std::end(kNames);
@@ -74,7 +75,8 @@ Recorder::~Recorder() {
     }
     PyErr_Restore(type, value, trace);
   }
-  // Tensors that outlive the capture lose their tags; those in the user's own caches keep one that means nothing any more.
+  // Tensors that outlive the capture lose their tags; those in the user's own caches keep one that means nothing any
+  // more.
   const auto untag = [](PyObject* tensor) {
     PyObject** slot = _PyObject_GetDictPtr(tensor);
     if (slot && *slot && PyDict_Contains(*slot, tag_key()) == 1) PyDict_DelItem(*slot, tag_key());
@@ -130,7 +132,8 @@ bool Recorder::is_user_code(PyCodeObject* code) {
     } else {
       const std::string_view path(file, static_cast<std::size_t>(size));
       const TorchTypes& torch = TorchTypes::instance();
-      it->second = !path.starts_with(torch.folder) && !path.starts_with(torch.our_folder) && !path.starts_with("<frozen");
+      it->second =
+          !path.starts_with(torch.folder) && !path.starts_with(torch.our_folder) && !path.starts_with("<frozen");
     }
   }
   return it->second;
@@ -178,7 +181,8 @@ int line_of(PyCodeObject* code, int lasti) {
 void Recorder::note_dtype_read(PyObject* dtype, NodeId node) {
   bool is_stored = false;
   if (const SourceId source = current_source(); source != kNoSource) {
-    static PyObject* const helper = nb::object(nb::module_::import_("modulize._bytecode").attr("is_stored")).release().ptr();
+    static PyObject* const helper =
+        nb::object(nb::module_::import_("modulize._bytecode").attr("is_stored")).release().ptr();
     const Site& site = sites_[source - 1];
     is_stored = nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti));
   }
@@ -192,7 +196,8 @@ bool Recorder::is_written_out(PyObject* dtype) {
   const auto [it, fresh] = written_out_.try_emplace({source, dtype}, false);
   if (!fresh) return it->second;
   const Site& site = sites_[source - 1];
-  static PyObject* const helper = nb::object(nb::module_::import_("modulize._bytecode").attr("names_in_arguments")).release().ptr();
+  static PyObject* const helper =
+      nb::object(nb::module_::import_("modulize._bytecode").attr("names_in_arguments")).release().ptr();
   Pause quiet(*this);
   nb::object names = nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti);
   nb::object own = nb::module_::import_("modulize._bytecode").attr("names_of")(nb::handle(dtype));
@@ -277,8 +282,8 @@ std::vector<KeepCandidate> Recorder::keep_candidates() {
       if (entry.path != path) continue;
       nb::object forward = nb::steal(PyObject_GetAttrString(entry.module, "forward"));
       if (!forward.is_valid()) PyErr_Clear();
-      PyObject* function = forward.is_valid() && PyMethod_Check(forward.ptr()) ? PyMethod_GET_FUNCTION(forward.ptr())
-                                                                                : forward.ptr();
+      PyObject* function =
+          forward.is_valid() && PyMethod_Check(forward.ptr()) ? PyMethod_GET_FUNCTION(forward.ptr()) : forward.ptr();
       // Behind decorators: the innermost function.
       nb::object inner = function ? nb::borrow(function) : nb::object();
       while (inner.is_valid() && PyObject_HasAttrString(inner.ptr(), "__wrapped__")) {
@@ -373,8 +378,7 @@ void Recorder::rollback(NodeId first) {
 NodeId Recorder::element(NodeId node, std::int32_t index) {
   const std::uint64_t key = (static_cast<std::uint64_t>(node) << 32) | static_cast<std::uint32_t>(index);
   if (const auto it = elements_.find(key); it != elements_.end()) return it->second;
-  const NodeId made =
-      add_function("operator.getitem", {Value::node(node), Value::integer(index)}, ValueType::number);
+  const NodeId made = add_function("operator.getitem", {Value::node(node), Value::integer(index)}, ValueType::number);
   if (node < from_value_.size() && from_value_[node]) {
     from_value_.resize(made + 1, false);
     from_value_[made] = true;
@@ -404,7 +408,8 @@ namespace {
 /// Where the data of a tensor begins; 0 if that cannot be said.
 std::uintptr_t storage_of(PyObject* tensor) {
   nb::object storage = nb::steal(PyObject_CallMethod(tensor, "untyped_storage", nullptr));
-  nb::object address = storage.is_valid() ? nb::steal(PyObject_CallMethod(storage.ptr(), "data_ptr", nullptr)) : nb::object();
+  nb::object address =
+      storage.is_valid() ? nb::steal(PyObject_CallMethod(storage.ptr(), "data_ptr", nullptr)) : nb::object();
   if (!address.is_valid()) {
     PyErr_Clear();  // a tensor without storage, or an older torch
     return 0;
@@ -414,7 +419,8 @@ std::uintptr_t storage_of(PyObject* tensor) {
 
 }  // namespace
 
-// A copy of all Parameters would double a model's memory: only those that a recorded call writes are copied, before it does.
+// A copy of all Parameters would double a model's memory: only those that a recorded call writes are copied, before it
+// does.
 void Recorder::save_before_write(PyObject* tensor) {
   if (!TorchTypes::instance().is_tensor(tensor)) return;
   if (storages_.empty()) {
@@ -560,7 +566,8 @@ NodeId Recorder::whole_sequence(PyObject* sequence) {
     source = from;
   }
   const auto it = sequences_.find(source);
-  return it != sequences_.end() && it->second.length == count && it->second.type == Py_TYPE(sequence) ? source : kNoNode;
+  return it != sequences_.end() && it->second.length == count && it->second.type == Py_TYPE(sequence) ? source
+                                                                                                      : kNoNode;
 }
 
 void Recorder::note_iteration(NodeId node, Py_ssize_t count) {
@@ -572,9 +579,11 @@ void Recorder::note_iteration(NodeId node, Py_ssize_t count) {
   const SourceId source = current_source();
   if (source == kNoSource) return;
   // `a, b = x` raises by itself where there are more or fewer.
-  static PyObject* const helper = nb::object(nb::module_::import_("modulize._bytecode").attr("is_unpacked")).release().ptr();
+  static PyObject* const helper =
+      nb::object(nb::module_::import_("modulize._bytecode").attr("is_unpacked")).release().ptr();
   const Site& site = sites_[source - 1];
-  if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop))) return;
+  if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop)))
+    return;
   const NodeId length = add_function("builtins.len", {Value::node(node)}, ValueType::number);
   add_function(std::string(kLeak),
                {Value::node(length), Value::integer(count), Value::string("the number of pieces at " + where(source))},
@@ -612,7 +621,8 @@ Value Recorder::to_value(PyObject* object) {
   if (const NodeId node = proxy_node(object, *this); node != kNoNode) return Value::node(node);
   if (!objects_.empty())
     if (const std::optional<Value> known = objects_.find(object)) return *known;
-  if (PyTuple_Check(object) && (type == &PyTuple_Type || type == torch.size || !PyObject_HasAttrString(object, "_fields"))) {
+  if (PyTuple_Check(object) &&
+      (type == &PyTuple_Type || type == torch.size || !PyObject_HasAttrString(object, "_fields"))) {
     if (mode_ == CaptureMode::running && PyTuple_GET_SIZE(object) > 0)
       if (const NodeId whole = whole_sequence(object); whole != kNoNode) return Value::node(whole);
     ValueList items;
@@ -704,9 +714,9 @@ NodeId Recorder::add_call(PyObject* callable, const CallName& name, PyObject* ar
   if (kwargs) {
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);)
-      node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)),
-                               PyUnicode_CompareWithASCIIString(key, "training") == 0 ? mode_flag(value, begin)
-                                                                                      : to_value(value));
+      node.kwargs.emplace_back(
+          nb::cast<std::string>(nb::handle(key)),
+          PyUnicode_CompareWithASCIIString(key, "training") == 0 ? mode_flag(value, begin) : to_value(value));
   }
   return add_node(std::move(node));
 }
@@ -760,8 +770,8 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   if (torch.is_tensor(result)) {
     n.type = ValueType::tensor;
     if (!in_place && (tag_of(result) != kNoNode || scan_.tensors.contains(result) || constants_.contains(result))) {
-      // The call gave an argument back (`contiguous`, dropout in eval mode). Another object for the same data keeps the two
-      // apart: in another mode, or for another layout, they are two tensors.
+      // The call gave an argument back (`contiguous`, dropout in eval mode). Another object for the same data keeps the
+      // two apart: in another mode, or for another layout, they are two tensors.
       PyObject* alias = checked(PyObject_CallOneArg(torch.detach, result));
       tag(alias, node);
       return alias;
@@ -803,7 +813,8 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
   sequences_.insert_or_assign(node, Sequence{count, Py_TYPE(result)});
   bool numbers = count > 0 || Py_TYPE(result) == torch.size;
   for (Py_ssize_t i = 0; i < count && numbers; ++i)
-    numbers = PyLong_CheckExact(PySequence_Fast_GET_ITEM(result, i)) || PyFloat_CheckExact(PySequence_Fast_GET_ITEM(result, i));
+    numbers = PyLong_CheckExact(PySequence_Fast_GET_ITEM(result, i)) ||
+              PyFloat_CheckExact(PySequence_Fast_GET_ITEM(result, i));
   if (numbers) {
     // Sizes and strides: elements are traced ints whose getitem nodes are made at first use.
     graph()[node].type = ValueType::size;

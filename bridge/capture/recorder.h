@@ -1,4 +1,5 @@
-// Turns the calls of one forward into a Graph. Both captures record through it; they differ only in whether values exist.
+// Turns the calls of one forward into a Graph. Both captures record through it; they differ only in whether values
+// exist.
 #pragma once
 
 #include <functional>
@@ -53,8 +54,8 @@ class Recorder {
   bool has_origin(PyObject* object);
   /// The node that made this object, kNoNode if none. Never creates nodes but for elements of sizes.
   NodeId node_of(PyObject* object);
-  /// Makes `result`, the value of `node`, recognisable when it comes back as an argument. New reference. `in_place`: the
-  /// call wrote its first argument, so that an object known before is renamed rather than aliased.
+  /// Makes `result`, the value of `node`, recognisable when it comes back as an argument. New reference. `in_place`:
+  /// the call wrote its first argument, so that an object known before is renamed rather than aliased.
   PyObject* wrap_result(PyObject* result, NodeId node, bool in_place);
   /// A symbolic value of `node`: a new reference to a Proxy.
   PyObject* make_proxy(NodeId node);
@@ -77,8 +78,8 @@ class Recorder {
 
   /// The check that `value` still is `expected` when the prepared model runs; `text` says what was assumed.
   void add_check(NodeId value, Value expected, const std::string& text);
-  /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go on
-  /// with.
+  /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go
+  /// on with.
   bool decide(NodeId value, bool natural);
   /// Python learns the number by `what`: of a size that is a leak, of a value the end.
   void number_leak(const char* what, PyObject* number);
@@ -92,7 +93,7 @@ class Recorder {
   bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);  // the outcome
 
   // --- options ---------------------------------------------------------------------------------------
-  std::unordered_set<PyObject*> excluded_modules;    // borrowed: the caller holds them
+  std::unordered_set<PyObject*> excluded_modules;  // borrowed: the caller holds them
   std::unordered_set<PyObject*> excluded_classes;
   std::unordered_set<PyObject*> excluded_functions;
   std::set<std::string> flipped, silent, decided;  // questions about the world around, see CaptureOptions
@@ -110,7 +111,7 @@ class Recorder {
   std::optional<KeepRequest> request;
   std::string on_dynamic;
   const std::unordered_map<std::string, bool>* outcomes = nullptr;
-  std::unordered_map<PyObject*, std::string> kept_modules;  // borrowed module -> why
+  std::unordered_map<PyObject*, std::string> kept_modules;    // borrowed module -> why
   std::unordered_map<PyObject*, std::string> kept_functions;  // borrowed function -> why
   /// Traced code read `training` of a module. If the very next call takes it as an argument, that argument follows the
   /// flag; otherwise Python decided something by it, which becomes a check.
@@ -201,15 +202,15 @@ class Recorder {
   void save_before_write(PyObject* tensor);
   std::unordered_map<std::uintptr_t, std::vector<PyObject*>> storages_;  // of tensors that no snapshot copies
   std::vector<std::pair<nb::object, nb::object>> overwritten_;           // tensor, copy
-  std::unordered_map<PyObject*, std::string> constants_;  // tensor -> its name in the prepared model
+  std::unordered_map<PyObject*, std::string> constants_;                 // tensor -> its name in the prepared model
   struct Sequence {
     Py_ssize_t length;
     PyTypeObject* type;  // borrowed: the type of a live or once live result of torch
   };
   std::unordered_map<NodeId, Sequence> sequences_;
-  std::vector<bool> from_value_;                          // node -> its number was read out of a tensor
-  std::unordered_map<PyObject*, NodeId> devices_;         // device objects read from tensors, owned
-  std::unordered_map<PyObject*, NodeId> device_types_;    // texts read from those, owned
+  std::vector<bool> from_value_;                        // node -> its number was read out of a tensor
+  std::unordered_map<PyObject*, NodeId> devices_;       // device objects read from tensors, owned
+  std::unordered_map<PyObject*, NodeId> device_types_;  // texts read from those, owned
   struct DtypeRead {
     PyObject* dtype;  // immortal
     NodeId node;
@@ -268,13 +269,11 @@ struct TorchTypes {
   PyObject* pop_mode;
   PyObject* mode_stack_length;
   PyObject* mode_at;
-  PyObject* detach;  // TensorBase.detach
-  std::string folder;        // of the torch package, with a trailing separator
+  PyObject* detach;        // TensorBase.detach
+  std::string folder;      // of the torch package, with a trailing separator
   std::string our_folder;  // of this package, likewise
 
-  bool is_tensor(PyObject* o) const {
-    return Py_TYPE(o) == tensor || PyType_IsSubtype(Py_TYPE(o), tensor_base);
-  }
+  bool is_tensor(PyObject* o) const { return Py_TYPE(o) == tensor || PyType_IsSubtype(Py_TYPE(o), tensor_base); }
 };
 
 }  // namespace modulize

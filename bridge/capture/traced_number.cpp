@@ -91,7 +91,8 @@ PyObject* number_power(PyObject* a, PyObject* b, PyObject* modulus) {
     Py_XDECREF(pm);
     return result;
   }
-  return binary("pow", [](PyObject* x, PyObject* y) { return PyNumber_Power(x, y, Py_None); }, a, b);
+  return binary(
+      "pow", [](PyObject* x, PyObject* y) { return PyNumber_Power(x, y, Py_None); }, a, b);
 }
 
 PyObject* unary(const char* name, PyObject* (*compute)(PyObject*), PyObject* a) {
@@ -172,9 +173,9 @@ PyObject* reduce(PyObject* a, PyObject*) {
   // Pickled and copied as the plain number: a traced one means nothing outside its capture.
   PyObject* pa = plain_number(a);
   if (!pa) return nullptr;
-  PyObject* out = Py_BuildValue("O(O)", PyLong_Check(a) ? reinterpret_cast<PyObject*>(&PyLong_Type)
-                                                        : reinterpret_cast<PyObject*>(&PyFloat_Type),
-                                pa);
+  PyObject* out = Py_BuildValue(
+      "O(O)", PyLong_Check(a) ? reinterpret_cast<PyObject*>(&PyLong_Type) : reinterpret_cast<PyObject*>(&PyFloat_Type),
+      pa);
   Py_DECREF(pa);
   return out;
 }
@@ -202,21 +203,28 @@ PyObject* number_round(PyObject* a, PyObject* args) {
 }
 
 PyMethodDef number_methods[] = {
-    {"__reduce_ex__", reduce, METH_O, nullptr},        {"__floor__", number_floor, METH_NOARGS, nullptr},
-    {"__ceil__", number_ceil, METH_NOARGS, nullptr},   {"__trunc__", number_trunc, METH_NOARGS, nullptr},
-    {"__round__", number_round, METH_VARARGS, nullptr}, {"__format__", number_format, METH_O, nullptr},
+    {"__reduce_ex__", reduce, METH_O, nullptr},
+    {"__floor__", number_floor, METH_NOARGS, nullptr},
+    {"__ceil__", number_ceil, METH_NOARGS, nullptr},
+    {"__trunc__", number_trunc, METH_NOARGS, nullptr},
+    {"__round__", number_round, METH_VARARGS, nullptr},
+    {"__format__", number_format, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyMethodDef int_methods[] = {
-    {"__reduce_ex__", reduce, METH_O, nullptr},        {"__floor__", number_floor, METH_NOARGS, nullptr},
-    {"__ceil__", number_ceil, METH_NOARGS, nullptr},   {"__trunc__", number_trunc, METH_NOARGS, nullptr},
-    {"__round__", number_round, METH_VARARGS, nullptr}, {"__format__", number_format, METH_O, nullptr},
+    {"__reduce_ex__", reduce, METH_O, nullptr},
+    {"__floor__", number_floor, METH_NOARGS, nullptr},
+    {"__ceil__", number_ceil, METH_NOARGS, nullptr},
+    {"__trunc__", number_trunc, METH_NOARGS, nullptr},
+    {"__round__", number_round, METH_VARARGS, nullptr},
+    {"__format__", number_format, METH_O, nullptr},
     {"bit_length", number_bit_length, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 
-#define SLOT(id, fn) {id, reinterpret_cast<void*>(fn)}
+#define SLOT(id, fn) \
+  { id, reinterpret_cast<void*>(fn) }
 
 }  // namespace
 

@@ -36,12 +36,13 @@ PyObject* plain_number(PyObject* object);
 /// nothing records here. Steals `result`; null in, null out.
 PyObject* record_number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
 
-/// Python asked for the truth of `operator.<name>(operands...)`: an assumption about shapes, or control flow on a tensor's
-/// value. Returns the outcome to go on with, which need not be `truth`; -1 with an error set where the capture cannot go on.
+/// Python asked for the truth of `operator.<name>(operands...)`: an assumption about shapes, or control flow on a
+/// tensor's value. Returns the outcome to go on with, which need not be `truth`; -1 with an error set where the capture
+/// cannot go on.
 int record_number_decision(const char* name, PyObject* const* operands, int count, bool truth);
 
-/// Python is told the number `self` by `what` ("int()") in a way that nothing records. False with an error set where the
-/// capture cannot go on.
+/// Python is told the number `self` by `what` ("int()") in a way that nothing records. False with an error set where
+/// the capture cannot go on.
 bool note_number_leak(const char* what, PyObject* self);
 
 }  // namespace modulize

@@ -26,7 +26,8 @@ class Keys {
         text += ' ' + std::to_string(node.args.size());
         for (const auto& [key, value] : node.kwargs) text += ',' + key;
         if (node.callee.is(ValueKind::object)) text += '@' + std::to_string(node.callee.as_object().id);
-        text += ' ' + scope.path + '#' + std::to_string(scope.call) + ' ' + source.file + ':' + std::to_string(source.line);
+        text +=
+            ' ' + scope.path + '#' + std::to_string(scope.call) + ' ' + source.file + ':' + std::to_string(source.line);
       }
       keys.push_back(numbers_.try_emplace(text, static_cast<std::uint32_t>(numbers_.size())).first->second);
     }
@@ -66,7 +67,8 @@ std::optional<Alignment> align(const Graph& first, const Graph& second, std::siz
   }
 
   // Furthest reaching paths: x on diagonal k after d differences; all rounds are kept for the way back.
-  const std::int32_t most = static_cast<std::int32_t>(std::min<std::size_t>(limit, static_cast<std::size_t>(size_a + size_b)));
+  const std::int32_t most =
+      static_cast<std::int32_t>(std::min<std::size_t>(limit, static_cast<std::size_t>(size_a + size_b)));
   std::vector<std::vector<std::int32_t>> rounds;
   std::vector<std::int32_t> x_of(2 * static_cast<std::size_t>(most) + 3, 0);
   const auto at = [&](std::vector<std::int32_t>& v, std::int32_t k) -> std::int32_t& {

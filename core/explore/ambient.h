@@ -7,8 +7,8 @@
 
 namespace modulize {
 
-/// The questions that are answered otherwise than in a plain call, one set a world: in torch.jit.trace, in torch.compile, in
-/// the exports, under another gradient mode, under autocast.
+/// The questions that are answered otherwise than in a plain call, one set a world: in torch.jit.trace, in
+/// torch.compile, in the exports, under another gradient mode, under autocast.
 const std::vector<std::set<std::string>>& other_worlds();
 
 }  // namespace modulize

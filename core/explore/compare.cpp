@@ -31,8 +31,8 @@ class Comparer {
         notes_.is_whole = false;
         return std::nullopt;
       }
-      const bool expects_otherwise = x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
-                                     !(x.args[1] == y.args[1]);
+      const bool expects_otherwise =
+          x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) && !(x.args[1] == y.args[1]);
       if (is_call_of(x, kCheck) && expects_otherwise && checks_ == Checks::end) {
         notes_.is_whole = false;
         return std::nullopt;
@@ -59,9 +59,11 @@ class Comparer {
     return std::string(opcode_name(node.op));
   }
 
-  Difference argument(NodeId id, NodeId other, const Node& node, const std::string& which, const Value& x, const Value& y) const {
-    return {id, other, "argument " + which + " of " + describe(first_, node) + " was " + print_value(first_, x) + " and became " +
-                    print_value(second_, y)};
+  Difference argument(NodeId id, NodeId other, const Node& node, const std::string& which, const Value& x,
+                      const Value& y) const {
+    return {id, other,
+            "argument " + which + " of " + describe(first_, node) + " was " + print_value(first_, x) + " and became " +
+                print_value(second_, y)};
   }
 
   bool same(const Value& x, const Value& y) const {

@@ -12,9 +12,9 @@
 namespace modulize {
 
 struct Difference {
-  NodeId node = kNoNode;  // in the first graph; kNoNode: the second goes on where the first has ended
-  NodeId other = kNoNode; // in the second graph, likewise
-  std::string what;       // "the argument 3 of torch.Tensor.view became 4", for people
+  NodeId node = kNoNode;   // in the first graph; kNoNode: the second goes on where the first has ended
+  NodeId other = kNoNode;  // in the second graph, likewise
+  std::string what;        // "the argument 3 of torch.Tensor.view became 4", for people
 };
 
 /// What a comparison without a finding has seen.
@@ -32,8 +32,8 @@ enum class Checks : std::uint8_t {
 };
 
 /// The first place where two captures of the same forward differ in anything but names and sources; nothing if they do
-/// not. Ends without a finding at a check (modulize._runtime.check) whose expectation differs: from there on the two may
-/// differ in all, and the prepared model raises before it gets there.
+/// not. Ends without a finding at a check (modulize._runtime.check) whose expectation differs: from there on the two
+/// may differ in all, and the prepared model raises before it gets there.
 std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object,
                                            Checks checks = Checks::end, Comparison* notes = nullptr);
 

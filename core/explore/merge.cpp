@@ -1,7 +1,8 @@
-// How it works. Each variant is aligned with the first graph; a stretch that has no partner is a hunk. Hunks are intervals
-// over the positions of the first graph, and all of them together must nest. One walk over the first graph writes the
-// merged one: it opens and closes brackets where hunks begin and end, copies the variants' nodes into them, and keeps, for
-// every node, what stands for it at the present place (inside a bracket the copy, after it an item of end_if).
+// How it works. Each variant is aligned with the first graph; a stretch that has no partner is a hunk. Hunks are
+// intervals over the positions of the first graph, and all of them together must nest. One walk over the first graph
+// writes the merged one: it opens and closes brackets where hunks begin and end, copies the variants' nodes into them,
+// and keeps, for every node, what stands for it at the present place (inside a bracket the copy, after it an item of
+// end_if).
 #include "explore/merge.h"
 
 #include <algorithm>
@@ -28,7 +29,7 @@ struct Ref {
 
 struct Hunk {
   std::size_t variant;
-  std::int32_t begin, end;      // positions in the first graph, half open
+  std::int32_t begin, end;  // positions in the first graph, half open
   std::int32_t other_begin, other_end;
   Condition condition;
 };
@@ -236,8 +237,7 @@ class Merger {
       std::int32_t& last = last_use_[{g, node}];
       last = std::max(last, at);
     };
-    for (const NodeId id : order_)
-      first_[id].for_each_input([&](NodeId in) { use(0, in, position_.at(id)); });
+    for (const NodeId id : order_) first_[id].for_each_input([&](NodeId in) { use(0, in, position_.at(id)); });
     for (const auto& [place, changes] : changes_)
       for (const Change& change : changes) {
         change.other.for_each_node([&](NodeId in) { use(change.variant + 1, in, position_.at(place.first)); });
@@ -327,9 +327,8 @@ class Merger {
                          hunk_of(hunk.variant, y.as_node()) == &hunk);
       if (!here || !is_ready(0, x) || !is_ready(hunk.variant + 1, y)) continue;
       Export item{present(0, x), present(hunk.variant + 1, y), {}, {place}};
-      const auto same = std::find_if(exports.begin(), exports.end(), [&](const Export& e) {
-        return e.first == item.first && e.other == item.other;
-      });
+      const auto same = std::find_if(exports.begin(), exports.end(),
+                                     [&](const Export& e) { return e.first == item.first && e.other == item.other; });
       if (same != exports.end())
         same->for_changes.push_back(place);
       else
@@ -337,7 +336,8 @@ class Merger {
     }
     for (std::int32_t i = hunk.begin; i < hunk.end; ++i) {
       const Ref ref{0, order_[static_cast<std::size_t>(i)]};
-      if (const auto it = last_use_.find(ref); it != last_use_.end() && it->second >= hunk.end && present_.contains(ref))
+      if (const auto it = last_use_.find(ref);
+          it != last_use_.end() && it->second >= hunk.end && present_.contains(ref))
         exports.push_back({present_.at(ref), outcome_of(ref.node), {ref}, {}});
     }
     for (std::int32_t j = hunk.other_begin; j < hunk.other_end; ++j) {
@@ -383,8 +383,8 @@ class Merger {
     }
   }
 
-  /// What stands for a node of the first graph where it does not run: for a decision the first's outcome, so that what it
-  /// decides later stays as it was.
+  /// What stands for a node of the first graph where it does not run: for a decision the first's outcome, so that what
+  /// it decides later stays as it was.
   Value outcome_of(NodeId node) const {
     for (const Hunk& hunk : hunks_)
       if (hunk.condition.decision == node) return Value::boolean(hunk.condition.first_is_true);
@@ -477,7 +477,8 @@ class Merger {
   }
 
   static const Value& argument_at(const Node& node, const std::vector<std::uint32_t>& path) {
-    const Value* value = path[0] < node.args.size() ? &node.args[path[0]] : &node.kwargs[path[0] - node.args.size()].second;
+    const Value* value =
+        path[0] < node.args.size() ? &node.args[path[0]] : &node.kwargs[path[0] - node.args.size()].second;
     for (std::size_t i = 1; i < path.size(); ++i)
       value = value->is(ValueKind::dict) ? &value->dict_items()[path[i]].second : &value->items()[path[i]];
     return *value;
@@ -512,7 +513,8 @@ class Merger {
         ValueDict items;
         for (std::uint32_t i = 0; i < value.dict_items().size(); ++i) {
           path.push_back(i);
-          items.emplace_back(present(0, value.dict_items()[i].first), argument(a, value.dict_items()[i].second, path, scope));
+          items.emplace_back(present(0, value.dict_items()[i].first),
+                             argument(a, value.dict_items()[i].second, path, scope));
           path.pop_back();
         }
         return Value::dict(std::move(items));
@@ -656,7 +658,8 @@ std::optional<Merged> merge(const Graph& first, const std::vector<Variant>& vari
 void simplify_selections(Graph& graph) {
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
-    if (!is_call_of(node, kSelect) || !(node.args[1] == Value::boolean(true)) || !(node.args[2] == Value::boolean(false)))
+    if (!is_call_of(node, kSelect) || !(node.args[1] == Value::boolean(true)) ||
+        !(node.args[2] == Value::boolean(false)))
       continue;
     const Value flag = node.args[0];
     if (!flag.is_node() || graph[flag.as_node()].op != Opcode::get_attr) continue;

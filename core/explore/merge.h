@@ -18,7 +18,8 @@ struct Condition {
   bool first_is_true = true;  // the condition's value under which the first capture was made
 };
 
-/// One further capture. It refers to modules, tensors, objects and constants by the same names and numbers as the first.
+/// One further capture. It refers to modules, tensors, objects and constants by the same names and numbers as the
+/// first.
 struct Variant {
   const Graph* graph;  // borrowed; explored itself, so that it may hold branches
   /// The condition for a difference: `a` is the node of the first graph that stands at or after it, `b` likewise.
@@ -29,7 +30,7 @@ struct Variant {
 struct Requirement {
   NodeId decision;  // in the first graph
   bool expected;
-  Value error;      // an object: the exception
+  Value error;  // an object: the exception
 };
 
 struct Merged {
@@ -47,8 +48,8 @@ struct Merged {
 std::optional<Merged> merge(const Graph& first, const std::vector<Variant>& variants,
                             const std::vector<Requirement>& requirements, std::string* why);
 
-/// The nodes that run for these outcomes (truth node -> outcome) and mode flags (by path), without brackets, selections and
-/// requirements: what a capture under these outcomes records. Truth nodes that `outcomes` lacks throw Error.
+/// The nodes that run for these outcomes (truth node -> outcome) and mode flags (by path), without brackets, selections
+/// and requirements: what a capture under these outcomes records. Truth nodes that `outcomes` lacks throw Error.
 using ModeFlags = std::function<bool(const std::string& path)>;
 Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes, const ModeFlags& flags = {});
 

@@ -4,8 +4,8 @@
 //   ...
 //   %leave = call_function modulize._runtime.leave(%enter)
 //
-// The first argument is the qualified name of what makes the context manager (a text, so that torch.fx can print it too),
-// the others are its arguments. Regions nest properly: invariant 19 of the verifier.
+// The first argument is the qualified name of what makes the context manager (a text, so that torch.fx can print it
+// too), the others are its arguments. Regions nest properly: invariant 19 of the verifier.
 #pragma once
 
 #include <string_view>

@@ -193,8 +193,8 @@ class Verifier {
         break;
       case Opcode::get_attr:
         if (!node.args.empty() || !node.kwargs.empty()) fail(9, "a get_attr takes no arguments: " + at(id));
-        if (!tree_.find_tensor(node.target) && node.target != "training" &&
-            !node.target.ends_with(".training") && node.target != "_modulize_module" && !tree_.find(node.target))
+        if (!tree_.find_tensor(node.target) && node.target != "training" && !node.target.ends_with(".training") &&
+            node.target != "_modulize_module" && !tree_.find(node.target))
           fail(9, "the module tree has no tensor " + repr(node.target) + ": " + at(id));
         break;
       case Opcode::call_module: {

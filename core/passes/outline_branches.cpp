@@ -87,7 +87,7 @@ class Outline {
                                        .scope = parent,
                                        .where = condition.is_node() ? graph_.where(graph_[condition.as_node()]) : ""});
     graph_.modules.add(std::move(spec));
-    for (NodeId id = graph_[end].prev;; ) {
+    for (NodeId id = graph_[end].prev;;) {
       const NodeId previous = graph_[id].prev;
       graph_.erase(id);
       if (id == begin) break;

@@ -13,11 +13,11 @@ namespace modulize {
 /// One thing a pass did, for the report.
 struct Conversion {
   std::string pass;
-  std::string from;    // "torch.nn.functional.relu", or the path of the module that was called again
-  std::string to;      // "torch.nn.ReLU"
-  std::string path;    // path of the module that runs there now
+  std::string from;  // "torch.nn.functional.relu", or the path of the module that was called again
+  std::string to;    // "torch.nn.ReLU"
+  std::string path;  // path of the module that runs there now
   std::string scope;
-  std::string where;   // "file:line"; empty where unknown
+  std::string where;  // "file:line"; empty where unknown
 };
 
 struct PassOptions {

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import CodeType
 
 import torch
-
 
 _RANGE = range  # a capture replaces the builtin
 
@@ -58,7 +57,7 @@ def is_stored(code: CodeType, offset: int) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_unpacked(code: CodeType, offset: int, by_the_next: bool) -> bool:
-    """Does the instruction at `offset`, or the one behind it, unpack a sequence (`a, b = x`) or take one item (`x[0]`)?"""
+    """Does the instruction at `offset`, or the next, unpack a sequence (`a, b = x`) or take one item (`x[0]`)?"""
     instructions = list(dis.get_instructions(code))
     at = max(i for i, ins in enumerate(instructions) if ins.offset <= offset)
     wanted = ("UNPACK_SEQUENCE", "UNPACK_EX")
@@ -76,7 +75,7 @@ def _effect(instruction: dis.Instruction) -> int:
     return dis.stack_effect(instruction.opcode, arg, jump=False)
 
 
-@lru_cache(maxsize=None)
+@cache
 def names_of(dtype: torch.dtype) -> frozenset[str]:
     """How people write a dtype: `torch.float32`, `torch.float`."""
     return frozenset(name for name, value in vars(torch).items() if value is dtype)

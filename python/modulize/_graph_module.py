@@ -470,7 +470,7 @@ def install_branch(branch: Any, owner: Any, on_true: Any, on_false: Any) -> None
 
 
 def _state_without_sides(branch: Branch) -> dict[str, Any]:
-    branch._modulize_sides  # made by now
+    getattr(branch, "_modulize_sides")  # noqa: B009 - makes them
     return {k: v for k, v in branch.__dict__.items() if k not in ("_modulize_sides", "_run_true", "_run_false")}
 
 

@@ -126,7 +126,7 @@ def sdpa_kernel(*backends: str, **options: Any) -> Any:
 
 
 def reentrant(*tensors: Any) -> Any:
-    """The gradient mode inside of a reentrant checkpoint, which records nothing unless an argument asks for a gradient."""
+    """The gradient mode inside of a reentrant checkpoint, which records nothing unless an argument asks for it."""
     return torch.set_grad_enabled(torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
 
@@ -160,7 +160,7 @@ def gradient(transform: str, function: Any, argnums: Any, has_aux: bool, args: A
     return getattr(torch.func, transform)(function, argnums, has_aux)(*args, **kwargs)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _imported(name: str) -> Any:
     return _core.resolve_name(name)
 

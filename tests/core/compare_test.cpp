@@ -23,9 +23,10 @@ TEST(Compare, NamesDoNotCount) {
 }
 
 TEST(Compare, AFrozenSizeIsFound) {
-  const auto found = compare(kView,
-                             "graph net {\n  %x: tensor = placeholder x\n  %view: tensor = call_method view(%x, 4, -1)\n"
-                             "  output %view\n}\n");
+  const auto found =
+      compare(kView,
+              "graph net {\n  %x: tensor = placeholder x\n  %view: tensor = call_method view(%x, 4, -1)\n"
+              "  output %view\n}\n");
   ASSERT_TRUE(found);
   EXPECT_EQ(found->node, 1u);
   EXPECT_EQ(found->what, "argument 1 of Tensor.view was 3 and became 4");
@@ -42,8 +43,10 @@ TEST(Compare, ALoopOverASizeIsFound) {
 
 TEST(Compare, AnotherOperandIsFound) {
   const auto found = compare(
-      "graph net {\n  %x = placeholder x\n  %a = call_method relu(%x)\n  %b = call_method add(%x, %a)\n  output %b\n}\n",
-      "graph net {\n  %x = placeholder x\n  %a = call_method relu(%x)\n  %b = call_method add(%a, %x)\n  output %b\n}\n");
+      "graph net {\n  %x = placeholder x\n  %a = call_method relu(%x)\n  %b = call_method add(%x, %a)\n  output "
+      "%b\n}\n",
+      "graph net {\n  %x = placeholder x\n  %a = call_method relu(%x)\n  %b = call_method add(%a, %x)\n  output "
+      "%b\n}\n");
   ASSERT_TRUE(found);
   EXPECT_EQ(found->what, "argument 0 of Tensor.add was %x and became %a");
 }
@@ -53,7 +56,8 @@ TEST(Compare, WhatACheckGuardsMayDiffer) {
       "graph net {\n  %x = placeholder x\n  %n = call_method size(%x, 0)\n  %c = call_function operator.gt(%n, 3)\n"
       "  %k = call_function modulize._runtime.check(%c, True, 'here')\n  output %x\n}\n",
       "graph net {\n  %x = placeholder x\n  %n = call_method size(%x, 0)\n  %c = call_function operator.gt(%n, 3)\n"
-      "  %k = call_function modulize._runtime.check(%c, False, 'here')\n  %r = call_method relu(%x)\n  output %r\n}\n"));
+      "  %k = call_function modulize._runtime.check(%c, False, 'here')\n  %r = call_method relu(%x)\n  output "
+      "%r\n}\n"));
 }
 
 }  // namespace

@@ -84,17 +84,17 @@ TEST(Merge, BothSidesDiffer) {
 }
 
 TEST(Merge, AnEarlyExit) {
-  merged("  output %x\n",
-         "  %y: tensor = call_method relu(%x)\n  %z: tensor = call_method neg(%y)\n  output %z\n");
+  merged("  output %x\n", "  %y: tensor = call_method relu(%x)\n  %z: tensor = call_method neg(%y)\n  output %z\n");
 }
 
 TEST(Merge, TwoDecisionsNest) {
   const std::string head =
       "graph net {\n  %x: tensor = placeholder x\n  %d: number = call_function modulize._runtime.truth(%x)\n";
-  const Graph both = parse(head +
-                           "  %a: tensor = call_method relu(%x)\n  %e: number = call_function "
-                           "modulize._runtime.truth(%a)\n  %b: tensor = call_method exp(%a)\n  %c: tensor = call_method "
-                           "tanh(%b)\n  output %c\n}\n");
+  const Graph both =
+      parse(head +
+            "  %a: tensor = call_method relu(%x)\n  %e: number = call_function "
+            "modulize._runtime.truth(%a)\n  %b: tensor = call_method exp(%a)\n  %c: tensor = call_method "
+            "tanh(%b)\n  output %c\n}\n");
   const Graph not_e = parse(head +
                             "  %a: tensor = call_method relu(%x)\n  %e: number = call_function "
                             "modulize._runtime.truth(%a)\n  %c: tensor = call_method tanh(%a)\n  output %c\n}\n");
@@ -134,7 +134,8 @@ TEST(Merge, RandomSidesComeBack) {
         const bool outcome[2] = {first, second};
         if (step == 3 || step == 9) {
           const int k = step == 3 ? 0 : 1;
-          text += "  %d" + std::to_string(k) + ": number = call_function modulize._runtime.truth(%" + variables[0] + ")\n";
+          text +=
+              "  %d" + std::to_string(k) + ": number = call_function modulize._runtime.truth(%" + variables[0] + ")\n";
           decided[k] = true;
           continue;
         }
@@ -145,8 +146,8 @@ TEST(Merge, RandomSidesComeBack) {
         (void)line;
         const std::string name = "v" + std::to_string(made++);
         text += "  %" + name + ": tensor = call_method " + ops[op] + "(%" + variables[from] + ", " +
-                std::to_string(kind == 7 && decided[0] ? (first ? 1 : 2) : 0) + ") at \"a.py\":" + std::to_string(step + 1) +
-                "\n";
+                std::to_string(kind == 7 && decided[0] ? (first ? 1 : 2) : 0) +
+                ") at \"a.py\":" + std::to_string(step + 1) + "\n";
         variables[where] = name;
       }
       text += "  output (%" + variables[0] + ", %" + variables[1] + ", %" + variables[2] + ")\n}\n";
@@ -155,8 +156,7 @@ TEST(Merge, RandomSidesComeBack) {
     const Graph base = build(true, true), not_first = build(false, true), not_second = build(true, false);
     const NodeId d0 = named(base, "d0"), d1 = named(base, "d1");
     std::string why;
-    const auto out =
-        merge(base, {flipped(not_first, d0, true), flipped(not_second, d1, true)}, {}, &why);
+    const auto out = merge(base, {flipped(not_first, d0, true), flipped(not_second, d1, true)}, {}, &why);
     if (!out) {
       EXPECT_EQ(why, "what two decisions change overlaps");
       continue;
@@ -165,8 +165,7 @@ TEST(Merge, RandomSidesComeBack) {
     const NodeId m0 = out->of_first.at(d0), m1 = out->of_first.at(d1);
     const auto check = [&](bool a, bool b, const Graph& expected) {
       const auto found = differs(linearise(out->graph, {{m0, a}, {m1, b}}), expected);
-      ASSERT_FALSE(found) << "round " << round << ": " << found->what << "\n"
-                          << print(out->graph) << print(expected);
+      ASSERT_FALSE(found) << "round " << round << ": " << found->what << "\n" << print(out->graph) << print(expected);
     };
     check(true, true, base);
     check(false, true, not_first);

@@ -48,9 +48,10 @@ TEST(Regions, verifier_wants_them_left_once_and_nested) {
   EXPECT_EQ(verdict(open + leave + "output %w"), "invariant 19: `output %w` uses a region and is not its leave");
   EXPECT_EQ(verdict("%w = call_function modulize._runtime.enter(%x)\n" + leave + "output %x"),
             "invariant 19: `%w = call_function modulize._runtime.enter(%x)` does not name what it enters");
-  EXPECT_EQ(verdict(open + "%l = call_function modulize._runtime.leave(%w) in block\noutput %x"),
-            "invariant 19: `%l = call_function modulize._runtime.leave(%w) in block` stands in another scope than `%w = "
-            "call_function modulize._runtime.enter('torch.no_grad')`");
+  EXPECT_EQ(
+      verdict(open + "%l = call_function modulize._runtime.leave(%w) in block\noutput %x"),
+      "invariant 19: `%l = call_function modulize._runtime.leave(%w) in block` stands in another scope than `%w = "
+      "call_function modulize._runtime.enter('torch.no_grad')`");
 }
 
 TEST(Regions, are_written_as_nested_blocks) {
@@ -74,10 +75,9 @@ TEST(Regions, are_written_as_nested_blocks) {
 }
 
 TEST(Regions, around_nothing_are_legal_source) {
-  EXPECT_EQ(source(std::string(kNoGrad) +
-                   "%v = call_function modulize._runtime.enter(\"torch.enable_grad\")\n"
-                   "%l = call_function modulize._runtime.leave(%v)\n"
-                   "%m = call_function modulize._runtime.leave(%w)\noutput %x"),
+  EXPECT_EQ(source(std::string(kNoGrad) + "%v = call_function modulize._runtime.enter(\"torch.enable_grad\")\n"
+                                          "%l = call_function modulize._runtime.leave(%v)\n"
+                                          "%m = call_function modulize._runtime.leave(%w)\noutput %x"),
             "def forward(self, x):\n"
             "    with torch.no_grad():\n"
             "        with torch.enable_grad():\n"
@@ -86,25 +86,26 @@ TEST(Regions, around_nothing_are_legal_source) {
 }
 
 TEST(Regions, are_never_cut_into_pieces) {
-  EXPECT_EQ(source(std::string(kNoGrad) +
-                       "%a: tensor = call_module f1(%x)\n%b: tensor = call_module f2(%a)\n%c: tensor = call_module f3(%b)\n"
-                       "%l = call_function modulize._runtime.leave(%w)\n"
-                       "%d: tensor = call_module f4(%c)\noutput %d",
-                   2),
-            "def _forward_1(self, x):\n"
-            "    with torch.no_grad():\n"
-            "        x = self.f1(x)\n"
-            "        x = self.f2(x)\n"
-            "        x = self.f3(x)\n"
-            "    return x\n"
-            "\n"
-            "def _forward_2(self, x):\n"
-            "    x = self.f4(x)\n"
-            "    return x\n"
-            "\n"
-            "def forward(self, x):\n"
-            "    x = _forward_1(self, x)\n"
-            "    return _forward_2(self, x)\n");
+  EXPECT_EQ(
+      source(std::string(kNoGrad) +
+                 "%a: tensor = call_module f1(%x)\n%b: tensor = call_module f2(%a)\n%c: tensor = call_module f3(%b)\n"
+                 "%l = call_function modulize._runtime.leave(%w)\n"
+                 "%d: tensor = call_module f4(%c)\noutput %d",
+             2),
+      "def _forward_1(self, x):\n"
+      "    with torch.no_grad():\n"
+      "        x = self.f1(x)\n"
+      "        x = self.f2(x)\n"
+      "        x = self.f3(x)\n"
+      "    return x\n"
+      "\n"
+      "def _forward_2(self, x):\n"
+      "    x = self.f4(x)\n"
+      "    return x\n"
+      "\n"
+      "def forward(self, x):\n"
+      "    x = _forward_1(self, x)\n"
+      "    return _forward_2(self, x)\n");
 }
 
 TEST(Regions, codegen_refuses_what_does_not_nest) {
@@ -117,7 +118,8 @@ TEST(Regions, codegen_refuses_what_does_not_nest) {
 
 // The names of the in-place nodes whose storage counts as read elsewhere.
 std::string read_elsewhere(const std::string& lines) {
-  const Graph graph = parse("graph net {\n%x: tensor = placeholder x\n%y: tensor = call_method exp(%x)\n" + lines + "\n}");
+  const Graph graph =
+      parse("graph net {\n%x: tensor = placeholder x\n%y: tensor = call_method exp(%x)\n" + lines + "\n}");
   const std::vector<bool> is_read = written_storage_is_read(graph, value_types(graph));
   std::string names;
   for (const NodeId id : graph.order())

@@ -233,11 +233,14 @@ CONTEXTS = {
 }
 RUNNING_ONLY = {"statistics", "gradients on in no_grad", "write after"}
 CASES = [
-    (name, capture) for name in CONTEXTS for capture in ("run", "symbolic") if capture == "run" or name not in RUNNING_ONLY
+    (name, capture)
+    for name in CONTEXTS
+    for capture in ("run", "symbolic")
+    if capture == "run" or name not in RUNNING_ONLY
 ]
 
 
-@pytest.mark.parametrize("name, capture", CASES)
+@pytest.mark.parametrize(("name", "capture"), CASES)
 def test_regions_act_in_the_prepared_model(name, capture):
     model = net(CONTEXTS[name])
     prepared = prepared_of(model, capture)
@@ -413,7 +416,7 @@ def entered_late(self, x):
 
 @both_captures
 @pytest.mark.parametrize(
-    "function, words",
+    ("function", "words"),
     [(not_nested, "before torch.autocast"), (never_left, "without leaving it"), (entered_late, "entered only later")],
 )
 def test_what_cannot_be_a_block_is_refused(function, words, capture):

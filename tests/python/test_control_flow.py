@@ -1,4 +1,4 @@
-"""Control flow on tensor values: both sides are captured and prepared, and the prepared model decides as the original."""
+"""Control flow on tensor values: both sides are captured and prepared; the prepared model decides as the original does."""
 
 import copy
 import pickle
@@ -27,7 +27,7 @@ def net(forward, *children):
 
 def if_else(self, x):
     y = self.fc(x)
-    if y.sum() > 0:
+    if y.sum() > 0:  # noqa: SIM108
         y = F.relu(y) * 2
     else:
         y = self.other(y) - 1
@@ -39,7 +39,7 @@ def ternary(self, x):
 
 
 def conjunction(self, x):
-    if x.max() > 0 and x.min() < 0 or (x > 3).all():
+    if (x.max() > 0 and x.min() < 0) or (x > 3).all():
         x = x * 2
     return self.fc(x)
 
@@ -173,7 +173,11 @@ def test_state_and_copies():
     prepared = prepare_model(model, example_inputs=torch.ones(2, 4))
     assert list(prepared.state_dict()) == list(model.state_dict())
     assert [n for n, _ in prepared.named_parameters()] == [n for n, _ in model.named_parameters()]
-    for copied in (copy.deepcopy(prepared), pickle.loads(pickle.dumps(prepared)), copy.deepcopy(copy.deepcopy(prepared))):
+    for copied in (
+        copy.deepcopy(prepared),
+        pickle.loads(pickle.dumps(prepared)),
+        copy.deepcopy(copy.deepcopy(prepared)),
+    ):
         for x in values():
             assert torch.equal(copied(x), model(x))
         with torch.no_grad():
@@ -248,7 +252,7 @@ def test_a_loop_on_values_is_kept_whole():
 
 
 def test_a_loop_on_values_in_the_root_is_refused():
-    with pytest.raises(CaptureError, match="test_control_flow.py:.*a loop|a loop.*test_control_flow.py:"):
+    with pytest.raises(CaptureError, match=r"test_control_flow.py:.*a loop|a loop.*test_control_flow.py:"):
         prepare_model(net(until_large), example_inputs=torch.ones(2, 4))
 
 
@@ -299,8 +303,10 @@ def test_both_modes_are_captured(forward, prepared_in, capture):
             expected = model.train(training)(x)
             torch.manual_seed(5)
             got = prepared.train(training)(x)
-            for a, b in zip(got if training and forward is auxiliary else (got,),
-                            expected if training and forward is auxiliary else (expected,)):
+            for a, b in zip(
+                got if training and forward is auxiliary else (got,),
+                expected if training and forward is auxiliary else (expected,),
+            ):
                 assert torch.equal(a, b)
 
 

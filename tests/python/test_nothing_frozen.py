@@ -1,4 +1,4 @@
-"""What the example must not freeze: modes, sizes, numbers of pieces, keys, ambient state. Equal, refused, or checked."""
+"""What the example must not freeze: modes, sizes, pieces, keys, ambient state. Equal, refused, or checked."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ FROZEN = {
 
 @pytest.mark.parametrize("name", FROZEN)
 def test_what_would_be_frozen_in_the_root_is_refused(name):
-    with pytest.raises(CaptureError, match="test_nothing_frozen|other inputs"):
+    with pytest.raises(CaptureError, match=r"test_nothing_frozen|other inputs"):
         prepare_model(net(FROZEN[name]), example_inputs=X)
 
 
@@ -156,13 +156,13 @@ def test_a_mode_that_cannot_be_captured_is_checked():
     model = net(forward)
     prepared = prepare_model(model, example_inputs=X)
     assert torch.equal(prepared(X), model(X))
-    with pytest.raises(AssumptionError, match="mode .* of the model"):
+    with pytest.raises(AssumptionError, match=r"mode .* of the model"):
         prepared.train()(X)
 
 
 @pytest.mark.parametrize("capture", ["run", "symbolic"])
 def test_a_decision_that_is_the_same_in_both_modes_needs_no_check(capture):
-    model = net(lambda self, x: x * (2 if self.training else 2) + 1)
+    model = net(lambda self, x: x * (2 if self.training else 2) + 1)  # noqa: RUF034
     prepared = prepare_model(model, **({"example_inputs": X} if capture == "run" else {}))
     assert prepared.report.assumptions == []
     assert torch.equal(prepared.train()(X), model.train()(X))

@@ -138,7 +138,9 @@ def _quietly(function, x):
 CHECKPOINTS = {
     "not reentrant": lambda self, x: checkpointed(self, x, use_reentrant=False),
     "reentrant": lambda self, x: checkpointed(self, x, use_reentrant=True),
-    "reentrant, input without gradient": lambda self, x: checkpointed(self, x.detach(), use_reentrant=True) + self.fc(x),
+    "reentrant, input without gradient": lambda self, x: (
+        checkpointed(self, x.detach(), use_reentrant=True) + self.fc(x)
+    ),
     "module": lambda self, x: checkpoint(self.fc, x, use_reentrant=False).relu(),
     "sequential": lambda self, x: checkpoint_sequential([self.fc, self.act, self.fc2], 2, x, use_reentrant=False),
 }
@@ -313,7 +315,7 @@ def test_a_transform_over_self_uses_the_prepared_models_modules():
     ids=["vjp", "jvp", "jacrev"],
 )
 def test_other_transforms_in_the_root_are_refused(function):
-    with pytest.raises(CaptureError, match="torch.func"):
+    with pytest.raises(CaptureError, match=r"torch.func"):
         prepared_of(net(function))
 
 
