@@ -1,4 +1,4 @@
-"""Control flow on tensor values: both sides are captured and prepared; the prepared model decides as the original does."""
+"""Control flow on tensor values: both sides are captured and prepared; the model decides as the original does."""
 
 import copy
 import pickle
