@@ -15,6 +15,7 @@ from torch import nn
 
 from modulize import prepare_model
 from pitch import frames, load_pitch_network, pitch_of, tone
+from sentences import SENTENCES, load_sentence_encoder, similarities, tokens
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "models"))
 from fidelity import assert_same_outputs, build, called_modules, leftovers
@@ -75,6 +76,27 @@ def show(title: str, model: nn.Module, x: torch.Tensor) -> torch.fx.GraphModule:
     return prepared
 
 
+def show_sentences() -> None:
+    """A language model: what its attention mask decides by values stays a decision."""
+    encoder = load_sentence_encoder()
+    inputs = tokens(SENTENCES[:2])
+    print(f"\nMiniLM (trained weights) compares sentences: input {tuple(inputs['input_ids'].shape)} with a mask")
+    start = time.perf_counter()
+    prepared = prepare_model(encoder, example_kwargs=inputs)
+    seconds = time.perf_counter() - start
+    left = [call for call in prepared.report.leftovers if call["known"]]
+    print(f"    {len(prepared.report.conversions)} conversions; computing functions left: {len(left)}")
+    assert not left
+    for sentences in (SENTENCES, SENTENCES[:1] * 3):  # with padding and without
+        expected = similarities(encoder, sentences)
+        assert torch.equal(similarities(prepared, sentences), expected)
+    expected = similarities(encoder, SENTENCES)
+    print(
+        f"    similarities identical: {expected[0, 1]:.3f} and {expected[2, 3]:.3f} of one subject, "
+        f"{expected[0, 2]:.3f} of two; prepared and verified in {seconds * 1e3:.0f} ms"
+    )
+
+
 def main() -> None:
     warnings.filterwarnings("ignore", module="torchvision")
     torch.manual_seed(0)
@@ -92,6 +114,7 @@ def main() -> None:
         heard, expected = (pitch_of(model(sound)).median().item() for model in (prepared, network))
     print(f"    played {hertz:.1f} Hz; the original hears {expected:.2f} Hz, the prepared network {heard:.2f} Hz")
     assert heard == expected
+    show_sentences()
     print("\nAll networks prepared; every output is equal.")
 
 

@@ -11,7 +11,12 @@ namespace modulize {
 
 namespace {
 
-bool is_runtime_call(const Node& node) { return node.target.starts_with("modulize._runtime."); }
+/// Ours, or a question about the world around forward: torch.compiler.is_compiling().
+bool is_runtime_call(const Node& node) {
+  for (const std::string_view start : {"modulize._runtime.", "torch.compiler.is_", "torch.jit.is_", "torch.onnx.is_"})
+    if (node.target.starts_with(start)) return true;
+  return false;
+}
 
 // Calls `fn` for the graph and the sides of its branches.
 template <class Fn>
