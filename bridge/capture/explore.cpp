@@ -580,6 +580,13 @@ std::optional<Difference> compare_captures(const Graph& expected, const Capture&
 
 void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std::vector<KeepCandidate>& out) {
   if (node == kNoNode) return;
+  // State is written at the end, for the module that wrote it.
+  const Node& write = graph[node];
+  if (is_call_of(write, "builtins.setattr") && !write.args.empty() && write.args[0].is_node()) {
+    const Node& module = graph[write.args[0].as_node()];
+    if (module.op == Opcode::get_attr && graph.modules.find(module.target) && module.target != "_modulize_module")
+      out.push_back({nb::object(), module.target});
+  }
   const auto it = capture.codes.find(graph.where(graph[node]));
   if (it != capture.codes.end() && !is_forward(capture.root, it->second)) out.push_back({it->second, ""});
   for (ScopeId scope = graph[node].scope; scope != kRootScope; scope = graph.scope(scope).parent)
