@@ -154,10 +154,8 @@ PyObject* proxy_repr(PyObject* self) {
     return PyUnicode_FromFormat("Proxy(%s)", recorder->graph()[f.node].name.c_str());
   });
 }
-PyObject* proxy_str(PyObject* self) {
-  return refuse<PyObject*>(self, nullptr, "a text made of it (str(), an f-string, print())");
-}
-PyObject* proxy_format(PyObject* self, PyObject*) { return proxy_str(self); }
+// As torch.fx has it: texts for errors that are not raised (`torch._assert(h == 7, f"got {h}")`) are common.
+PyObject* proxy_format(PyObject* self, PyObject*) { return proxy_repr(self); }
 PyObject* proxy_round(PyObject* self, PyObject* args) {
   PyObject* digits = nullptr;
   if (!PyArg_ParseTuple(args, "|O", &digits)) return nullptr;
@@ -369,7 +367,7 @@ PyTypeObject* proxy_type() {
       SLOT(Py_tp_call, proxy_call),
       SLOT(Py_tp_iter, proxy_iter),
       SLOT(Py_tp_repr, proxy_repr),
-      SLOT(Py_tp_str, proxy_str),
+      SLOT(Py_tp_str, proxy_repr),
       SLOT(Py_tp_hash, proxy_hash),
       SLOT(Py_tp_richcompare, proxy_compare),
       SLOT(Py_mp_subscript, proxy_getitem),

@@ -237,7 +237,12 @@ class _Leftovers(torch.fx.Interpreter):
         result = super().run_node(n)
         name = target_name(n)
         if n.op in ("call_function", "call_method") and name not in self.allowed:
-            computes = name not in MOVES and any(tensor.is_floating_point() for tensor in tensors_in(result))
+            is_ours = (
+                getattr(n.target, "__module__", None) == "modulize._runtime"
+            )  # select() of two values and the like
+            computes = (
+                not is_ours and name not in MOVES and any(tensor.is_floating_point() for tensor in tensors_in(result))
+            )
             if computes:
                 self.found.append(f"{n.op} {name} ({n.name})")
         return result
