@@ -19,15 +19,16 @@ def test_without_inputs(name):
     # torch.fx.symbolic_trace traces every one of them: so must we.
     model, wrapped = make(name), settings(name).wrapped
     symbolic = check(model, example(name), "symbolic", other_size=settings(name).other_size, allowed=wrapped)
-    # What stands under torch.fx.wrap is one node without inputs (Swin's attention, stochastic depth): by running there are
-    # modules in its place.
+    # What stands under torch.fx.wrap is one node without inputs (Swin's attention, stochastic depth): by running there
+    # are modules in its place.
     if not wrapped:
         by_running = prepare(model, example(name))
         tree, other_tree = ([path for path, _ in p.named_modules()] for p in (by_running, symbolic))
         if not any("module_branch" in path for path in tree + other_tree):
             assert called_modules(by_running) == called_modules(symbolic)
-        # Auxiliary heads: how much stands in a branch depends on what is known of types.
-        assert {p for p in tree if "module_branch" not in p} == {p for p in other_tree if "module_branch" not in p}
+        # Auxiliary heads: how much stands in a branch depends on what is known of types; Inception's cannot run on the
+        # example, so that by running its training mode is not captured.
+        assert {p for p in tree if "module_branch" not in p} <= {p for p in other_tree if "module_branch" not in p}
 
 
 def test_every_family_is_there():
