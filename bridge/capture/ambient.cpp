@@ -8,6 +8,7 @@
 
 #include "bridge/capture/contexts.h"
 #include "bridge/capture/explore.h"
+#include "bridge/support/c_function.h"
 #include "bridge/support/errors.h"
 #include "explore/ambient.h"
 
@@ -57,11 +58,6 @@ bool Recorder::is_asked_by_torch(int frames_above) {
 }
 
 namespace {
-
-template <class F>
-PyCFunction as_c_function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
-}
 
 nb::object checked(PyObject* object) {
   if (!object) nb::raise_python_error();
@@ -155,23 +151,6 @@ std::vector<std::pair<nb::object, nb::object>> patch_ambient(Patches& patches, b
   }
   return replaced;
 }
-
-namespace {
-
-/// False if the model cannot be captured with these options, which says nothing about an earlier capture.
-bool try_capture(nb::handle root, const CaptureOptions& options, Capture& capture) {
-  try {
-    capture_model(root, options, capture);
-    return true;
-  } catch (const Error&) {
-    return false;
-  } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_Exception)) throw;  // an interrupt is the user's
-    return false;
-  }
-}
-
-}  // namespace
 
 void ask_in_other_worlds(nb::handle root, const Capture& first, CaptureOptions& options) {
   std::set<std::string> asked;

@@ -195,4 +195,16 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     if (!capture.graph.modules.is_taken(path)) capture.graph.modules.add_taken(path);
 }
 
+bool try_capture(nb::handle root, const CaptureOptions& options, Capture& capture) {
+  try {
+    capture_model(root, options, capture);
+    return true;
+  } catch (const Error&) {
+    return false;
+  } catch (nb::python_error& error) {
+    if (!error.matches(PyExc_Exception)) throw;  // an interrupt is the user's
+    return false;
+  }
+}
+
 }  // namespace modulize

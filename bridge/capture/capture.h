@@ -149,4 +149,7 @@ class FlippedModes {
 /// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.
 void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture);
 
+/// False if the model cannot be captured with these options, which says nothing about an earlier capture.
+bool try_capture(nb::handle root, const CaptureOptions& options, Capture& capture);
+
 }  // namespace modulize

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "bridge/capture/proxy.h"
+#include "bridge/support/c_function.h"
 #include "bridge/support/errors.h"
 #include "ir/regions.h"
 
@@ -118,11 +119,6 @@ bool Regions::answers(const std::string& question) const {
 // --- what is entered ----------------------------------------------------------------------------------------
 
 namespace {
-
-template <class F>
-PyCFunction as_c_function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
-}
 
 nb::object checked(PyObject* object) {
   if (!object) nb::raise_python_error();

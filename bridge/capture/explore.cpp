@@ -437,8 +437,7 @@ class Explorer {
     for (std::size_t round = 0;; ++round) {
       const FlippedModes flipped(root_, base.mode_reads);
       try {
-        Capture fresh;
-        std::swap(other, fresh);
+        other = Capture();
         capture({}, other);
         adopt(base, other);
         side = decided(other);
@@ -637,8 +636,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
     } catch (const KeepRequest& request) {
       if (!running || round >= kMaxKept || !keep_more(request, kept, tried)) throw;
     }
-    Capture fresh;
-    std::swap(capture, fresh);
+    capture = Capture();
   }
 }
 

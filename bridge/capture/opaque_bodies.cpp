@@ -5,16 +5,12 @@
 
 #include "bridge/capture/contexts.h"
 #include "bridge/capture/proxy.h"
+#include "bridge/support/c_function.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {
 
 namespace {
-
-template <class F>
-PyCFunction as_c_function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
-}
 
 nb::object checked(PyObject* object) {
   if (!object) nb::raise_python_error();
@@ -263,8 +259,9 @@ void patch_script_functions(Patches& patches) {
 // --- torch.vmap, torch.func.grad
 // --------------------------------------------------------------------------------------------
 
-// `self` is (implementation, clone, the name of the transform).
-PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
+// `self` is (implementation, clone, a name). The call becomes one node, which `begin(recorder, node, name)` starts.
+template <class Begin>
+PyObject* whole_call(PyObject* self, PyObject* const* call, Py_ssize_t nargs, Begin&& begin) {
   if (nargs != 2) {
     PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
     return nullptr;
@@ -276,33 +273,25 @@ PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs
     const NodeId first = next_node(*recorder);
     Node node;
     node.op = Opcode::call_function;
-    const std::string transform = text_of(PyTuple_GET_ITEM(self, 2));
-    node.target = transform == "vmap" ? "modulize._runtime.vmap" : "modulize._runtime.gradient";
-    if (transform != "vmap") node.args.push_back(Value::string(transform));
-    recorder->note_kept(transform, "a function transform of torch.func");
+    begin(*recorder, node, text_of(PyTuple_GET_ITEM(self, 2)));
     add_arguments(*recorder, args, 0, kwargs, node);
     return record_whole(*recorder, first, std::move(node), [&] { return PyObject_Call(clone, args, kwargs); });
   });
 }
+
+// The name is that of the transform.
+PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
+  return whole_call(self, call, nargs, [](Recorder& recorder, Node& node, const std::string& transform) {
+    node.target = transform == "vmap" ? "modulize._runtime.vmap" : "modulize._runtime.gradient";
+    if (transform != "vmap") node.args.push_back(Value::string(transform));
+    recorder.note_kept(transform, "a function transform of torch.func");
+  });
+}
 PyMethodDef transform_def = {"transform", as_c_function(transform_slot), METH_FASTCALL, nullptr};
 
-// The same without a word in the report: torch's own functions that its function mode does not see.
+// The same without a word in the report: torch's own functions that its function mode does not see, by name.
 PyObject* setting_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
-  PyObject *clone = PyTuple_GET_ITEM(self, 1), *args = call[0], *kwargs = or_null(call[1]);
-  Recorder* recorder = Recorder::recording();
-  if (!recorder) return PyObject_Call(clone, args, kwargs);
-  return guarded<PyObject*>(nullptr, [&] {
-    const NodeId first = next_node(*recorder);
-    Node node;
-    node.op = Opcode::call_function;
-    node.target = text_of(PyTuple_GET_ITEM(self, 2));
-    add_arguments(*recorder, args, 0, kwargs, node);
-    return record_whole(*recorder, first, std::move(node), [&] { return PyObject_Call(clone, args, kwargs); });
-  });
+  return whole_call(self, call, nargs, [](Recorder&, Node& node, const std::string& name) { node.target = name; });
 }
 PyMethodDef setting_def = {"setting", as_c_function(setting_slot), METH_FASTCALL, nullptr};
 

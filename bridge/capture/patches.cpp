@@ -3,6 +3,7 @@
 #include <map>
 
 #include "bridge/capture/proxy.h"
+#include "bridge/support/c_function.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {
@@ -67,11 +68,6 @@ void Patches::undo() {
 }
 
 namespace {
-
-template <class F>
-PyCFunction as_c_function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
-}
 
 nb::object c_function(PyMethodDef* def, nb::handle self) {
   nb::object made = nb::steal(PyCFunction_New(def, self.ptr()));
@@ -252,49 +248,37 @@ PyObject* wrapped_method_slot(PyObject* self, PyObject* args, PyObject* kwargs) 
 PyMethodDef wrapped_method_def = {"wrapped_method", as_c_function(wrapped_method_slot), METH_VARARGS | METH_KEYWORDS,
                                   nullptr};
 
-// The body of an excluded Python function while a capture runs: `self` is (function, clone with the real code).
-PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
+// The body of a Python function that stays one node while a capture runs: `self` is (function, clone with the real
+// code). `why(recorder, function)` is the reason for the report, null if there is nothing to report.
+template <class Why>
+PyObject* one_node_body(PyObject* self, PyObject* const* call, Py_ssize_t nargs, Why&& why) {
   if (nargs != 2) {
     PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
     return nullptr;
   }
-  PyObject* kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
+  PyObject *function = PyTuple_GET_ITEM(self, 0), *kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
-  return guarded<PyObject*>(
-      nullptr, [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs, "excluded"); });
+  return guarded<PyObject*>(nullptr,
+                            [&] { return recorder->opaque_call(function, call[0], kwargs, why(*recorder, function)); });
 }
-// The same for a function that is kept whole.
+
+PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
+  return one_node_body(self, call, nargs, [](Recorder&, PyObject*) { return "excluded"; });
+}
+PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
+
 PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
-  PyObject* kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
-  Recorder* recorder = Recorder::recording();
-  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
-  return guarded<PyObject*>(nullptr, [&] {
-    PyObject* function = PyTuple_GET_ITEM(self, 0);
-    const auto it = recorder->kept_functions.find(function);
-    return recorder->opaque_call(function, call[0], kwargs,
-                                 it == recorder->kept_functions.end() ? "kept" : it->second.c_str());
+  return one_node_body(self, call, nargs, [](Recorder& recorder, PyObject* function) {
+    const auto it = recorder.kept_functions.find(function);
+    return it == recorder.kept_functions.end() ? "kept" : it->second.c_str();
   });
 }
 PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr};
 
-PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
-
-// The same for a registered function: nothing to report, it becomes a module.
+// Nothing to report: a registered function becomes a module.
 PyObject* registered_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
-  PyObject* kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
-  Recorder* recorder = Recorder::recording();
-  if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
-  return guarded<PyObject*>(nullptr,
-                            [&] { return recorder->opaque_call(PyTuple_GET_ITEM(self, 0), call[0], kwargs, nullptr); });
+  return one_node_body(self, call, nargs, [](Recorder&, PyObject*) { return static_cast<const char*>(nullptr); });
 }
 PyMethodDef registered_def = {"registered", as_c_function(registered_slot), METH_FASTCALL, nullptr};
 

@@ -1,4 +1,4 @@
-// The second capture of a running one: other values, one row more.
+// The further captures of a running one: other values, more rows, other sizes.
 #include "bridge/capture/recapture.h"
 
 #include <algorithm>
@@ -12,7 +12,6 @@
 #include "bridge/capture/structure.h"
 #include "explore/compare.h"
 #include "ir/control.h"
-#include "passes/pass.h"
 #include "support/error.h"
 
 namespace modulize {
@@ -90,15 +89,7 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
   options.other_random_numbers = true;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
-  try {
-    capture_model(root, options, second);
-    return true;
-  } catch (const Error&) {
-    return false;
-  } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_Exception)) throw;  // an interrupt is the user's
-    return false;
-  }
+  return try_capture(root, options, second);
 }
 
 }  // namespace
