@@ -1,6 +1,9 @@
 // The extension module modulize._core: no logic of its own.
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <chrono>
 #include <optional>
@@ -22,6 +25,7 @@
 #include "ops/op_table.h"
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
+#include "validate/validate.h"
 
 namespace modulize {
 
@@ -44,6 +48,17 @@ nb::dict as_dict(const Leftover& l) {
   out["known"] = l.computes;
   out["scope"] = l.scope;
   out["where"] = l.where;
+  return out;
+}
+
+nb::dict as_dict(const Finding& f) {
+  nb::dict out;
+  out["kind"] = std::string(finding_name(f.kind));
+  out["is_error"] = is_error(f.kind);
+  out["path"] = f.path;
+  out["where"] = f.where;
+  out["message"] = f.message;
+  out["remedy"] = f.remedy;
   return out;
 }
 
@@ -143,6 +158,17 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   return nb::make_tuple(prepared, report);
 }
 
+/// `leaves`: pairs (path, qualified class); `shared`: lists of names.
+nb::list validate_graph(const Graph& graph, const std::vector<std::pair<std::string, std::string>>& leaves,
+                        std::vector<std::vector<std::string>> shared) {
+  ModelFacts facts;
+  for (const auto& [path, type] : leaves) facts.leaves.push_back({path, type});
+  facts.shared_tensors = std::move(shared);
+  nb::list out;
+  for (const Finding& finding : validate(graph, facts)) out.append(as_dict(finding));
+  return out;
+}
+
 /// A model's state at the time of construction, for Python.
 class SavedState {
  public:
@@ -229,6 +255,8 @@ NB_MODULE(_core, m) {
   m.def(
       "resolve_name", [](const std::string& name) { return resolve_name(name); }, nb::arg("name"),
       "The object of a qualified name; imports what it must.");
+  m.def("validate", &validate_graph, nb::arg("graph"), nb::arg("leaves"), nb::arg("shared_tensors"),
+        "The findings about a model's graph, as a list of a dict each.");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
   m.def("register_operation", &register_operation, nb::arg("function"), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");

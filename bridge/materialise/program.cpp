@@ -130,6 +130,8 @@ void bind_program(nb::module_& m) {
           "with_objects", [](const Program& self, nb::handle objects) { return Program(self, object_list(objects)); },
           nb::arg("objects"), "The same program over other objects.")
       .def_prop_ro("text", &Program::text, "The graph as .mzir text.")
+      .def_prop_ro(
+          "graph", [](const Program& self) { return nb::cast(Graph(self.graph())); }, "A copy of the graph.")
       .def_prop_ro("objects",
                    [](const Program& self) {
                      nb::list list;

@@ -27,7 +27,10 @@ void for_each_graph(const Graph& graph, Fn&& fn) {
       for (const Graph* side : {spec.graph.get(), spec.graph_else.get()}) fn(*side);
 }
 
-void add_leftovers(const Graph& graph, std::vector<Leftover>& out) {
+}  // namespace
+
+std::vector<Leftover> leftovers_of(const Graph& graph) {
+  std::vector<Leftover> out;
   const Lowerings lowerings(graph, "torch");
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
@@ -43,17 +46,21 @@ void add_leftovers(const Graph& graph, std::vector<Leftover>& out) {
                                                                                 : std::string("a computed callable"))
                                            : node.target;
     leftover.computes = mapped || row;
+    leftover.has_module = mapped;
+    const ValueType type = lowerings.types()[id];
+    leftover.yields_tensor = type == ValueType::tensor || type == ValueType::unknown;
     leftover.scope = graph.scope(node.scope).path;
     leftover.where = graph.where(node);
     out.push_back(std::move(leftover));
   }
+  return out;
 }
-
-}  // namespace
 
 std::vector<Leftover> find_leftovers(const Graph& graph) {
   std::vector<Leftover> out;
-  for_each_graph(graph, [&](const Graph& g) { add_leftovers(g, out); });
+  for_each_graph(graph, [&](const Graph& g) {
+    for (Leftover& leftover : leftovers_of(g)) out.push_back(std::move(leftover));
+  });
   return out;
 }
 

@@ -18,6 +18,7 @@ from modulize._core import (
 )
 from modulize._operations import register_operation
 from modulize._report import Report
+from modulize.validate import Finding, Validation, validate_model
 
 __version__ = "0.1.0"
 
@@ -25,13 +26,16 @@ __all__ = [
     "ArgumentError",
     "AssumptionError",
     "CaptureError",
+    "Finding",
     "ModulizeError",
     "ParseError",
     "Report",
     "UnsupportedError",
+    "Validation",
     "VerificationError",
     "VerifierError",
     "nn",
     "prepare_model",
     "register_operation",
+    "validate_model",
 ]

@@ -107,7 +107,7 @@ def prepare_model(
     >>> prepared.module_relu
     ReLU()
     """
-    _check_model(model)
+    check_model(model)
     _check_options(
         on_dynamic=on_dynamic,
         target=target,
@@ -117,11 +117,11 @@ def prepare_model(
         decompose_attention=decompose_attention,
         plain_outputs=plain_outputs,
     )
-    inputs = _check_inputs(example_inputs, example_kwargs)
+    inputs = check_inputs(example_inputs, example_kwargs)
     _check_excluded_modules(model, modules_to_exclude)
     _check_list("module_classes_to_exclude", module_classes_to_exclude, lambda c: isinstance(c, type), "classes")
     _check_list("functions_to_exclude", functions_to_exclude, callable, "callables")
-    _check_concrete_args(model, concrete_args)
+    check_concrete_args(model, concrete_args)
 
     prepared, data = _core.prepare(
         model,
@@ -145,7 +145,7 @@ def prepare_model(
     return prepared
 
 
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
     if isinstance(model, torch.nn.Module):
         return
     hint = ": call it first, prepare_model takes the object" if isinstance(model, type) else ""
@@ -175,7 +175,7 @@ def _check_options(**options: Any) -> None:
             raise _core.UnsupportedError(f"{name}={options[name]!r} is not available in this version")
 
 
-def _check_inputs(example_inputs: Any, example_kwargs: Any) -> tuple[Any, ...] | None:
+def check_inputs(example_inputs: Any, example_kwargs: Any) -> tuple[Any, ...] | None:
     if example_kwargs is not None and not (
         isinstance(example_kwargs, dict) and all(isinstance(k, str) for k in example_kwargs)
     ):
@@ -221,7 +221,7 @@ def _check_list(name: str, value: Any, accepts: Callable[[Any], bool], what: str
             raise _core.ArgumentError(f"{name} must hold {what}, but entry {position} is {_describe(item)}")
 
 
-def _check_concrete_args(model: torch.nn.Module, concrete_args: Any) -> None:
+def check_concrete_args(model: torch.nn.Module, concrete_args: Any) -> None:
     if concrete_args is None:
         return
     if not isinstance(concrete_args, dict):

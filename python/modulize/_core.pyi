@@ -26,7 +26,13 @@ class Program:
         """The graph as .mzir text."""
 
     @property
+    def graph(self) -> Graph:
+        """A copy of the graph."""
+
+    @property
     def objects(self) -> list[Any]: ...
+    @property
+    def parameter_kinds(self) -> list[str]: ...
     @property
     def source(self) -> str:
         """The source that runs."""
@@ -84,6 +90,9 @@ def function_name(callable: object) -> str | None:
     """The name under which calls of a function stand in a graph, or None."""
 
 def resolve_name(name: str) -> Any: ...
+def validate(graph: Graph, leaves: list[tuple[str, str]], shared_tensors: list[list[str]]) -> list[dict[str, Any]]:
+    """The findings about a model's graph, as a list of a dict each."""
+
 def is_known_operation(call: str) -> bool:
     """Whether the op table itself maps the call."""
 

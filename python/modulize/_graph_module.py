@@ -275,7 +275,7 @@ class PreparedModule(fx.GraphModule):
         program = self.__dict__["_modulize_program"]
         state = _state_without_program(self)
         state["_modulize_program"] = (program.text, program.objects)
-        if _is_edited(self):
+        if is_edited(self):
             state["_fx_graph"] = _pack_graph(self._graph)
         return (_new_prepared_of, (type(self)._modulize_base, type(self).__name__), state)
 
@@ -319,7 +319,7 @@ def _use_program(prepared: Any) -> None:
 
 def _take_program(prepared: Any, program: Any, source: PreparedModule) -> None:
     prepared.__dict__["_modulize_program"] = program
-    if _is_edited(source):
+    if is_edited(source):
         prepared.graph = copy.deepcopy(source._graph)
     else:
         _use_program(prepared)
@@ -332,7 +332,7 @@ def _state_without_program(prepared: Any) -> dict[str, Any]:
     return {key: value for key, value in prepared.__dict__.items() if key not in _PROGRAM_STATE}
 
 
-def _is_edited(prepared: Any) -> bool:
+def is_edited(prepared: Any) -> bool:
     """Has somebody changed the torch.fx graph since it was built?"""
     graph = prepared.__dict__.get("_fx_graph")
     return graph is not None and prepared.__dict__.get("_fx_snapshot") != _snapshot(graph)
