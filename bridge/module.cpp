@@ -87,12 +87,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-struct PipelineRequest {
-  std::string target;
-  bool layout_modules, tie_parameters, verify, verify_each;
-};
-
-nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineRequest& request) {
+nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineOptions& pipeline, bool verify) {
   Stopwatch watch;
   nb::dict seconds;
   Capture capture;
@@ -101,15 +96,10 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
     // The user's forward, run on values, may rely on the collector to give memory back.
     std::optional<GcPause> pause;
     if (!running) pause.emplace();
-    capture_completely(model, options, request.verify, capture);
+    capture_completely(model, options, verify, capture);
   }
   seconds["capture"] = watch.lap();
   const GcPause pause;
-  PipelineOptions pipeline;
-  pipeline.target = request.target;
-  pipeline.layout_modules = request.layout_modules;
-  pipeline.tie_parameters = request.tie_parameters;
-  pipeline.verify_each = request.verify_each;
   std::vector<Conversion> conversions;
   const auto graph = std::make_shared<Graph>(capture.graph);
   run_pipeline(*graph, pipeline, &conversions);
@@ -121,7 +111,7 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
 
   nb::dict report;
   report["capture"] = running ? "running" : "symbolic";
-  report["target"] = request.target;
+  report["target"] = pipeline.target;
   report["conversions"] = nb::cast(Conversions{std::move(conversions)});
   nb::list leftovers;
   for (const Leftover& l : find_leftovers(shipped)) leftovers.append(as_dict(l));
@@ -144,10 +134,11 @@ nb::object prepare(nb::handle model, const CaptureOptions& options, const Pipeli
   nb::list questions;
   for (const std::string& question : asked) questions.append(question);
   report["questions"] = questions;
-  nb::list ties;
+  nb::list ties, copies;
   for (const ModuleSpec& spec : shipped.modules.modules())
-    if (spec.kind == ModuleKind::copy) ties.append(nb::make_tuple(spec.path, spec.copy_of));
+    if (spec.kind == ModuleKind::copy) (spec.untied ? copies : ties).append(nb::make_tuple(spec.path, spec.copy_of));
   report["ties"] = ties;
+  report["copies"] = copies;
   nb::list written;
   for (const std::string& name : capture.written_state) written.append(name);
   report["written_state"] = written;
@@ -266,21 +257,29 @@ NB_MODULE(_core, m) {
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
          const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
-         bool verify, bool verify_each) {
+         bool decompose_attention, bool plain_outputs, bool verify, bool verify_each) {
         CaptureOptions options{std::move(example_inputs),
                                std::move(example_kwargs),
                                std::move(concrete_args),
                                std::move(modules_to_exclude),
                                std::move(module_classes_to_exclude),
                                std::move(functions_to_exclude),
-                               on_dynamic};
-        return prepare(model, options, {target, layout_modules, tie_parameters, verify, verify_each});
+                               on_dynamic,
+                               plain_outputs,
+                               decompose_attention};
+        PipelineOptions pipeline;
+        pipeline.target = target;
+        pipeline.layout_modules = layout_modules;
+        pipeline.tie_parameters = tie_parameters;
+        pipeline.decompose_attention = decompose_attention;
+        pipeline.verify_each = verify_each;
+        return prepare(model, options, pipeline, verify);
       },
       nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
       nb::arg("module_classes_to_exclude").none(), nb::arg("functions_to_exclude").none(),
       nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
-      nb::arg("verify"), nb::arg("verify_each") = false,
+      nb::arg("decompose_attention") = false, nb::arg("plain_outputs") = false, nb::arg("verify"), nb::arg("verify_each") = false,
       "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",

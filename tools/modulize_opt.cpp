@@ -1,4 +1,5 @@
 // modulize_opt: .mzir text in, passes, .mzir text out. No Python needed.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -30,6 +31,7 @@ constexpr const char* kUsage =
     "  --target NAME        module classes and names of torch (default) or aimet\n"
     "  --layout-modules     layout operations become modules too\n"
     "  --copy-parameters    the modules made of a reused one hold copies of its tensors\n"
+    "  --decompose-attention  open attention functions\n"
     "  --verify-each        run the verifier after every pass (it always runs first and last)\n"
     "  --print-after-all    print the graph after every pass on stderr\n"
     "  --timing             print the time of every pass on stderr\n"
@@ -64,6 +66,13 @@ void add_passes(Arguments& arguments, std::string_view list) {
   }
 }
 
+// "--layout-modules" -> "layout_modules"
+std::string option_word(std::string_view argument) {
+  std::string word(argument.starts_with("--") ? argument.substr(2) : std::string_view());
+  std::replace(word.begin(), word.end(), '-', '_');
+  return word;
+}
+
 Arguments read_arguments(int argc, char** argv) {
   Arguments arguments;
   bool has_passes = false, has_pipeline = false;
@@ -88,10 +97,7 @@ Arguments read_arguments(int argc, char** argv) {
       for (const std::string_view pass : default_pipeline()) arguments.passes.emplace_back(pass);
     } else if (argument == "--target") {
       arguments.options.target = value();
-    } else if (argument == "--layout-modules") {
-      arguments.options.layout_modules = true;
-    } else if (argument == "--copy-parameters") {
-      arguments.options.tie_parameters = false;
+    } else if (set_option(arguments.options, option_word(argument))) {
     } else if (argument == "--verify-each") {
       arguments.verify_each = true;
     } else if (argument == "--print-after-all") {

@@ -107,6 +107,10 @@ struct CaptureOptions {
   nb::object functions_to_exclude = nb::none();
   /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
   std::string on_dynamic = "branch";
+  /// What forward returns becomes tensors, tuples, lists and dicts.
+  bool plain_outputs = false;
+  /// Attention layers are traced through.
+  bool decompose_attention = false;
   const KeptWhole* kept = nullptr;   // borrowed
   const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.

@@ -201,6 +201,10 @@ nb::object NewModules::copy_of(const ModuleSpec& spec) {
                                               python_repr(std::string_view(spec.copy_of)) +
                                               ", which the model does not have");
   const TreeClone copy(nb::borrow(source), nullptr);
+  if (spec.untied) {
+    graph_module_py().attr("own_tensors")(copy.root());
+    return copy.root();
+  }
   for (const TreeClone::Entry& entry : copy.entries()) {
     const nb::object dict = instance_dict(entry.clone.ptr());
     bool any = false;

@@ -19,7 +19,7 @@ class Graph;
 enum class ModuleKind : std::uint8_t {
   existing,     // an object of the user's model
   constructed,  // a constructor call: in source graphs of tests, and of what passes create
-  copy,         // a further object made from the module at `copy_of`, sharing its tensors
+  copy,         // a further object made from the module at `copy_of`, sharing its tensors unless `untied`
   graph,        // a Graph of its own, called like any module (a kept block)
   branch,       // called with a condition and values: runs one of two Graphs on the values
 };
@@ -30,6 +30,7 @@ enum class ModuleKind : std::uint8_t {
 ///   module module_relu = torch.nn.ReLU(inplace=True) for relu
 ///   module module_conv2d = torch.nn.Conv2d(3, 8, (3, 3)) for conv2d adopt weight=w, bias=b
 ///   module module_conv1 = copy conv1 for conv1
+///   module module_conv1 = copy conv1 untied for conv1
 ///   module block = graph inner { ... }
 ///   module module_branch = branch graph on_true { ... } else graph on_false { ... }
 struct ModuleSpec {
@@ -41,6 +42,8 @@ struct ModuleSpec {
   /// Set for modules that a pass created: the base name that its call is numbered under (see namer.h).
   std::string base;
   std::string copy_of;
+  /// copy: holds tensors of its own, equal at the start.
+  bool untied = false;
   /// (name inside the module, path of the model's tensor it holds): the module owns no tensor of its own then.
   std::vector<std::pair<std::string, std::string>> adopts;
   /// The mode flag of an existing module when it was captured.

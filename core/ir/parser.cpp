@@ -259,6 +259,7 @@ class Parser : TextReader {
       pos_ += word.size();
       spec.kind = ModuleKind::copy;
       spec.copy_of = parse_path("the path of a module");
+      spec.untied = accept_word("untied");
     } else if (word == "graph") {
       spec.kind = ModuleKind::graph;
       Body* const outer = body_;

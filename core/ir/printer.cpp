@@ -294,6 +294,7 @@ class Printer {
       case ModuleKind::copy:
         out_ += "copy ";
         path(spec.copy_of);
+        if (spec.untied) out_ += " untied";
         break;
       case ModuleKind::graph:
         inner(spec.graph);

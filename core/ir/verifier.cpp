@@ -306,6 +306,8 @@ class Verifier {
         if (of->kind == ModuleKind::copy) fail(12, where() + " is a copy of the copy " + repr(spec.copy_of));
       } else if (!spec.copy_of.empty()) {
         fail(12, where() + " names a module to copy and is no copy");
+      } else if (spec.untied) {
+        fail(12, where() + " is untied and is no copy");
       }
       std::set<std::string_view> adopted;
       for (const auto& [name, path] : spec.adopts) {

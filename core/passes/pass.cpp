@@ -8,4 +8,16 @@ const PassInfo* find_pass(std::string_view name) {
   return nullptr;
 }
 
+bool set_option(PassOptions& options, std::string_view word) {
+  if (word == "layout_modules")
+    options.layout_modules = true;
+  else if (word == "copy_parameters")
+    options.tie_parameters = false;
+  else if (word == "decompose_attention")
+    options.decompose_attention = true;
+  else
+    return false;
+  return true;
+}
+
 }  // namespace modulize

@@ -26,7 +26,12 @@ struct PassOptions {
   bool layout_modules = false;
   /// The n modules made of a reused one share its tensors (true), or hold copies of their own.
   bool tie_parameters = true;
+  /// Attention functions are opened into matmul, scale, mask, softmax and dropout.
+  bool decompose_attention = false;
 };
+
+/// Sets what a word of the command line or of a golden file says ("layout_modules"). False if no option is called so.
+bool set_option(PassOptions& options, std::string_view word);
 
 struct PassContext {
   PassOptions options;

@@ -8,7 +8,8 @@
 //   %b = call_module module_relu_1(%a)
 //
 // The copy shares the original's Parameters and buffers: tied weights stay tied, and running statistics still see every
-// call, exactly as before the split. It stands beside the module that was called.
+// call, exactly as before the split. It stands beside the module that was called. Without tie_parameters it has tensors
+// of its own, equal at the start: `copy conv untied for conv`.
 #include <unordered_map>
 
 #include "ir/namer.h"
@@ -39,6 +40,7 @@ PassResult split_reused_modules(Graph& graph, const PassContext& context) {
     copy.base = base;
     // A copy of a copy is one more copy of the original.
     copy.copy_of = spec && spec->kind == ModuleKind::copy ? spec->copy_of : original;
+    copy.untied = !context.options.tie_parameters;
     copy.training = spec && spec->training;
     if (context.conversions) {
       context.conversions->push_back({.pass = "split_reused_modules",

@@ -13,6 +13,7 @@ from modulize._report import Report
 from modulize._verify import verify_outputs
 
 _TARGETS = ("torch", "aimet")
+_SHARED_PARAMETERS = {"aimet": "copy"}  # as AIMET's own preparer does; "tie" elsewhere
 
 
 def prepare_model(
@@ -64,7 +65,9 @@ def prepare_model(
     target : {"torch", "aimet"}
         Whose module classes the computations become.
     shared_parameters : {"tie", "copy"}, optional
-        Whether the modules made of a reused one share its parameters. Only ``"tie"`` is available in this version.
+        Whether the modules made of a reused one share its parameters, or have copies of their own, which are further
+        keys of the ``state_dict`` and train apart. The target's choice if not given: ``"copy"`` for ``"aimet"``, else
+        ``"tie"``.
     hierarchy : {"flat"}
         ``"flat"``: one graph of leaf modules.
     layout_modules : bool
@@ -72,7 +75,7 @@ def prepare_model(
     decompose_attention : bool
         Open attention layers into linear, matmul and softmax modules. Not available in this version.
     plain_outputs : bool
-        Return tensors, tuples and dicts in place of dataclasses. Not available in this version.
+        Return tensors, tuples, lists and dicts in place of dataclasses, model outputs and caches.
     verify : bool
         With example inputs: capture a second time with other values and, where the model takes it, another batch size,
         which finds values and sizes that would be frozen; and compare the outputs of both models bit for bit.
@@ -134,14 +137,15 @@ def prepare_model(
         on_dynamic=on_dynamic,
         target=target,
         layout_modules=layout_modules,
-        tie_parameters=True,
+        tie_parameters=(shared_parameters or _SHARED_PARAMETERS.get(target, "tie")) == "tie",
+        plain_outputs=plain_outputs,
         verify=verify,
     )
     report = Report({**data, **prepared._modulize})
     prepared._modulize = report
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
-        report.largest_difference = verify_outputs(model, prepared, inputs or (), kwargs)
+        report.largest_difference = verify_outputs(model, prepared, inputs or (), kwargs, plain_outputs=plain_outputs)
     return prepared
 
 
@@ -160,15 +164,14 @@ def _check_options(**options: Any) -> None:
         "shared_parameters": (None, "tie", "copy"),
         "hierarchy": ("flat", "keep"),
         "layout_modules": (False, True),
+        "plain_outputs": (False, True),
     }
     for name, allowed in choices.items():
         if options[name] not in allowed:
             raise _core.ArgumentError(f"{name} must be one of {allowed}, not {options[name]!r}")
     supported = {
-        "shared_parameters": (None, "tie"),
         "hierarchy": ("flat",),
         "decompose_attention": (False,),
-        "plain_outputs": (False,),
     }
     for name, values in supported.items():
         if options[name] not in values:

@@ -112,6 +112,8 @@ def prepare(
     target: str,
     layout_modules: bool,
     tie_parameters: bool,
+    decompose_attention: bool = False,
+    plain_outputs: bool = False,
     verify: bool,
     verify_each: bool = False,
 ) -> tuple[Any, dict[str, Any]]:

@@ -115,8 +115,23 @@ def _retie(names: list[tuple[nn.Module, str]]) -> None:
             if name in tensors:
                 tensors[name] = tensor
     for module in {id(module): module for module, _ in names}.values():
-        if isinstance(module, nn.RNNBase):  # keeps a list of its weights beside
-            module._flat_weights = [getattr(module, weight, None) for weight in module._flat_weights_names]
+        _list_weights(module)
+
+
+def _list_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.RNNBase):  # keeps a list of its weights beside
+        module._flat_weights = [getattr(module, weight, None) for weight in module._flat_weights_names]
+
+
+def own_tensors(root: nn.Module) -> None:
+    """Gives the modules of a shallow clone copies of the Parameters and buffers they share with the original."""
+    memo: dict[int, Any] = {}  # what was one tensor stays one
+    for module in root.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                tensors[name] = copy.deepcopy(tensor, memo)
+        module.__dict__.pop("_modulize_tied", None)
+        _list_weights(module)
 
 
 def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

@@ -27,6 +27,8 @@ class Report:
         ``torch.is_grad_enabled``.
     ties : list of tuple of str
         Pairs ``(path, path of the module whose parameters it shares)``.
+    copies : list of tuple of str
+        Pairs ``(path, path of the module whose parameters it has copies of)``.
     shared : dict of str to str
         Modules that both models share because they cannot be cloned, by path, with the reason.
     written_state : list of str
@@ -44,6 +46,7 @@ class Report:
     assumptions: list[str]
     questions: list[str]
     ties: list[tuple[str, str]]
+    copies: list[tuple[str, str]]
     shared: dict[str, str]
     written_state: list[str]
     seconds: dict[str, float]
@@ -86,6 +89,7 @@ class Report:
             ("left as calls", [f"{c['call']}  {c['where']}".rstrip() for c in self.leftovers]),
             ("assumptions", self.assumptions),
             ("tied parameters", [f"{new} = {old}" for new, old in self.ties]),
+            ("copied parameters", [f"{new} from {old}" for new, old in self.copies]),
             ("shared with the original", [f"{path}: {reason}" for path, reason in self.shared.items()]),
             ("state written by forward", self.written_state),
         ):

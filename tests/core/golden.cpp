@@ -84,12 +84,7 @@ void read_option(Case& c, std::string_view key, std::string_view value, bool& ha
     c.options.target = value;
   } else if (key == "options") {
     for (const std::string& word : split_list(value)) {
-      if (word == "layout_modules")
-        c.options.layout_modules = true;
-      else if (word == "copy_parameters")
-        c.options.tie_parameters = false;
-      else
-        c.mistakes.push_back("no option is called '" + word + "'");
+      if (!set_option(c.options, word)) c.mistakes.push_back("no option is called '" + word + "'");
     }
   } else {
     c.mistakes.push_back("a line `// " + std::string(key) + ":` means nothing here (passes, target, options)");
