@@ -136,7 +136,7 @@ std::string generate_python() {
   std::ostringstream out;
   out << "\"\"\"Modules for operations that torch.nn has none for. Generated from the op table: do not edit.\n\n"
          "They hold no state and no settings: everything is given in the call.\n\"\"\"\n\n"
-         "import torch\nfrom torch.nn import Module\n\n__all__ = [\n";
+         "import modulize.nn.functional\nimport torch\nfrom torch.nn import Module\n\n__all__ = [\n";
   for (const auto& [name, text] : classes) out << "    \"" << name << "\",\n";
   out << "]\n";
   for (const auto& [name, text] : classes) out << "\n\n" << text;

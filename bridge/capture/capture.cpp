@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "bridge/capture/ambient.h"
+#include "bridge/capture/attention.h"
 #include "bridge/capture/contexts.h"
 #include "bridge/capture/forward_call.h"
 #include "bridge/capture/opaque_bodies.h"
@@ -161,6 +162,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_opaque_bodies(patches);
     patch_python(patches, recorder, patch_ambient(patches, quiet.grad_was_enabled()));
     if (!running) patch_wrapped(patches);
+    if (options.decompose_attention) open_attention(patches, recorder);
     patch_registered(patches, options.functions_to_exclude);
     patch_excluded(patches, options.functions_to_exclude);
     if (options.kept)

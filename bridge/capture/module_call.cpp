@@ -107,10 +107,11 @@ void Recorder::meet_globals_of(PyObject* module) {
 PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const std::string* path = scan_.path_of(module);
   PyTypeObject* type = Py_TYPE(module);
+  const bool is_leaf = is_library_leaf(type) && !opened_classes.contains(reinterpret_cast<PyObject*>(type));
   const char* kept = nullptr;
   if (excluded_modules.contains(module) || excluded_classes.contains(reinterpret_cast<PyObject*>(type)))
     kept = "excluded";
-  else if (!is_library_leaf(type) && has_hooks(module))
+  else if (!is_leaf && has_hooks(module))
     kept = "it has forward hooks, which run only when the module itself is called";
   else if (PyType_IsSubtype(type, TorchTypes::instance().script_module))
     kept = "compiled by torch.jit";
@@ -119,7 +120,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   if (kept && path) keep(*path, kept);
   // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
   const bool is_anonymous = !kept && !path && !holds_anything(module);
-  if (kept || (is_library_leaf(type) && !is_anonymous)) {
+  if (kept || (is_leaf && !is_anonymous)) {
     nb::object tuple = nb::steal(PyTuple_New(nargs));
     if (!tuple.is_valid()) nb::raise_python_error();
     for (Py_ssize_t i = 0; i < nargs; ++i) {

@@ -175,6 +175,8 @@ PyObject* handle_torch_function_slot(PyObject* original, PyObject* const* args, 
         if (PyDict_SetItem(call_kwargs.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0)
           nb::raise_python_error();
     }
+    if (const auto it = recorder->opened_functions.find(args[0]); it != recorder->opened_functions.end())
+      return PyObject_Call(it->second.ptr(), call_args.ptr(), call_kwargs.is_valid() ? call_kwargs.ptr() : nullptr);
     Recorder::Pause off(*recorder);
     return recorder->torch_call(args[0], call_args.ptr(), call_kwargs.is_valid() ? call_kwargs.ptr() : nullptr);
   });
@@ -501,6 +503,8 @@ void patch_excluded(Patches& patches, nb::handle functions) {
 }
 
 void patch_kept(Patches& patches, nb::handle function) { replace_code(patches, function, &kept_def); }
+
+void patch_one_node(Patches& patches, nb::handle function) { replace_code(patches, function, &registered_def); }
 
 void patch_registered(Patches& patches, nb::handle excluded) {
   for (const nb::object& f : living_registered_functions()) {

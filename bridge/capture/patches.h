@@ -54,6 +54,9 @@ void patch_excluded(Patches& patches, nb::handle functions);
 /// The same for one function that is kept whole, which the recorder knows the reason of.
 void patch_kept(Patches& patches, nb::handle function);
 
+/// The same for a function of our own; nothing is reported.
+void patch_one_node(Patches& patches, nb::handle function);
+
 /// Functions of register_operation become one node each, under the name they were registered by. Those that the user
 /// excludes for this one capture (`excluded`) are left to patch_excluded.
 void patch_registered(Patches& patches, nb::handle excluded);

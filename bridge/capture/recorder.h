@@ -113,6 +113,10 @@ class Recorder {
   const std::unordered_map<std::string, bool>* outcomes = nullptr;
   std::unordered_map<PyObject*, std::string> kept_modules;    // borrowed module -> why
   std::unordered_map<PyObject*, std::string> kept_functions;  // borrowed function -> why
+  /// Classes of torch.nn that are traced through all the same, and functions of torch with what runs in place of them,
+  /// recorded. Borrowed keys.
+  std::unordered_set<PyObject*> opened_classes;
+  std::unordered_map<PyObject*, nb::object> opened_functions;
   /// Traced code read `training` of a module. If the very next call takes it as an argument, that argument follows the
   /// flag; otherwise Python decided something by it, which becomes a check.
   void note_training_read(PyObject* module);

@@ -5,6 +5,7 @@
 //     module act = torch.nn.ReLU(inplace=True) for relu      constructor call; base that its call is numbered under
 //     module conv2d = torch.nn.Conv2d(3, 8, (3, 3)) for conv2d adopt weight=w, bias=b
 //     module module_conv1 = copy conv1 for conv1
+//     module module_conv2 = copy conv1 untied for conv2
 //     module side = graph inner { ... }
 //     parameter w: float32[8, 3, 3, 3]                       also `buffer` and `constant`
 //     taken layer1.0.module_add

@@ -13,6 +13,7 @@ constexpr PassiveRow kRows[] = {
     {"torch.ones", constructor},
     {"torch.full", constructor},
     {"torch.empty", constructor},
+    {"modulize.nn.functional.additive_mask", constructor},
     {"torch.zeros_like", constructor},
     {"torch.ones_like", constructor},
     {"torch.full_like", constructor},

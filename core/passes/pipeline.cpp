@@ -9,6 +9,8 @@ const std::vector<std::string_view>& default_pipeline() {
   static const std::vector<std::string_view> names = {
       // First, so that nothing is named after or made for a call whose result nobody uses.
       "dead_code",
+      // Nothing without the option of that name. Before the calls become modules, as what it writes are calls.
+      "decompose_attention",
       // Before the calls become modules: the modules made there are new, each is called once.
       "split_reused_modules",
       "functional_to_module",

@@ -73,7 +73,9 @@ def prepare_model(
     layout_modules : bool
         Make modules of view, permute, getitem and the like too.
     decompose_attention : bool
-        Open attention layers into linear, matmul and softmax modules. Not available in this version.
+        Open ``scaled_dot_product_attention``, ``nn.MultiheadAttention`` and the transformer layers of ``torch.nn`` into
+        linear, matmul, scale, mask, softmax and dropout modules with the original's parameters. Outputs are then equal
+        to rounding; see docs/attention.md.
     plain_outputs : bool
         Return tensors, tuples, lists and dicts in place of dataclasses, model outputs and caches.
     verify : bool
@@ -138,6 +140,7 @@ def prepare_model(
         target=target,
         layout_modules=layout_modules,
         tie_parameters=(shared_parameters or _SHARED_PARAMETERS.get(target, "tie")) == "tie",
+        decompose_attention=decompose_attention,
         plain_outputs=plain_outputs,
         verify=verify,
     )
@@ -145,7 +148,9 @@ def prepare_model(
     prepared._modulize = report
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
-        report.largest_difference = verify_outputs(model, prepared, inputs or (), kwargs, plain_outputs=plain_outputs)
+        report.largest_difference = verify_outputs(
+            model, prepared, inputs or (), kwargs, plain_outputs=plain_outputs, exact=not decompose_attention
+        )
     return prepared
 
 
@@ -164,6 +169,7 @@ def _check_options(**options: Any) -> None:
         "shared_parameters": (None, "tie", "copy"),
         "hierarchy": ("flat", "keep"),
         "layout_modules": (False, True),
+        "decompose_attention": (False, True),
         "plain_outputs": (False, True),
     }
     for name, allowed in choices.items():
@@ -171,7 +177,6 @@ def _check_options(**options: Any) -> None:
             raise _core.ArgumentError(f"{name} must be one of {allowed}, not {options[name]!r}")
     supported = {
         "hierarchy": ("flat",),
-        "decompose_attention": (False,),
     }
     for name, values in supported.items():
         if options[name] not in values:
