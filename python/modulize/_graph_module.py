@@ -127,7 +127,8 @@ def own_tensors(root: nn.Module) -> None:
     """Gives the modules of a shallow clone copies of the Parameters and buffers they share with the original."""
     memo: dict[int, Any] = {}  # what was one tensor stays one
     for module in root.modules():
-        for tensors in (module._parameters, module._buffers):
+        held: list[dict[str, Any]] = [module._parameters, module._buffers]
+        for tensors in held:
             for name, tensor in tensors.items():
                 tensors[name] = copy.deepcopy(tensor, memo)
         module.__dict__.pop("_modulize_tied", None)

@@ -116,7 +116,7 @@ def _attention(
     packed_weight: Tensor | None,
     weights: tuple[Any, Any, Any] | None,
     bias: Tensor | None,
-    extra: tuple[Tensor | None, Tensor | None],
+    extra: tuple[Any, Any],
     add_zero_attn: bool,
     out_proj: tuple[Tensor, Tensor | None],
     batch_first: bool,
