@@ -132,11 +132,23 @@ bool Recorder::is_user_code(PyCodeObject* code) {
     } else {
       const std::string_view path(file, static_cast<std::size_t>(size));
       const TorchTypes& torch = TorchTypes::instance();
-      it->second =
-          !path.starts_with(torch.folder) && !path.starts_with(torch.our_folder) && !path.starts_with("<frozen");
+      it->second = !path.starts_with(torch.folder) && !path.starts_with(torch.our_folder) &&
+                   !path.starts_with("<frozen") &&
+                   path != "<string>";  // what dataclasses and named tuples make; the line that calls it says more
     }
   }
   return it->second;
+}
+
+bool Recorder::is_entry(PyCodeObject* code) {
+  if (entry_) return code == entry_;
+  static PyObject* const folder = nb::cast(TorchTypes::instance().our_folder + "_api.py").release().ptr();
+  if (PyUnicode_Compare(code->co_filename, folder) != 0) {
+    if (PyErr_Occurred()) PyErr_Clear();
+    return false;
+  }
+  entry_ = code;
+  return true;
 }
 
 SourceId Recorder::current_source() {
@@ -145,6 +157,11 @@ SourceId Recorder::current_source() {
   Py_INCREF(frame);
   while (frame) {
     PyCodeObject* code = PyFrame_GetCode(frame);
+    if (is_entry(code)) {  // what is recorded outside of forward has no line: the caller's is none of the model
+      Py_DECREF(code);
+      Py_DECREF(frame);
+      return kNoSource;
+    }
     if (is_user_code(code)) {
 #if PY_VERSION_HEX >= 0x030B0000
       const int lasti = PyFrame_GetLasti(frame);

@@ -183,6 +183,8 @@ class Recorder {
   PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
   SourceId current_source();
   bool is_user_code(PyCodeObject* code);
+  /// Is this the public function that started the capture?
+  bool is_entry(PyCodeObject* code);
   PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs);
   void keep(const std::string& what, const char* reason);
 
@@ -243,6 +245,7 @@ class Recorder {
   std::unordered_map<Site, SourceId, SiteHash> site_index_;
   std::vector<Site> sites_;  // owns a reference to each code object; site i is SourceId i + 1 until finish()
   std::unordered_map<PyCodeObject*, bool> user_code_;
+  PyCodeObject* entry_ = nullptr;  // once it has been met; its frame outlives this
 };
 
 /// Makes a recorder the current one of this thread for its lifetime.

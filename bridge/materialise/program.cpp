@@ -1,13 +1,17 @@
 #include "bridge/materialise/program.h"
 
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <atomic>
 #include <cctype>
+#include <limits>
 
 #include "bridge/materialise/module_types.h"
 #include "bridge/materialise/tree_queries.h"
 #include "bridge/support/names.h"
+#include "ir/namer.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "support/error.h"
@@ -87,6 +91,32 @@ std::string Program::readable_source(nb::handle root) const {
   return generate(*graph_, options).text();
 }
 
+nb::dict Program::exported_source(nb::handle root, std::vector<std::pair<std::string, std::string>> spellings) const {
+  CodegenOptions options;
+  options.access = ModuleAccess::attribute;
+  options.tree = tree_queries(root, /*for_reading=*/true);
+  options.chunk_lines = std::numeric_limits<std::size_t>::max();
+  options.spellings = std::move(spellings);
+  const GeneratedSource source = generate(*graph_, options);
+  nb::list lines;
+  std::string_view rest = source.pieces[0];
+  for (std::size_t i = 0; !rest.empty(); ++i) {
+    const std::size_t end = rest.find('\n');
+    const NodeId id = i == 0 || i > source.line_nodes[0].size() ? kNoNode : source.line_nodes[0][i - 1];
+    const Source& place = graph_->source(id == kNoNode ? kNoSource : (*graph_)[id].source);
+    const std::string& scope = graph_->scope(id == kNoNode ? kRootScope : (*graph_)[id].scope).path;
+    lines.append(nb::make_tuple(make_text(rest.substr(0, end)), make_text(place.file), place.line, make_text(scope)));
+    rest.remove_prefix(std::min(end, rest.size() - 1) + 1);
+  }
+  nb::dict out;
+  out["lines"] = lines;
+  out["imports"] = nb::cast(source.imports);
+  out["names"] = nb::cast(source.names);
+  out["objects"] = nb::cast(source.objects);
+  out["aliases"] = nb::cast(source.aliases);
+  return out;
+}
+
 std::string Program::text() const { return print(*graph_); }
 
 namespace {
@@ -147,6 +177,26 @@ void bind_program(nb::module_& m) {
                    })
       .def_prop_ro("source", &Program::source, "The source that runs.")
       .def("readable_source", &Program::readable_source, nb::arg("root"), "The source as a person reads it.")
+      .def(
+          "targets",
+          [](const Program& self, const std::string& op) {
+            nb::dict targets;  // a set that keeps the order
+            for (const NodeId id : self.graph().order()) {
+              const Node& node = self.graph()[id];
+              if (opcode_name(node.op) == op) targets[make_text(node.target)] = nb::none();
+              // What a module has besides tensors is read through the module.
+              if (op == "get_attr" && node.target == "builtins.getattr" && node.args.size() == 2 &&
+                  node.args[0].is_node() && node.args[1].is(ValueKind::string)) {
+                const Node& owner = self.graph()[node.args[0].as_node()];
+                if (owner.op == Opcode::get_attr)
+                  targets[make_text(join_path(owner.target, node.args[1].text()))] = nb::none();
+              }
+            }
+            return nb::list(targets);
+          },
+          nb::arg("op"), "What the nodes of an opcode name, each once; for get_attr with what they lead to.")
+      .def("exported_source", &Program::exported_source, nb::arg("root"), nb::arg("spellings"),
+           "The source for a file of its own: its lines with their places, and what they need.")
       .def("make_forward", &Program::make_forward, "A new forward function in a namespace of its own.")
       .def("make_fx_graph", &Program::make_fx_graph, nb::arg("owner"), "A new torch.fx.Graph of the program.");
 }

@@ -32,6 +32,9 @@ class Program {
   const std::string& source() const { return shared_->text; }
   /// The source as a person reads it, for the tree below `root` as it is now.
   std::string readable_source(nb::handle root) const;
+  /// The same for a file of its own, as a dict: `lines`, a list of (text, file, line, scope) each; `imports`, `names`,
+  /// `objects` and `aliases` as in GeneratedSource. `spellings`: see CodegenOptions.
+  nb::dict exported_source(nb::handle root, std::vector<std::pair<std::string, std::string>> spellings) const;
   /// A new torch.fx.Graph owned by `owner`.
   nb::object make_fx_graph(nb::handle owner) const;
   /// The graph as .mzir text.

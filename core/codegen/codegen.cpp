@@ -20,7 +20,7 @@ class Writer {
   Writer(const Graph& graph, const CodegenOptions& options)
       : graph_(graph),
         options_(options),
-        names_(graph),
+        names_(graph, options.spellings),
         plan_(plan_variables(graph, names_)),
         expressions_(graph, plan_, names_, options) {}
 
@@ -30,6 +30,7 @@ class Writer {
     GeneratedSource source;
     if (pieces_.empty()) {
       source.pieces.push_back("def forward(self" + signature + "):\n" + body_);
+      source.line_nodes.push_back(std::move(line_nodes_));
     } else {
       finish_piece({});
       std::string forward = "def forward(self" + signature + "):\n";
@@ -38,12 +39,14 @@ class Writer {
         const std::string name = "_forward_" + std::to_string(i + 1);
         const std::string inputs = piece.inputs.empty() ? "" : ", " + piece.inputs;
         source.pieces.push_back("def " + name + "(self" + inputs + "):\n" + piece.body);
+        source.line_nodes.push_back(piece.line_nodes);
         forward += i + 1 == pieces_.size() ? "    return "
                    : piece.outputs.empty() ? "    "
                                            : "    " + piece.outputs + " = ";
         forward += name + "(self" + inputs + ")\n";
       }
       source.pieces.push_back(std::move(forward));
+      source.line_nodes.emplace_back(pieces_.size(), kNoNode);
     }
     names_.write_to(source);
     return source;
@@ -52,6 +55,7 @@ class Writer {
  private:
   struct Piece {
     std::string body, inputs, outputs;
+    std::vector<NodeId> line_nodes;
   };
 
   // ", x, flag=False, *args, k=None, **kwargs"
@@ -123,8 +127,8 @@ class Writer {
         text = expressions_.statement(node, last.node, prefixes);
       }
       for (const int prefix : prefixes) declare(prefix);
-      if (length > 1) line(chain_head(index, length));
-      line(text);
+      if (length > 1) line(chain_head(index, length), last.node);
+      line(text, last.node);
       returned = node.op == Opcode::output;
       if (is_enter(node)) {
         blocks_.push_back(last.node);
@@ -186,7 +190,8 @@ class Writer {
     line("del " + names);
   }
 
-  void line(const std::string& text) {
+  void line(const std::string& text, NodeId node = kNoNode) {
+    line_nodes_.push_back(node);
     body_.append(4 * (1 + blocks_.size()), ' ');
     body_ += text;
     body_ += '\n';
@@ -206,14 +211,15 @@ class Writer {
   void cut(const std::map<std::size_t, NodeId>& live) {
     std::string names;
     for (const auto& [order, id] : live) names += (names.empty() ? "" : ", ") + plan_.variable[id];
-    if (!names.empty()) body_ += "    return " + names + "\n";
+    if (!names.empty()) line("return " + names);
     finish_piece(names);
   }
 
   void finish_piece(std::string outputs) {
     std::string inputs = pieces_.empty() ? first_inputs() : pieces_.back().outputs;
-    pieces_.push_back({std::move(body_), std::move(inputs), std::move(outputs)});
+    pieces_.push_back({std::move(body_), std::move(inputs), std::move(outputs), std::move(line_nodes_)});
     body_.clear();
+    line_nodes_.clear();
     lines_ = 0;
     declared_.clear();
   }
@@ -232,6 +238,7 @@ class Writer {
   VariablePlan plan_;
   ExpressionWriter expressions_;
   std::string body_;
+  std::vector<NodeId> line_nodes_;  // of the body
   std::size_t lines_ = 0;
   std::string chain_name_;      // the loops' variable
   std::vector<NodeId> blocks_;  // regions entered and not yet left

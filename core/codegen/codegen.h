@@ -33,6 +33,9 @@ struct CodegenOptions {
   /// A function of more lines is cut into pieces, each compiled on its own (one huge function compiles in gigabytes).
   std::size_t chunk_lines = 2000;
   TreeQueries tree = {};
+  /// Shorter spellings of qualified names, by prefix: {"torch.nn.functional.", "F"} makes `F.relu`. Who runs the
+  /// source defines `F`.
+  std::vector<std::pair<std::string, std::string>> spellings = {};
 };
 
 struct GeneratedSource {
@@ -48,6 +51,8 @@ struct GeneratedSource {
   std::vector<std::pair<std::string, std::string>> aliases;
   /// Every qualified name that the source reads ("torch.nn.functional.relu"): must be importable.
   std::vector<std::string> names;
+  /// By piece: the node whose statement each line is, the line of the `def` left out; kNoNode where it is none's.
+  std::vector<std::vector<NodeId>> line_nodes;
 
   /// The pieces as one text.
   std::string text() const;

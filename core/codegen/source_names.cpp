@@ -39,7 +39,9 @@ constexpr std::string_view kReserved[] = {"self", "forward", "modulize", "torch"
 
 }  // namespace
 
-SourceNames::SourceNames(const Graph& graph) {
+SourceNames::SourceNames(const Graph& graph, std::vector<std::pair<std::string, std::string>> spellings)
+    : spellings_(std::move(spellings)) {
+  for (const auto& [prefix, spelling] : spellings_) taken_.emplace(spelling);
   for (const std::string_view name : kReserved) taken_.emplace(name);
   const auto take_root = [&](std::string_view name) { taken_.emplace(root_of(name)); };
   for (const NodeId id : graph.order()) {
@@ -99,10 +101,13 @@ std::string SourceNames::qualified(std::string_view name) {
     if (!is_plain_identifier(root))
       throw Error(ErrorCode::ModulizeError,
                   "cannot spell the name " + python_repr(name) + " in Python source: its first part is no identifier");
-    text = global(root, root);
-    imports_.emplace(root, true);
-    names_.emplace(name, true);
     std::string_view rest = name.substr(root.size());
+    text = shortened(name, rest);
+    if (text.empty()) {
+      text = global(root, root);
+      imports_.emplace(root, true);
+    }
+    names_.emplace(name, true);
     while (!rest.empty()) {
       rest.remove_prefix(1);  // the dot
       const std::string_view part = root_of(rest);
@@ -117,6 +122,15 @@ std::string SourceNames::qualified(std::string_view name) {
   }
   spelled_.emplace(name, text);
   return text;
+}
+
+std::string SourceNames::shortened(std::string_view name, std::string_view& rest) {
+  for (const auto& [prefix, spelling] : spellings_) {
+    if (!name.starts_with(prefix)) continue;
+    rest = name.substr(prefix.size() - 1);  // with its dot
+    return global(spelling, spelling);
+  }
+  return {};
 }
 
 std::string SourceNames::object(ObjectId id) {

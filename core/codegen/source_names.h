@@ -6,6 +6,8 @@
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "codegen/codegen.h"
 
@@ -14,7 +16,8 @@ namespace modulize {
 class SourceNames {
  public:
   /// Takes every parameter's name and every root of a qualified name in the graph, so that no variable hides one.
-  explicit SourceNames(const Graph& graph);
+  /// `spellings`: see CodegenOptions.
+  SourceNames(const Graph& graph, std::vector<std::pair<std::string, std::string>> spellings);
 
   /// A plain identifier that nothing else in the source has, made from any text. Now taken.
   std::string unique(std::string_view wish);
@@ -31,7 +34,10 @@ class SourceNames {
 
  private:
   std::string global(std::string_view root, std::string_view meaning);
+  /// How a name begins that has a shorter spelling, with `rest` set to what follows; empty where it has none.
+  std::string shortened(std::string_view name, std::string_view& rest);
 
+  std::vector<std::pair<std::string, std::string>> spellings_;
   std::unordered_set<std::string> taken_;
   std::unordered_set<std::string> parameters_;
   std::unordered_map<std::string, unsigned> counters_;

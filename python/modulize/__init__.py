@@ -18,6 +18,7 @@ from modulize._core import (
 )
 from modulize._operations import register_operation
 from modulize._report import Report
+from modulize.export import load_source, save_source
 from modulize.validate import Finding, Validation, validate_model
 
 __version__ = "0.1.0"
@@ -34,8 +35,10 @@ __all__ = [
     "Validation",
     "VerificationError",
     "VerifierError",
+    "load_source",
     "nn",
     "prepare_model",
     "register_operation",
+    "save_source",
     "validate_model",
 ]

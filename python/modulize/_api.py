@@ -154,6 +154,11 @@ def prepare_model(
     return prepared
 
 
+def capture(model: torch.nn.Module, inputs: Any, kwargs: Any, concrete_args: Any) -> _core.Graph:
+    """The captured graph alone. Recorded places end at this file: see Recorder::is_entry."""
+    return _core.capture(model, inputs, kwargs, concrete_args or None)
+
+
 def check_model(model: Any) -> None:
     if isinstance(model, torch.nn.Module):
         return

@@ -40,6 +40,12 @@ class Program:
     def readable_source(self, root: object) -> str:
         """The source as a person reads it."""
 
+    def targets(self, op: str) -> list[str]:
+        """What the nodes of an opcode name, each once."""
+
+    def exported_source(self, root: object, spellings: list[tuple[str, str]]) -> dict[str, Any]:
+        """The source for a file of its own: its lines with their places, and what they need."""
+
     def make_forward(self) -> Any:
         """A new forward function in a namespace of its own."""
 

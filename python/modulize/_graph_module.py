@@ -169,10 +169,44 @@ def hide_tied(module: nn.Module) -> None:
         module._register_load_state_dict_pre_hook(_keep_tied, with_module=True)
 
 
+class TiedState(nn.Module):
+    """Base of models in which a tensor may stand under several names: keeps names, order and ties."""
+
+    def _named_members(
+        self, get_members_fn: Any, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        if not remove_duplicate:  # torch.func and torch.export must learn every name
+            yield from super()._named_members(get_members_fn, prefix, recurse, remove_duplicate)
+            return
+        modules = dict(self.named_modules(prefix=prefix)) if recurse else {prefix: self}
+        inside = {id(module) for module in modules.values()}
+        seen = set()
+        for path, module in modules.items():
+            constants = module.__dict__.get("_modulize_constants", ())
+            for name, tensor in get_members_fn(module):
+                if tensor is None or tensor in seen or name in constants:
+                    continue
+                # Listed where it stands in the original, unless somebody took that module away.
+                if _is_tied(module, name) and id(_owner(module, name)[0]) in inside:
+                    continue
+                seen.add(tensor)
+                yield path + ("." if path else "") + name, tensor
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        names = _tied_names(self)
+        result = super()._apply(fn, *args, **kwargs)
+        _retie(names)
+        return result
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.__dict__["_modulize_loading"] = _tied_names(self)
+        super()._load_from_state_dict(*args, **kwargs)
+
+
 # --- the prepared model ----------------------------------------------------------------------------
 
 
-class PreparedModule(fx.GraphModule):
+class PreparedModule(TiedState, fx.GraphModule):
     """A prepared model: a torch.fx.GraphModule that is also an instance of the original's class.
 
     `forward` runs the source that the engine generated; `graph` is built when it is first read.
@@ -231,38 +265,6 @@ class PreparedModule(fx.GraphModule):
         self.__dict__.pop("_fx_snapshot", None)  # forward is torch.fx's from now on
         graph.owning_module = self
         return super().recompile()
-
-    # -- state --
-
-    def _named_members(
-        self, get_members_fn: Any, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Any]]:
-        if not remove_duplicate:  # torch.func and torch.export must learn every name
-            yield from super()._named_members(get_members_fn, prefix, recurse, remove_duplicate)
-            return
-        modules = dict(self.named_modules(prefix=prefix)) if recurse else {prefix: self}
-        inside = {id(module) for module in modules.values()}
-        seen = set()
-        for path, module in modules.items():
-            constants = module.__dict__.get("_modulize_constants", ())
-            for name, tensor in get_members_fn(module):
-                if tensor is None or tensor in seen or name in constants:
-                    continue
-                # Listed where it stands in the original, unless somebody took that module away.
-                if _is_tied(module, name) and id(_owner(module, name)[0]) in inside:
-                    continue
-                seen.add(tensor)
-                yield path + ("." if path else "") + name, tensor
-
-    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        names = _tied_names(self)
-        result = super()._apply(fn, *args, **kwargs)
-        _retie(names)
-        return result
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.__dict__["_modulize_loading"] = _tied_names(self)
-        super()._load_from_state_dict(*args, **kwargs)
 
     # -- copies --
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from modulize import _core
-from modulize._api import check_concrete_args, check_inputs, check_model
+from modulize._api import capture, check_concrete_args, check_inputs, check_model
 from modulize._graph_module import PreparedModule, is_edited
 
 __all__ = ["Finding", "Validation", "validate_model"]
@@ -143,7 +143,7 @@ def validate_model(
         graph = model.__dict__["_modulize_program"].graph
     else:
         try:
-            graph = _core.capture(model, inputs, example_kwargs, concrete_args or None)
+            graph = capture(model, inputs, example_kwargs, concrete_args)
         except (_core.CaptureError, _core.UnsupportedError) as error:
             way_out = "give example_inputs" if inputs is None and example_kwargs is None else "see the message"
             return Validation([Finding("not_captured", True, "", "", str(error), way_out)])

@@ -1,0 +1,477 @@
+"""Prepared models written as source: they come back as they are, they read well, and no name becomes code."""
+
+import ast
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fidelity import assert_same
+from modulize import ArgumentError, AssumptionError, UnsupportedError, load_source, prepare_model, save_source
+
+
+def round_trip(prepared, tmp_path, name="net"):
+    return load_source(save_source(prepared, tmp_path / name))
+
+
+def source(tmp_path, name="net"):
+    return (tmp_path / name / "model.py").read_text()
+
+
+def assert_equal_models(loaded, prepared, *inputs):
+    assert [path for path, _ in loaded.named_modules()] == [path for path, _ in prepared.named_modules()]
+    assert [name for name, _ in loaded.named_parameters()] == [name for name, _ in prepared.named_parameters()]
+    assert list(loaded.state_dict()) == list(prepared.state_dict())
+    assert [m.training for m in loaded.modules()] == [m.training for m in prepared.modules()]
+    torch.manual_seed(1)
+    expected = prepared(*copy.deepcopy(inputs))
+    torch.manual_seed(1)
+    assert_same(loaded(*copy.deepcopy(inputs)), expected)
+
+
+class Block(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        self.scale = nn.Parameter(torch.rand(channels, 1, 1))
+        self.register_buffer("shift", torch.rand(1), persistent=False)
+
+    def forward(self, x):
+        return F.relu(self.bn(self.conv(x)) * self.scale + self.shift) + x
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.blocks = nn.Sequential(Block(4), Block(4))
+        self.drop = nn.Dropout(0.25)
+        self.head = nn.Linear(4, 2)
+        self.head.bias.requires_grad_(False)
+
+    def forward(self, x):
+        x = self.blocks(self.stem(x))
+        return torch.softmax(self.head(self.drop(x.mean((2, 3)))), dim=-1)
+
+
+IMAGE = torch.randn(2, 3, 9, 9)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("inputs", [None, IMAGE], ids=["symbolic", "running"])
+def test_a_network_comes_back_bit_equal(tmp_path, inputs, training):
+    prepared = prepare_model(Net().train(training), example_inputs=inputs)
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, torch.randn(3, 3, 12, 12))
+    assert not loaded.head.bias.requires_grad
+    assert loaded.head.weight.requires_grad
+
+
+def test_the_source_reads_as_a_person_would_write_it(tmp_path):
+    save_source(prepare_model(Net().eval(), example_inputs=IMAGE), tmp_path / "net")
+    text = source(tmp_path)
+    assert "self.stem = nn.Conv2d(3, 4, 3)" in text
+    assert "self.blocks = nn.Sequential(Block(), Block())" in text
+    assert text.count("class ") == 2  # the two blocks are made alike
+    assert "self.drop = nn.Dropout(p=0.25)" in text
+    assert "self.blocks[0].conv(x)" in text
+    assert "# test_export.py:" in text.replace("tests/python/", "")
+    assert "in blocks.0: return F.relu(self.bn(self.conv(x)) * self.scale + self.shift) + x" in text
+    assert str(Path.home()) not in text and str(Path(__file__).parent) not in text
+
+
+def test_importing_needs_torch_alone(tmp_path):
+    prepared = prepare_model(Net().eval(), example_inputs=IMAGE)
+    save_source(prepared, tmp_path / "net")
+    torch.save((IMAGE, prepared(IMAGE)), tmp_path / "expected.pt")
+    code = (
+        "import sys, torch\n"
+        "for name in ('modulize', 'safetensors', 'numpy.random.mtrand'): sys.modules[name] = None\n"
+        "import net\n"
+        "image, expected = torch.load('expected.pt')\n"
+        "assert torch.equal(net.load()(image), expected)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path):
+    torch.manual_seed(3)
+    first = save_source(prepare_model(Net().eval(), example_inputs=IMAGE), tmp_path / "a")
+    torch.manual_seed(3)
+    second = save_source(prepare_model(Net().eval(), example_inputs=IMAGE), tmp_path / "b")
+    names = sorted(file.name for file in first.iterdir())
+    assert names == ["__init__.py", "model.py", "operations.py", "runtime.py", "weights.safetensors"]
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_tied_modules_stay_tied_and_their_keys_hidden(tmp_path):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+            self.bn = nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.bn(self.conv(self.bn(self.conv(x))))
+
+    prepared = prepare_model(Twice(), example_inputs=IMAGE)
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, IMAGE)
+    assert loaded.module_conv_1.weight is loaded.conv.weight
+    half = copy.deepcopy(loaded).half()
+    assert half.module_bn_1.running_mean is half.bn.running_mean
+    loaded.load_state_dict({k: v.clone() for k, v in loaded.state_dict().items()}, strict=True, assign=True)
+    assert loaded.module_bn_1.running_mean is loaded.bn.running_mean
+    again = pickle.loads(pickle.dumps(loaded.state_dict()))
+    assert list(again) == list(prepared.state_dict())
+
+
+def test_the_models_own_ties_and_shared_modules_come_back(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(9, 4)
+            self.act = nn.GELU()
+            self.block = nn.Sequential(nn.Linear(4, 4), self.act)
+            self.other = self.block
+            self.head = nn.Linear(4, 9, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, x):
+            return self.head(self.act(self.block(self.embed(x))))
+
+    prepared = prepare_model(Tied().eval(), example_inputs=torch.tensor([[1, 2]]))
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, torch.tensor([[3, 4, 5]]))
+    assert loaded.head.weight is loaded.embed.weight
+    assert loaded.other is loaded.block
+
+
+def test_branches_decide_as_before(tmp_path):
+    class Decides(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            x = self.a(x) if x.sum() > 0 else self.b(x).relu()
+            if self.training:
+                x = x * 2
+            return x
+
+    prepared = prepare_model(Decides().eval(), example_inputs=torch.ones(2, 4))
+    loaded = round_trip(prepared, tmp_path)
+    for x in (torch.ones(2, 4), -torch.ones(3, 4)):
+        assert_equal_models(loaded, prepared, x)
+        assert_equal_models(copy.deepcopy(loaded).train(), copy.deepcopy(prepared).train(), x)
+
+
+def test_context_managers_are_with_blocks(tmp_path):
+    class Context(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            with torch.no_grad():
+                y = self.fc(x)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                z = self.fc(x)
+            return y, z
+
+    prepared = prepare_model(Context(), example_inputs=torch.randn(2, 4))
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, torch.randn(3, 4))
+    assert "with torch.no_grad():" in source(tmp_path)
+    y, z = loaded(torch.randn(2, 4))
+    assert not y.requires_grad
+    assert z.requires_grad
+
+
+def test_assumptions_are_checked(tmp_path):
+    class Flagged(nn.Module):
+        def forward(self, x, flag=True, *, state=None):
+            return x.relu() if flag and len(state["items"]) else x
+
+    prepared = prepare_model(
+        Flagged(), example_inputs=torch.randn(2), example_kwargs={"state": {"items": [torch.ones(1), 2]}}
+    )
+    loaded = round_trip(prepared, tmp_path)
+    assert_same(loaded(-torch.ones(2), state={"items": [torch.ones(1), 2]}), torch.zeros(2))
+    with pytest.raises(RuntimeError, match="argument 'flag' was True") as caught:
+        loaded(torch.ones(2), flag=False, state={"items": [torch.ones(1), 2]})
+    assert type(caught.value).__name__ == AssumptionError.__name__
+    with pytest.raises(RuntimeError, match="length"):
+        loaded(torch.ones(2), state={"items": [torch.ones(1)]})
+
+
+class Cache:
+    def __init__(self):
+        self.layers = [torch.zeros(2)]
+        self.count = 3
+
+
+class TakesObject(nn.Module):
+    def forward(self, x, cache):
+        return x + cache.layers[0] * cache.count
+
+
+def test_objects_among_the_arguments_are_checked(tmp_path):
+    prepared = prepare_model(TakesObject(), example_inputs=(torch.ones(2), Cache()))
+    loaded = round_trip(prepared, tmp_path)
+    assert_same(loaded(torch.ones(2), Cache()), prepared(torch.ones(2), Cache()))
+    other = Cache()
+    other.count = 4
+    with pytest.raises(RuntimeError, match=r"'cache'.*count was 3"):
+        loaded(torch.ones(2), other)
+
+
+class Opaque(nn.Module):
+    def __init__(self, width, scale=2.0):
+        super().__init__()
+        self.width, self.scale = width, scale
+        self.fc = nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.fc(x) * self.scale
+
+
+class Odd(nn.Module):
+    """Its constructor cannot be told from its attributes."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.depth = config["depth"]
+        self.weight = nn.Parameter(torch.rand(config["depth"]))
+        self.table = torch.rand(config["depth"])
+
+    def forward(self, x):
+        return x * self.weight + self.table * self.depth
+
+
+@pytest.mark.parametrize("make", [lambda: Opaque(4, 3.0), lambda: Odd({"depth": 4})], ids=["constructor", "assembled"])
+def test_excluded_modules_are_imported_by_name(tmp_path, make):
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = make()
+
+        def forward(self, x):
+            return self.inner(x).relu()
+
+    model = Holder()
+    prepared = prepare_model(model, [model.inner], example_inputs=torch.randn(2, 4))
+    loaded = round_trip(prepared, tmp_path)
+    assert type(loaded.inner) is type(model.inner)
+    assert_equal_models(loaded, prepared, torch.randn(3, 4))
+
+
+def test_torch_modules_with_settings_of_all_kinds_come_back(tmp_path):
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, (3, 1), stride=2, padding=(1, 0), padding_mode="reflect"),
+        nn.PReLU(8),
+        nn.GroupNorm(2, 8, eps=1e-3, affine=False),
+        nn.ConvTranspose2d(8, 4, 2, output_padding=0, bias=False),
+        nn.LeakyReLU(0.3, inplace=True),
+        nn.InstanceNorm2d(4, track_running_stats=True),
+        nn.AdaptiveAvgPool2d((2, None)),
+        nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=True),
+        nn.Flatten(1),
+    ).eval()
+    prepared = prepare_model(model, example_inputs=IMAGE)
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, IMAGE)
+    assert 'padding_mode="reflect"' in source(tmp_path)
+
+
+def test_recurrent_and_attention_layers_come_back(tmp_path):
+    class Layers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(4, 6, num_layers=2, bidirectional=True)
+            self.attention = nn.MultiheadAttention(12, 3, bias=False)
+            self.encoder = nn.TransformerEncoderLayer(12, 3, 8, dropout=0.0)
+
+        def forward(self, x):
+            x, _ = self.lstm(x)
+            x, _ = self.attention(x, x, x)
+            return self.encoder(x)
+
+    prepared = prepare_model(Layers().eval(), example_inputs=torch.randn(5, 2, 4))
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.randn(5, 2, 4))
+    assert "nn.LSTM(4, 6, num_layers=2, bidirectional=True)" in source(tmp_path)
+
+
+def test_state_of_forward_goes_on_counting(tmp_path):
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls = 3
+            self.register_buffer("total", torch.zeros(1))
+
+        def forward(self, x):
+            self.calls += 1
+            self.total += x.sum()
+            return x * self.calls + self.total
+
+    prepared = prepare_model(Counts(), example_inputs=torch.ones(2))
+    loaded = round_trip(prepared, tmp_path)
+    for _ in range(3):
+        assert_same(loaded(torch.ones(2)), prepared(torch.ones(2)))
+
+
+def test_a_parametrized_module_comes_back(tmp_path):
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 2))
+
+        def forward(self, x):
+            return self.conv(x).relu()
+
+    prepared = prepare_model(Normed(), example_inputs=torch.randn(1, 3, 5))
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.randn(2, 3, 6))
+
+
+HOSTILE = [
+    "x'); import os; exit(7) #",
+    'quote " and \\ backslash',
+    "new\nline\rand\x0cfeed\u2028",
+    "class",
+    "__private",
+    "__dunder__",
+    "ünïcode ﬁ",
+    "forward",
+    "graph",
+    "code",
+    "0",
+    "n" * 10_000,
+    "{braces} %s \x00",
+]
+
+
+class Anything(nn.Module):
+    """Children and tensors of any name, past the checks of add_module."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.names = names
+        for name in names:
+            self._modules[name] = nn.Linear(3, 3)
+            self._parameters["p" + name] = nn.Parameter(torch.rand(3))
+
+    def forward(self, x):
+        for name in self.names:
+            x = F.relu(self._modules[name](x) + self._parameters["p" + name])
+        return x
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name[:20]))
+def test_no_name_becomes_code(tmp_path, name):
+    prepared = prepare_model(nn.Sequential(Anything([name]), nn.ReLU()), example_inputs=torch.randn(2, 3))
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, torch.randn(2, 3))
+    for file in (tmp_path / "net").glob("*.py"):
+        text = file.read_text()
+        assert all(character.isprintable() or character == "\n" for character in text)
+        calls = {
+            getattr(node.func, "attr", getattr(node.func, "id", ""))
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Call)
+        }
+        assert "exit" not in calls
+
+
+def test_hostile_class_names_become_plain_ones(tmp_path):
+    inner = type("Bad'; import os #\n", (nn.Module,), {"forward": lambda self, x: x + self.w})()
+    inner.w = nn.Parameter(torch.rand(2))
+    outer = type("class", (nn.Module,), {"forward": lambda self, x: self.inner(x)})()
+    outer.inner = inner
+    prepared = prepare_model(outer, example_inputs=torch.rand(2))
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.rand(2))
+    names = {node.name for node in ast.walk(ast.parse(source(tmp_path))) if isinstance(node, ast.ClassDef)}
+    assert names == {"class_", "Bad___import_os___"}
+
+
+def test_folders_with_odd_names_work(tmp_path):
+    prepared = prepare_model(Net().eval(), example_inputs=IMAGE)
+    folder = tmp_path / "with space" / "quo'te ünï"
+    assert_equal_models(load_source(save_source(prepared, folder)), prepared, IMAGE)
+
+
+def test_private_names_are_not_mangled(tmp_path):
+    prepared = prepare_model(Anything(["__a", "__b"]), example_inputs=torch.randn(1, 3))
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, torch.randn(2, 3))
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
+    class Local(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    model = nn.Sequential(Local(), nn.ReLU())
+    prepared = prepare_model(model, [model[0]], example_inputs=torch.randn(2))
+    with pytest.raises(UnsupportedError, match=r"'0' runs whole.*Local.*top level of a module"):
+        save_source(prepared, tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hook_is_refused(tmp_path):
+    prepared = prepare_model(nn.Sequential(nn.Linear(2, 2)), example_inputs=torch.randn(1, 2))
+    prepared[0].register_forward_hook(lambda module, args, output: output + 1)
+    with pytest.raises(UnsupportedError, match="forward hook"):
+        save_source(prepared, tmp_path / "net")
+
+
+def test_an_edited_graph_is_refused(tmp_path):
+    prepared = prepare_model(nn.Sequential(nn.Linear(2, 2)), example_inputs=torch.randn(1, 2))
+    node = next(node for node in prepared.graph.nodes if node.op == "call_module")
+    with prepared.graph.inserting_after(node):
+        prepared.graph.call_function(torch.relu, (node,))
+    with pytest.raises(UnsupportedError, match="edited after preparing"):
+        save_source(prepared, tmp_path / "net")
+
+
+def test_other_files_are_not_overwritten(tmp_path):
+    prepared = prepare_model(nn.Sequential(nn.Linear(2, 2)), example_inputs=torch.randn(1, 2))
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ArgumentError, match=r"holds 'notes\.txt'"):
+        save_source(prepared, tmp_path, overwrite=True)
+    save_source(prepared, tmp_path / "net")
+    with pytest.raises(ArgumentError, match="overwrite=True"):
+        save_source(prepared, tmp_path / "net")
+    assert_equal_models(
+        load_source(save_source(prepared, tmp_path / "net", overwrite=True)), prepared, torch.ones(1, 2)
+    )
+
+
+def test_what_is_not_prepared_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="prepare_model returned, not a Linear"):
+        save_source(nn.Linear(2, 2), tmp_path / "net")
+    with pytest.raises(ArgumentError, match="no package"):
+        load_source(tmp_path)
+
+
+def test_a_model_on_meta_is_written_without_weights(tmp_path):
+    prepared = prepare_model(Net().eval().to("meta"))
+    with pytest.raises(UnsupportedError, match=r"meta device.*weights=False"):
+        save_source(prepared, tmp_path / "net")
+    loaded = load_source(save_source(prepared, tmp_path / "net", weights=False))
+    assert list(loaded.state_dict()) == list(prepared.state_dict())
+    assert loaded(IMAGE).shape == (2, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes_come_back(tmp_path, dtype):
+    prepared = prepare_model(nn.Sequential(nn.Linear(3, 2), nn.ReLU()).to(dtype))
+    loaded = round_trip(prepared, tmp_path)
+    assert loaded[0].weight.dtype is dtype
+    assert_equal_models(loaded, prepared, torch.rand(2, 3, dtype=dtype))
