@@ -25,6 +25,7 @@
 #include "ops/op_table.h"
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
+#include "report/listing.h"
 #include "validate/validate.h"
 
 namespace modulize {
@@ -46,6 +47,7 @@ nb::dict as_dict(const Leftover& l) {
   nb::dict out;
   out["call"] = l.call;
   out["known"] = l.computes;
+  out["computes"] = l.computes || l.yields_tensor;
   out["scope"] = l.scope;
   out["where"] = l.where;
   return out;
@@ -59,6 +61,22 @@ nb::dict as_dict(const Finding& f) {
   out["where"] = f.where;
   out["message"] = f.message;
   out["remedy"] = f.remedy;
+  return out;
+}
+
+nb::dict as_dict(const ListedNode& n) {
+  nb::dict out;
+  out["name"] = n.name;
+  out["op"] = n.op;
+  out["what"] = n.what;
+  out["path"] = n.path;
+  out["scope"] = n.scope;
+  out["file"] = n.file;
+  out["line"] = n.line;
+  out["text"] = n.text;
+  out["is_leftover"] = n.is_leftover;
+  out["base"] = n.base;
+  out["inputs"] = nb::cast(n.inputs);
   return out;
 }
 
@@ -222,6 +240,21 @@ NB_MODULE(_core, m) {
       .def("__str__", [](const Graph& g) { return print(g); })
       .def("__repr__", [](const Graph& g) { return "<modulize graph of " + std::to_string(g.size()) + " nodes>"; })
       .def("__len__", [](const Graph& g) { return g.size(); })
+      .def(
+          "nodes",
+          [](const Graph& g) {
+            nb::list out;
+            for (const ListedNode& node : list_nodes(g)) out.append(as_dict(node));
+            return out;
+          },
+          "Every operation, blocks and branches opened, as a list of a dict each.")
+      .def(
+          "computing_calls",
+          [](const Graph& g) {
+            const ComputingCalls calls = count_computing_calls(g);
+            return std::pair(calls.modules, calls.others);
+          },
+          "How many of the computing calls are modules of their own, and how many are not.")
       // Pickle refers to classes by name; functions of nanobind it refuses.
       .def("__reduce_ex__",
            [](const Graph& g, int) { return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g))); })

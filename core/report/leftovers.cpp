@@ -42,6 +42,7 @@ std::vector<Leftover> leftovers_of(const Graph& graph) {
     const bool mapped = find_op(node) != nullptr;
     if (mapped && !lowerings.op_of(id)) continue;
     Leftover leftover;
+    leftover.node = id;
     leftover.call = !node.callee.is_none() ? (node.callee.is(ValueKind::object) ? *node.callee.as_object().label
                                                                                 : std::string("a computed callable"))
                                            : node.target;

@@ -10,6 +10,7 @@ namespace modulize {
 
 /// A call that is no module and not known not to compute.
 struct Leftover {
+  NodeId node = kNoNode;
   std::string call;            // qualified name, method name, or the label of an opaque object
   bool computes = false;       // known to the op table, which maps it not, or not with these arguments; false: unknown
   bool has_module = false;     // the op table maps it: a pass would make a module of it

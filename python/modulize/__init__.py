@@ -19,6 +19,7 @@ from modulize._core import (
 from modulize._operations import register_operation
 from modulize._report import Report
 from modulize.export import load_source, save_source
+from modulize.report import compare_models
 from modulize.validate import Finding, Validation, validate_model
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "Validation",
     "VerificationError",
     "VerifierError",
+    "compare_models",
     "load_source",
     "nn",
     "prepare_model",

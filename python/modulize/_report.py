@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 __all__ = ["Report"]
@@ -17,7 +20,8 @@ class Report:
     target : str
         The target whose module classes were used.
     leftovers : list of dict
-        Calls that are no module and may compute, with the keys ``call``, ``known``, ``scope`` and ``where``.
+        Calls that are no module and not known not to compute, with the keys ``call``, ``known`` (to the op table),
+        ``computes`` (yields a tensor, or is known), ``scope`` and ``where``.
     kept : list of dict
         Modules and functions kept whole, with the keys ``what``, ``scope``, ``reason`` and ``where``.
     assumptions : list of str
@@ -37,6 +41,8 @@ class Report:
         Time spent in ``capture``, ``passes``, ``materialise`` and ``report``, in seconds.
     largest_difference : float or None
         Largest absolute difference between the outputs of both models at verification; ``None`` if not verified.
+    comparisons : list of dict
+        What :func:`modulize.compare_models` found, in both modes and on other inputs; empty if it was not called.
     """
 
     capture: str
@@ -56,6 +62,7 @@ class Report:
         self._shipped = data.pop("shipped")
         self._conversions = data.pop("conversions")
         self.largest_difference: float | None = None
+        self.comparisons: list[dict[str, Any]] = []
         self.__dict__.update(data)
 
     @property
@@ -77,6 +84,76 @@ class Report:
     def shipped(self) -> str:
         """The graph that the prepared model runs, in the ``.mzir`` text form."""
         return str(self._shipped)
+
+    @property
+    def share(self) -> float:
+        """Of the computing calls outside of what was kept whole, those that are modules of their own."""
+        modules, others = self._shipped.computing_calls()
+        return modules / (modules + others) if modules + others else 1.0
+
+    @property
+    def branches(self) -> list[dict[str, str]]:
+        """The decisions that were kept, with the keys ``path``, ``condition`` and ``where``."""
+        nodes = self._shipped.nodes()
+        texts = {node["name"]: node["text"].partition(" = ")[2] for node in nodes}
+        return [
+            {
+                "path": node["path"],
+                "condition": texts.get(node["inputs"][0], "") if node["inputs"] else "",
+                "where": f"{node['file']}:{node['line']}" if node["file"] else "",
+            }
+            for node in nodes
+            if node["what"] == "a branch"
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data, for programs."""
+        modules, others = self._shipped.computing_calls()
+        return {
+            "capture": self.capture,
+            "target": self.target,
+            "operations": len(self._shipped),
+            "modules": modules,
+            "computing_calls": modules + others,
+            "share": self.share,
+            "conversions": self.conversions,
+            "kept": self.kept,
+            "branches": self.branches,
+            "leftovers": self.leftovers,
+            "assumptions": self.assumptions,
+            "ties": [list(pair) for pair in self.ties],
+            "shared": self.shared,
+            "written_state": self.written_state,
+            "questions": self.questions,
+            "seconds": self.seconds,
+            "largest_difference": self.largest_difference,
+            "comparisons": self.comparisons,
+        }
+
+    def to_json(self) -> str:
+        """:meth:`as_dict` as JSON text."""
+        return json.dumps(self.as_dict(), indent=2)
+
+    def save_html(self, file: str | Path, *, title: str | None = None) -> Path:
+        """Write one page that works offline: the module tree, the graph, every operation with its line of source.
+
+        Needs ``pip install 'modulize[report]'``.
+        """
+        from modulize.report.page import render
+
+        file = Path(file)
+        file.write_text(render(self, self._shipped.nodes(), title or file.stem), encoding="utf-8")
+        return file
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from modulize.report.text import render
+
+        yield from render(self.as_dict())
+
+    def _repr_html_(self) -> str:
+        from modulize.report.notebook import render
+
+        return render(self.as_dict())
 
     def __str__(self) -> str:
         lines = [

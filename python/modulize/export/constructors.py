@@ -101,7 +101,7 @@ def _setting(module: nn.Module, name: str) -> Any:
     """The value that a constructor's parameter had, as torch.nn keeps them."""
     if name in ("device", "dtype") or name.startswith("_"):
         return _MISSING
-    tensors = {**module._parameters, **module._buffers}
+    tensors: dict[str, Any] = {**module._parameters, **module._buffers}
     if name == "bias" and not isinstance(module.__dict__.get("bias", None), bool):
         if "bias" in tensors:
             return tensors["bias"] is not None
@@ -141,7 +141,7 @@ def _same_tensors(made: nn.Module, module: nn.Module) -> bool:
             return False
         for name, tensor in ours.items():
             other = theirs[name]
-            if (tensor is None) != (other is None) or (tensor is not None and tensor.shape != other.shape):
+            if getattr(tensor, "shape", None) != getattr(other, "shape", None):
                 return False
     if made._non_persistent_buffers_set != module._non_persistent_buffers_set:
         return False

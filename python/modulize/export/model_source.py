@@ -75,8 +75,8 @@ class ModelSource:
             if isinstance(module, PreparedModule):
                 if is_edited(module):
                     raise UnsupportedError(
-                        f"the torch.fx graph of {path or 'the model'} was edited after preparing: save_source writes what "
-                        "was prepared; export it before the edit"
+                        f"the torch.fx graph of {path or 'the model'} was edited after preparing: save_source writes "
+                        "what was prepared; export it before the edit"
                     )
                 yield path, module.__dict__["_modulize_program"]
             elif isinstance(module, Branch):
@@ -87,7 +87,8 @@ class ModelSource:
         path = path.removeprefix("_modulize_module.")
         if path == "_modulize_module":
             return
-        module, parts = self._modules[prefix], path.split(".")
+        module: Any = self._modules[prefix]
+        parts = path.split(".")
         for depth, part in enumerate(parts):
             if part in module._modules:
                 module = module._modules[part]
@@ -169,7 +170,7 @@ class ModelSource:
         return (functions and functions + "\n\n") + f"class {name}({base}):\n{doc}\n" + rest.replace("\1", f"_{name}")
 
     def _body(self, path: str, module: Any) -> str:
-        """The base class, a line break, the class body without its head; with functions in front of it, a NUL between."""
+        """The base class, a line break, the class body without its head; functions in front of it, then a NUL."""
         lines = ["    def __init__(self):", "        super().__init__()"]
         base = next((f"nn.{cls.__name__}" for cls in _CONTAINERS if isinstance(module, cls)), "nn.Module")
         for name, text in self._parts(path, module):
@@ -189,14 +190,14 @@ class ModelSource:
                 inside = [quoted(branch[len(path) + 1 if path else 0 :]) for branch in branches]
                 after.append(f"{self._runtime_name('own_branches')}(self, {', '.join(inside)})")
             program = module.__dict__["_modulize_program"]
-            self._forward(program, module, "forward", path, functions, methods)
+            self._forward(program, module, "forward", functions, methods)
             if "_modulize_module" in program.targets("get_attr"):
                 methods.insert(0, "    @property\n    def _modulize_module(self):\n        return self")
         if isinstance(module, Branch):
             base = self._runtime_name("Branch")
             owner = module._modulize_owner[0]
             for side, name in zip(module._modulize_sides, ("on_true", "on_false")):
-                self._forward(side, owner, name, self._path_of[id(owner)], functions, methods, static=True)
+                self._forward(side, owner, name, functions, methods, static=True)
         lines += [f"        {line}" for line in after]
         parts = ["\n".join(lines), *methods]
         if lines[2:] == [] and methods:
@@ -214,6 +215,7 @@ class ModelSource:
 
     def _tensors(self, module: nn.Module) -> Iterator[tuple[str, str]]:
         constants = module.__dict__.get("_modulize_constants", ())
+        tensor: Any
         for name, tensor in module._parameters.items():
             yield name, "nn.Parameter()" if tensor is None else f"nn.Parameter({empty(tensor)})"
         for name, tensor in module._buffers.items():
@@ -240,7 +242,8 @@ class ModelSource:
         if not inside:
             return self._spelled(value, f"the attribute {path!r}")
         holder = {name: self._attribute(join(path, name), getattr(value, name), set()) for name in sorted(inside)}
-        return f"{self._runtime_name('types')}.SimpleNamespace({', '.join(f'{name}={text}' for name, text in holder.items())})"
+        parts = ", ".join(f"{name}={text}" for name, text in holder.items())
+        return f"{self._runtime_name('types')}.SimpleNamespace({parts})"
 
     def _spelled(self, value: Any, what: str) -> str:
         try:
@@ -336,8 +339,8 @@ class ModelSource:
                 parts[attribute] = self._spelled(
                     value, f"the attribute {attribute!r} of the module {path!r}, a {name},"
                 )
-        for child_name, child in module._modules.items():
-            parts[child_name] = self._module(join(path, child_name), child)
+        for child_name, inner in module._modules.items():
+            parts[child_name] = self._module(join(path, child_name), inner)
         made = self._call("assemble", [name], parts)
         return self._call("parametrized", [made], {}) if parametrized else made
 
@@ -349,8 +352,8 @@ class ModelSource:
             if module.__dict__.get(kind):
                 hook = next(iter(module.__dict__[kind].values()))
                 raise UnsupportedError(
-                    f"the module {path!r} has a forward hook, {getattr(hook, '__qualname__', hook)!s:.100}, which cannot be "
-                    "written as source: remove it first"
+                    f"the module {path!r} has a forward hook, {getattr(hook, '__qualname__', hook)!s:.100}, which "
+                    "cannot be written as source: remove it first"
                 )
 
     def _assignment(self, name: str, text: str) -> str:
@@ -404,7 +407,6 @@ class ModelSource:
         program: Any,
         root: Any,
         name: str,
-        path: str,
         functions: list[str],
         methods: list[str],
         static: bool = False,

@@ -106,7 +106,7 @@ def public_names(value: Any, module: str | None, qualified: str | None) -> list[
     return [*names, f"{module}.{qualified}"]
 
 
-_CONTAINERS = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}")}
+_CONTAINERS: dict[Any, tuple[str, str]] = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}")}
 
 
 def spell(value: Any, imports: Imports, depth: int = 0) -> str:

@@ -22,6 +22,10 @@ class AssumptionError(RuntimeError):
 class Branch(nn.Module):
     """Control flow of the original: runs one of two functions of the model it is part of."""
 
+    on_true: Any
+    on_false: Any
+    _modulize_owner: Any
+
     def forward(self, condition: Any, *values: Any) -> Any:
         side = self.on_true if condition else self.on_false
         return side(self._modulize_owner[0], *values)
@@ -64,7 +68,7 @@ def place_of(model: nn.Module, path: str) -> tuple[Any, str]:
 
 def assemble(cls: type, /, **parts: Any) -> Any:
     """A module of a class made without its constructor, of its parameters, buffers, children and attributes."""
-    module: Any = cls.__new__(cls)
+    module: Any = object.__new__(cls)
     nn.Module.__init__(module)
     for name, part in parts.items():
         add(module, name, part)
@@ -190,7 +194,7 @@ def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     for path, tensor in tensors.items():
         module, name = place_of(model, path)
         if isinstance(module, nn.Module) and name in module._parameters:
-            old = module._parameters[name]
+            old: Any = module._parameters[name]
             module._parameters[name] = nn.Parameter(tensor, requires_grad=old.requires_grad)
         elif isinstance(module, nn.Module) and name in module._buffers:
             module._buffers[name] = tensor

@@ -1,0 +1,91 @@
+#include "report/listing.h"
+
+#include <set>
+
+#include "ir/control.h"
+#include "ir/namer.h"
+#include "ir/printer.h"
+#include "ops/op_match.h"
+#include "report/leftovers.h"
+
+namespace modulize {
+
+namespace {
+
+class Lister {
+ public:
+  explicit Lister(std::vector<ListedNode>& out) : out_(out) {}
+
+  /// `prefix` stands in front of names, `root` in front of paths, `inside` is the scope of what is in no scope.
+  void list(const Graph& graph, const std::string& prefix, const std::string& root, const std::string& inside) {
+    std::set<NodeId> leftovers;
+    for (const Leftover& leftover : leftovers_of(graph))
+      if (leftover.computes || leftover.yields_tensor) leftovers.insert(leftover.node);
+    for (const NodeId id : graph.order()) {
+      const Node& node = graph[id];
+      ListedNode entry;
+      entry.name = prefix + node.name;
+      entry.op = node.op == Opcode::output && !prefix.empty() ? "end" : std::string(opcode_name(node.op));
+      entry.what = node.target;
+      entry.scope = scope_text(graph, node.scope, root, inside);
+      const Source& source = graph.source(node.source);
+      entry.file = source.file;
+      entry.line = source.line;
+      entry.text = print_node(graph, id);
+      entry.is_leftover = leftovers.count(id) > 0;
+      node.for_each_input([&](NodeId input) { entry.inputs.push_back(prefix + graph[input].name); });
+      const ModuleSpec* spec = node.op == Opcode::call_module ? graph.modules.find(node.target) : nullptr;
+      if (node.op == Opcode::call_module) entry.path = join_path(root, node.target);
+      if (spec) {
+        entry.base = spec->base;
+        entry.what = type_of(graph, *spec);
+      }
+      if (node.callee.is(ValueKind::object)) entry.what = *node.callee.as_object().label;
+      out_.push_back(entry);
+      if (!spec) continue;
+      if (spec->kind == ModuleKind::graph) list(*spec->graph, entry.name + "/", entry.path, entry.path);
+      if (spec->kind != ModuleKind::branch) continue;
+      list(*spec->graph, entry.name + "/true/", root, entry.path + ".if true");
+      list(*spec->graph_else, entry.name + "/false/", root, entry.path + ".if false");
+    }
+  }
+
+ private:
+  static std::string scope_text(const Graph& graph, ScopeId id, const std::string& root, const std::string& inside) {
+    const Scope& scope = graph.scope(id);
+    // A side of a branch shows as one scope, whatever blocks its nodes belong to.
+    if (inside != root || scope.path.empty()) return inside;
+    return join_path(root, scope.path) + (scope.call ? "#" + std::to_string(scope.call) : "");
+  }
+
+  static std::string type_of(const Graph& graph, const ModuleSpec& spec) {
+    if (spec.kind == ModuleKind::branch) return "a branch";
+    if (spec.kind == ModuleKind::graph) return "a block";
+    const ModuleSpec* original = spec.kind == ModuleKind::copy ? graph.modules.find(spec.copy_of) : &spec;
+    return original ? original->type : "";
+  }
+
+  std::vector<ListedNode>& out_;
+};
+
+}  // namespace
+
+std::vector<ListedNode> list_nodes(const Graph& graph) {
+  std::vector<ListedNode> out;
+  Lister(out).list(graph, "", "", "");
+  return out;
+}
+
+ComputingCalls count_computing_calls(const Graph& graph) {
+  ComputingCalls calls;
+  for (const ListedNode& node : list_nodes(graph)) {
+    if (node.is_leftover) ++calls.others;
+    if (node.op != "call_module" || node.what == "a branch" || node.what == "a block") continue;
+    const bool known = node.what.starts_with("torch.") || node.what.starts_with("modulize.") ||
+                       find_op_of_module(node.what) != nullptr;
+    ++(known ? calls.modules : calls.others);
+  }
+  return calls;
+}
+
+}  // namespace modulize

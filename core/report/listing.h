@@ -1,0 +1,36 @@
+// A graph as a flat list that a page can show: operations with what they read, blocks and branches opened.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace modulize {
+
+struct ListedNode {
+  std::string name;   // unique in the listing: nodes of a block or branch have its path in front
+  std::string op;     // opcode; "end" for the output of a block or a side of a branch
+  std::string what;   // class of a module, qualified name of a function, name of a method
+  std::string path;   // call_module: of the module
+  std::string scope;  // "layer1.0", "layer1.0#1"; the sides of a branch are scopes below its path
+  std::string file;
+  int line = 0;
+  std::string text;  // the statement, as in .mzir
+  /// Is it a call that may compute and is no module (see find_leftovers)?
+  bool is_leftover = false;
+  std::string base;  // call_module: what a pass made the module for; empty for the model's own
+  std::vector<std::string> inputs;
+};
+
+std::vector<ListedNode> list_nodes(const Graph& graph);
+
+/// Of the computing calls that a graph makes, those that are modules of their own. What runs inside of functions and
+/// modules that were kept whole is not seen; a kept module counts as one opaque call.
+struct ComputingCalls {
+  std::size_t modules = 0, others = 0;
+};
+
+ComputingCalls count_computing_calls(const Graph& graph);
+
+}  // namespace modulize
