@@ -23,6 +23,7 @@
 #include "ir/printer.h"
 #include "ops/op_match.h"
 #include "ops/op_table.h"
+#include "ops/target.h"
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
 #include "report/listing.h"
@@ -205,6 +206,11 @@ std::optional<std::string> function_name(nb::handle callable) {
   return name.form == CallForm::function ? std::optional(name.name) : std::nullopt;
 }
 
+bool names_as_torch_fx(const std::string& target) {
+  const Target* found = find_target(target);
+  return found && found->naming == NamingRule::torch_fx;
+}
+
 bool is_known_operation(const std::string& call) {
   Node node;
   node.op = Opcode::call_function;
@@ -286,6 +292,13 @@ NB_MODULE(_core, m) {
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");
 
   m.def(
+      "register_target",
+      [](std::string name, bool names_as_torch_fx, const std::vector<std::pair<std::string, std::string>>& classes) {
+        register_target(std::move(name), names_as_torch_fx ? NamingRule::torch_fx : NamingRule::local, classes);
+      },
+      nb::arg("name"), nb::arg("names_as_torch_fx"), nb::arg("classes"),
+      "Adds or replaces a target: pairs of an operation of the table and a class (core/ops/target.h has the form).");
+  m.def(
       "prepare",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
@@ -300,6 +313,7 @@ NB_MODULE(_core, m) {
                                on_dynamic,
                                plain_outputs,
                                decompose_attention};
+        options.spell_operators = names_as_torch_fx(target);
         PipelineOptions pipeline;
         pipeline.target = target;
         pipeline.layout_modules = layout_modules;
@@ -316,9 +330,11 @@ NB_MODULE(_core, m) {
       "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",
-      [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args) {
+      [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
+         const std::string& target) {
         Capture capture;
         CaptureOptions options;
+        options.spell_operators = names_as_torch_fx(target);
         options.example_inputs = std::move(example_inputs);
         options.example_kwargs = std::move(example_kwargs);
         options.concrete_args = std::move(concrete_args);
@@ -326,7 +342,8 @@ NB_MODULE(_core, m) {
         return std::move(capture.graph);
       },
       nb::arg("model"), nb::arg("example_inputs").none() = nb::none(), nb::arg("example_kwargs").none() = nb::none(),
-      nb::arg("concrete_args").none() = nb::none(), "The captured graph alone, before any pass.");
+      nb::arg("concrete_args").none() = nb::none(), nb::arg("target") = "torch",
+      "The captured graph alone, before any pass.");
   m.def(
       "pipeline",
       [](const Graph& graph, const std::string& target, bool layout_modules) {

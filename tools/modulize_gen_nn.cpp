@@ -9,7 +9,7 @@
 #include <sstream>
 #include <string>
 
-#include "ops/op_match.h"
+#include "ops/target.h"
 #include "support/error.h"
 
 namespace modulize {
@@ -179,6 +179,12 @@ std::string parameters_json(const OpSpelling& spelling) {
   return out + "]";
 }
 
+// The class of a target, or nothing.
+std::string class_of(const Op& op, std::string_view target) {
+  const auto own = find_target(target)->find(op);
+  return own.empty() ? std::string() : own.front().type;
+}
+
 // The rows that are modules always, or those that layout_modules asks for.
 std::string rows_json(bool layout) {
   std::ostringstream out;
@@ -188,7 +194,7 @@ std::string rows_json(bool layout) {
     if (row.layout != layout) continue;
     out << (first ? "" : ",\n") << "{\"call\": " << quoted(op.call) << ", \"module\": " << quoted(row.module)
         << ", \"signature\": " << quoted(row.signature) << ", \"ctor\": " << quoted(row.ctor)
-        << ", \"base\": " << quoted(op.base) << ", \"aimet\": " << quoted(op.aimet ? op.aimet->type : "")
+        << ", \"base\": " << quoted(op.base) << ", \"aimet\": " << quoted(class_of(op, "aimet"))
         << ", \"run_time_class\": " << quoted(op.run_time_class) << ", \"mode\": " << quoted(row.mode)
         << ", \"adopt\": " << quoted(row.adopt) << ", \"only\": " << quoted(row.only)
         << ", \"ignore\": " << quoted(row.ignore) << ", \"sample\": " << quoted(row.sample)
@@ -227,8 +233,10 @@ std::string generate_json() {
 
 // --- Markdown -------------------------------------------------------------------------------------
 
+std::string code(std::string_view text) { return text.empty() ? std::string() : "`" + std::string(text) + "`"; }
+
 void write_rows(std::ostringstream& out, bool layout) {
-  out << "| call | other spellings | module | with `target=\"aimet\"` |\n|---|---|---|---|\n";
+  out << "| call | other spellings | module | `target=\"aimet\"` | `\"torch.ao\"` | `\"brevitas\"` |\n|---|---|---|---|---|---|\n";
   for (const Op& op : all_ops()) {
     if (op.row->layout != layout) continue;
     std::string spellings;
@@ -237,7 +245,7 @@ void write_rows(std::ostringstream& out, bool layout) {
       spellings += (spellings.empty() ? "`" : ", `") + s.call + "`";
     }
     out << "| `" << op.call << "` | " << spellings << " | `" << op.row->module << "` | "
-        << (op.aimet ? "`" + op.aimet->type + "`" : std::string()) << " |\n";
+        << code(class_of(op, "aimet")) << " | " << code(op.row->torch_ao) << " | " << code(op.row->brevitas) << " |\n";
   }
 }
 

@@ -121,6 +121,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   insert_all(recorder.excluded_classes, options.module_classes_to_exclude);
   insert_all(recorder.excluded_functions, options.functions_to_exclude);
   recorder.on_dynamic = options.on_dynamic;
+  recorder.spells_operators = options.spell_operators;
   recorder.outcomes = options.outcomes;
   if (options.kept) {
     for (const auto& [function, why] : options.kept->functions) recorder.kept_functions.emplace(function.ptr(), why);

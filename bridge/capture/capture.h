@@ -115,6 +115,8 @@ struct CaptureOptions {
   const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.
   bool other_random_numbers = false;
+  /// Calls that an operator of Python made stand in the graph as that operator, as torch.fx has them.
+  bool spell_operators = false;
   /// Outcomes of decisions by key; those that are not here come out as they do.
   const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
   /// Questions about the world around forward (explore/ambient.h): those that get the other answer, those whose answer

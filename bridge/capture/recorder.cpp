@@ -221,6 +221,58 @@ bool Recorder::is_written_out(PyObject* dtype) {
   return it->second = !nb::cast<bool>(names.attr("isdisjoint")(own));
 }
 
+// `x / y` arrives as Tensor.div, and so does `x.div(y)`: the instruction that the caller stood on tells them apart.
+void Recorder::spell_operators() {
+  struct Arrival {
+    std::string_view method, symbol, function;
+    bool reflected = false;
+  };
+  static constexpr Arrival kArrivals[] = {
+      {"add", "+", "add"},
+      {"add_", "+", "iadd"},
+      {"__radd__", "+", "add", true},
+      {"sub", "-", "sub"},
+      {"sub_", "-", "isub"},
+      {"__rsub__", "-", "sub", true},
+      {"mul", "*", "mul"},
+      {"mul_", "*", "imul"},
+      {"__rmul__", "*", "mul", true},
+      {"div", "/", "truediv"},
+      {"div_", "/", "itruediv"},
+      {"__rdiv__", "/", "truediv", true},
+      {"__rtruediv__", "/", "truediv", true},
+      {"floor_divide", "//", "floordiv"},
+      {"floor_divide_", "//", "ifloordiv"},
+      {"__floordiv__", "//", "floordiv"},
+      {"__rfloordiv__", "//", "floordiv", true},
+      {"remainder", "%", "mod"},
+      {"remainder_", "%", "imod"},
+      {"__rmod__", "%", "mod", true},
+      {"pow", "**", "pow"},
+      {"pow_", "**", "ipow"},
+      {"__ipow__", "**", "ipow"},
+      {"__rpow__", "**", "pow", true},
+      {"matmul", "@", "matmul"},
+      {"__rmatmul__", "@", "matmul", true},
+  };
+  nb::object operator_at = nb::module_::import_("modulize._bytecode").attr("operator_at");
+  Graph& g = graph();
+  for (const NodeId id : g.order()) {
+    Node& node = g[id];
+    if (node.op != Opcode::call_method || node.source == kNoSource || node.args.size() != 2 || !node.kwargs.empty())
+      continue;
+    const auto arrival = std::find_if(std::begin(kArrivals), std::end(kArrivals),
+                                      [&](const Arrival& a) { return a.method == node.target; });
+    if (arrival == std::end(kArrivals)) continue;
+    const Site& site = sites_[node.source - 1];
+    nb::object symbol = operator_at(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti);
+    if (nb::cast<std::string>(symbol) != arrival->symbol) continue;
+    node.op = Opcode::call_function;
+    node.target = "operator." + std::string(arrival->function);
+    if (arrival->reflected) std::swap(node.args[0], node.args[1]);
+  }
+}
+
 void Recorder::finish() {
   Graph& g = graph();
   // Reads of dtypes that no call took: Python decided something by them, or made a constant of them.
@@ -238,6 +290,7 @@ void Recorder::finish() {
     check.source = g[node].source;
     g.insert_before(g[node].next, std::move(check));
   }
+  if (spells_operators && mode_ == CaptureMode::running) spell_operators();
   std::vector<SourceId> final(sites_.size() + 1, kNoSource);
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     const char* file = PyUnicode_AsUTF8(sites_[i].code->co_filename);

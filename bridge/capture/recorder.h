@@ -110,6 +110,7 @@ class Recorder {
   /// The first request of the capture: forward may have caught the exception that it arrived as.
   std::optional<KeepRequest> request;
   std::string on_dynamic;
+  bool spells_operators = false;
   const std::unordered_map<std::string, bool>* outcomes = nullptr;
   std::unordered_map<PyObject*, std::string> kept_modules;    // borrowed module -> why
   std::unordered_map<PyObject*, std::string> kept_functions;  // borrowed function -> why
@@ -183,6 +184,7 @@ class Recorder {
   PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
   SourceId current_source();
   bool is_user_code(PyCodeObject* code);
+  void spell_operators();
   /// Is this the public function that started the capture?
   bool is_entry(PyCodeObject* code);
   PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs);

@@ -3,7 +3,7 @@
 #include <map>
 
 #include "codegen/expression.h"
-#include "codegen/identifier.h"
+#include "support/identifier.h"
 #include "codegen/source_names.h"
 #include "codegen/variables.h"
 #include "ir/namer.h"

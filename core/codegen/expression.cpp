@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "codegen/identifier.h"
+#include "support/identifier.h"
 #include "ir/namer.h"
 #include "ir/regions.h"
 #include "support/error.h"

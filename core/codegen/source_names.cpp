@@ -1,6 +1,6 @@
 #include "codegen/source_names.h"
 
-#include "codegen/identifier.h"
+#include "support/identifier.h"
 #include "ir/regions.h"
 #include "support/error.h"
 #include "support/python_repr.h"

@@ -111,6 +111,17 @@ NodeId Graph::insert_before(NodeId where, Node node) {
   return id;
 }
 
+void Graph::rename(const std::vector<std::string>& names) {
+  names_.clear();
+  for (const NodeId id : order()) {
+    if (names[id].empty()) continue;
+    nodes_[id].name = names[id];
+    names_.emplace(names[id], 1);
+  }
+  for (const NodeId id : order())
+    if (names[id].empty()) nodes_[id].name = unique_name(std::move(nodes_[id].name));
+}
+
 void Graph::link_before(NodeId where, NodeId id) {
   Node& node = nodes_[id];
   node.next = where;

@@ -103,6 +103,8 @@ class Graph {
   /// Appends at the end of the execution order. An empty `node.name` is made from the target; a taken one counts up.
   NodeId add(Node node);
   NodeId insert_before(NodeId where, Node node);
+  /// Gives nodes new names: `names[id]` where not empty. The others keep theirs, or count up where it is taken now.
+  void rename(const std::vector<std::string>& names);
   /// Unlinks the node. The caller has removed every use of it (the verifier checks). Its id is not reused.
   void erase(NodeId id);
   /// Erases every node from `first` (by id) on: undoes tentative recording. Only valid while nodes were only added.

@@ -1,5 +1,7 @@
 #include "ir/namer.h"
 
+#include "ir/fx_names.h"
+
 namespace modulize {
 
 std::pair<std::string_view, std::string_view> split_path(std::string_view path) {
@@ -21,6 +23,17 @@ std::string new_module_path(const ModuleTree& tree, std::string_view scope_path,
   for (;; ++number) {
     std::string path = number == 0 ? stem : stem + "_" + std::to_string(number);
     if (!tree.is_taken(path)) return path;
+  }
+}
+
+std::string free_path(const ModuleTree& tree, std::string path) {
+  if (!tree.is_taken(path)) return path;
+  const std::string_view digits = trailing_number(path);
+  std::uint64_t number = digits.empty() ? 0 : std::stoull(std::string(digits));
+  if (!digits.empty()) path.resize(path.size() - digits.size() - 1);
+  for (;;) {
+    std::string next = path + "_" + std::to_string(++number);
+    if (!tree.is_taken(next)) return next;
   }
 }
 

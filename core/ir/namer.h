@@ -24,6 +24,9 @@ std::vector<std::uint32_t> call_numbers(const Graph& graph, BaseOf&& base_of);
 std::string new_module_path(const ModuleTree& tree, std::string_view scope_path, std::string_view base,
                             std::uint32_t number);
 
+/// `path`, or with the next number that the tree does not say to be taken: "a.module_relu_2" counts on from 3.
+std::string free_path(const ModuleTree& tree, std::string path);
+
 /// "layer1.0.conv1" -> ("layer1.0", "conv1"); "conv1" -> ("", "conv1").
 std::pair<std::string_view, std::string_view> split_path(std::string_view path);
 /// "" + "conv1" -> "conv1"; "layer1" + "conv1" -> "layer1.conv1".

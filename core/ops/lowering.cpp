@@ -4,6 +4,7 @@
 
 #include "ir/namer.h"
 #include "ops/value_types.h"
+#include "support/error.h"
 
 namespace modulize {
 
@@ -18,11 +19,17 @@ bool is_only_parameter(const Op& op, std::size_t parameter) {
   return std::any_of(op.only.begin(), op.only.end(), [&](const auto& p) { return p.parameter == parameter; });
 }
 
+const Target& required_target(std::string_view name) {
+  const Target* target = find_target(name);
+  if (!target) throw Error(ErrorCode::ArgumentError, "no target is called '" + std::string(name) + "'");
+  return *target;
+}
+
 }  // namespace
 
 Lowerings::Lowerings(const Graph& graph, std::string_view target, bool layout_modules)
     : graph_(graph),
-      aimet_(target == "aimet"),
+      target_(&required_target(target)),
       layout_modules_(layout_modules),
       types_(value_types(graph)),
       ops_(graph.id_limit(), nullptr) {
@@ -33,6 +40,11 @@ bool Lowerings::is_tensor(const Value& value) const {
   if (!value.is_node()) return false;
   const ValueType type = types_[value.as_node()];
   return type == ValueType::tensor || type == ValueType::unknown;
+}
+
+bool Lowerings::is_number(const Value& value) const {
+  if (value.is_node()) return types_[value.as_node()] == ValueType::number;
+  return value.is(ValueKind::integer) || value.is(ValueKind::floating);
 }
 
 // Arithmetic on Python numbers and sizes is recorded as the same operators; it never becomes a module.
@@ -72,6 +84,8 @@ const Op* Lowerings::decide(const Node& node) const {
   const Op& op = *spelling->op;
   // A torch.nn row has its run-time class to fall back on; another row has nothing beyond what it can do.
   if (!op.is_layer && !satisfies_only(op, *bound)) return nullptr;
+  for (const TargetClass& own : target_->find(op))
+    if (own.type.empty()) return nullptr;
   return &op;
 }
 
@@ -179,19 +193,19 @@ bool Lowerings::lower_to_layer(const Node& node, const BoundArguments& bound, Lo
   return true;
 }
 
-bool Lowerings::lower_to_aimet(BoundArguments bound, Lowering& out) const {
+bool Lowerings::lower_to_class(const TargetClass& own, BoundArguments bound, Lowering& out) const {
   const Op& op = *out.op;
-  if (!op.aimet || !satisfies_only(op, bound)) return false;
-  const TargetClass& aimet = *op.aimet;
+  if (!satisfies_only(op, bound)) return false;
   Lowering call = out;
-  // None of the classes works in place.
+  // No class of a target works in place.
   if (op.inplace && bound.values[*op.inplace] == Value::boolean(true)) {
     bound.values[*op.inplace] = Value::boolean(false);
     call.writes = true;
   }
-  if (!construct(aimet.ctor, bound, call)) return false;
-  call.type = aimet.type;
-  if (aimet.takes.empty()) {
+  if (!construct(own.ctor, bound, call)) return false;
+  call.type = own.type;
+  call.method = own.method;
+  if (own.takes.empty()) {
     // A wrapper of the torch function: no scalar first operand, no operator in place of it.
     if (bound.values.empty() || !is_tensor(bound.values[0])) return false;
     bound.to_call(op, call.args, call.kwargs,
@@ -200,17 +214,19 @@ bool Lowerings::lower_to_aimet(BoundArguments bound, Lowering& out) const {
     return true;
   }
   for (std::size_t i = 0; i < op.parameters.size(); ++i) {
-    if (std::find(aimet.takes.begin(), aimet.takes.end(), i) != aimet.takes.end()) continue;
-    if (std::any_of(aimet.ctor.begin(), aimet.ctor.end(), [&](const auto& a) { return a.parameter == i; })) continue;
+    if (std::any_of(own.takes.begin(), own.takes.end(), [&](const auto& taken) { return taken.first == i; })) continue;
+    if (std::any_of(own.ctor.begin(), own.ctor.end(), [&](const auto& a) { return a.parameter == i; })) continue;
     const Parameter& p = op.parameters[i];
     if (p.kind == Parameter::Kind::var_positional ? !bound.var_args.empty()
         : p.kind == Parameter::Kind::var_keyword  ? !bound.var_kwargs.empty()
                                                   : !(p.has_default && bound.values[i] == p.default_value))
       return false;
   }
-  for (const std::size_t i : aimet.takes) {
+  for (const auto& [i, kind] : own.takes) {
     const Value& value = bound.values[i];
-    if (aimet.spread && i == aimet.takes.front()) {
+    if (kind == TargetClass::Takes::tensor && !is_tensor(value)) return false;
+    if (kind == TargetClass::Takes::number && !is_number(value)) return false;
+    if (own.spread && i == own.takes.front().first) {
       if (!value.is(ValueKind::list) && !value.is(ValueKind::tuple)) return false;
       call.args.insert(call.args.end(), value.items().begin(), value.items().end());
     } else {
@@ -230,7 +246,8 @@ Lowering Lowerings::lower(NodeId id) const {
   out.op = &op;
   out.writes = spelling.writes_first;
   out.written = bound.values[spelling.positions[0]];
-  if (aimet_ && lower_to_aimet(bound, out)) return out;
+  for (const TargetClass& own : target_->find(op))
+    if (lower_to_class(own, bound, out)) return out;
   if (op.is_layer && lower_to_layer(node, bound, out)) return out;
   out.type = op.run_time_class;
   const bool follows = !op.is_layer && op.mode && follows_mode(node, bound.values[*op.mode]);

@@ -6,14 +6,15 @@
 #include <vector>
 
 #include "ir/graph.h"
-#include "ops/op_match.h"
+#include "ops/target.h"
 
 namespace modulize {
 
 /// A module and its call.
 struct Lowering {
   const Op* op = nullptr;
-  std::string type;  // qualified class
+  std::string type;    // qualified class
+  std::string method;  // called in place of the module; empty: the module
   ValueList ctor_args;
   Kwargs ctor_kwargs;
   std::vector<std::pair<std::string, std::string>> adopts;
@@ -30,6 +31,7 @@ class Lowerings {
  public:
   Lowerings(const Graph& graph, std::string_view target, bool layout_modules = false);
 
+  NamingRule naming() const { return target_->naming; }
   /// The op of a call that becomes a module, whichever pass does it; null where the call stays.
   const Op* op_of(NodeId id) const { return ops_[id]; }
   /// The module for a call; requires op_of(id).
@@ -43,14 +45,15 @@ class Lowerings {
   bool computes_on_tensors(const OpSpelling& spelling, const Node& node) const;
   bool follows_mode(const Node& node, const Value& flag) const;
   bool lower_to_layer(const Node& node, const BoundArguments& bound, Lowering& out) const;
-  bool lower_to_aimet(BoundArguments bound, Lowering& out) const;
+  bool lower_to_class(const TargetClass& own, BoundArguments bound, Lowering& out) const;
   bool adopt(const Op& op, const BoundArguments& bound, Lowering& out) const;
   bool construct(const std::vector<CtorArgument>& ctor, const BoundArguments& bound, Lowering& out) const;
   const TensorSpec* held_tensor(const Value& value) const;
   bool is_tensor(const Value& value) const;
+  bool is_number(const Value& value) const;
 
   const Graph& graph_;
-  bool aimet_;
+  const Target* target_;
   bool layout_modules_;
   std::vector<ValueType> types_;
   std::vector<const Op*> ops_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "ops/target.h"
 #include "support/error.h"
 
 namespace modulize {
@@ -11,7 +12,6 @@ namespace {
 
 constexpr std::string_view kTensor = "torch.Tensor.";
 constexpr std::string_view kAten = "torch.ops.aten.";
-constexpr std::string_view kAimet = "aimet_torch.nn.modules.custom.";
 
 [[noreturn]] void fail(const OpRow& row, const std::string& what) {
   throw Error(ErrorCode::ModulizeError, "op table: row '" + std::string(row.call) + "': " + what);
@@ -22,6 +22,8 @@ std::size_t parameter_index(const Op& op, std::string_view name) {
   if (!index) fail(*op.row, "no parameter '" + std::string(name) + "'");
   return *index;
 }
+
+}  // namespace
 
 CtorArgument parse_ctor_argument(const Op& op, std::string_view text) {
   CtorArgument out;
@@ -64,28 +66,7 @@ CtorArgument parse_ctor_argument(const Op& op, std::string_view text) {
   return out;
 }
 
-// "Concat[axis=dim](*tensors)"
-TargetClass parse_target(const Op& op, std::string_view text) {
-  TargetClass out;
-  const std::size_t ctor = text.find('['), call = text.find('(');
-  const std::string_view name = text.substr(0, std::min(ctor, call));
-  out.type = name.find('.') == std::string_view::npos ? std::string(kAimet) += name : std::string(name);
-  if (ctor != std::string_view::npos) {
-    const std::size_t end = text.find(']');
-    for (const auto item : split_list(text.substr(ctor + 1, end - ctor - 1)))
-      out.ctor.push_back(parse_ctor_argument(op, item));
-  }
-  if (call != std::string_view::npos) {
-    for (std::string_view item : split_list(text.substr(call + 1, text.size() - call - 2))) {
-      if (item.starts_with("*")) {
-        out.spread = true;
-        item.remove_prefix(1);
-      }
-      out.takes.push_back(parameter_index(op, item));
-    }
-  }
-  return out;
-}
+namespace {
 
 Op parse_row(const OpRow& row) {
   Op op;
@@ -117,7 +98,6 @@ Op parse_row(const OpRow& row) {
   for (const auto item : split_list(row.ignore)) op.ignored.push_back(parameter_index(op, item));
   if (!row.mode.empty()) op.mode = parameter_index(op, row.mode);
   op.inplace = op.find_parameter("inplace");
-  if (!row.aimet.empty()) op.aimet = parse_target(op, row.aimet);
   return op;
 }
 
@@ -221,7 +201,6 @@ class Index {
     for (const Op& op : ops_) {
       by_module_.emplace(op.row->module, &op);
       by_module_.emplace(op.run_time_class, &op);
-      if (op.aimet) by_module_.emplace(op.aimet->type, &op);
     }
   }
 
@@ -373,7 +352,16 @@ void register_op(std::string call, std::string type, std::string base) {
 }
 
 const PassiveRow* find_passive(const Node& node) { return index().passive(node); }
-const Op* find_op_of_module(std::string_view type) { return index().of_module(type); }
+const Op* find_op_of_module(std::string_view type) {
+  const Op* op = index().of_module(type);
+  return op ? op : op_of_target_class(type);
+}
+const Op* find_op_of_call(std::string_view call) {
+  const std::string qualified = qualified_call(call);
+  for (const OpSpelling& spelling : all_spellings())
+    if (spelling.call == qualified) return spelling.op;
+  return nullptr;
+}
 const std::vector<Op>& all_ops() { return index().ops(); }
 const std::vector<OpSpelling>& all_spellings() { return index().spellings(); }
 

@@ -36,15 +36,6 @@ struct Adoption {
   std::optional<std::size_t> only_with;  // `bias?weight`: given only together with that one
 };
 
-/// A row's `aimet` column, taken apart.
-struct TargetClass {
-  std::string type;  // qualified
-  std::vector<CtorArgument> ctor;
-  /// Parameters the class takes, by index; empty: all, and the first must be a tensor.
-  std::vector<std::size_t> takes;
-  bool spread = false;  // the first of them is a list, given item by item
-};
-
 struct ParameterValue {
   std::size_t parameter;
   Value value;
@@ -66,7 +57,6 @@ struct Op {
   std::vector<std::size_t> ignored;
   std::optional<std::size_t> mode;
   std::optional<std::size_t> inplace;  // a parameter called `inplace`
-  std::optional<TargetClass> aimet;
 
   std::optional<std::size_t> find_parameter(std::string_view name) const;
   bool is_ignored(std::size_t parameter) const;
@@ -91,8 +81,13 @@ const OpSpelling* find_op(const Node& node);
 const OpSpelling* find_layout_op(const Node& node);
 /// The entry of a call known not to compute, or null.
 const PassiveRow* find_passive(const Node& node);
-/// The op whose module class is `type` ("torch.nn.ReLU", "modulize.nn.Add", an AIMET class), or null.
+/// The op whose module class is `type` ("torch.nn.ReLU", "modulize.nn.Add", a class of a built-in target), or null.
 const Op* find_op_of_module(std::string_view type);
+/// The op that has the spelling: "torch.add", "F.relu", "operator.add". Null if none.
+const Op* find_op_of_call(std::string_view call);
+
+/// A constructor argument as rows write it. Throws Error where `op` has no such parameter.
+CtorArgument parse_ctor_argument(const Op& op, std::string_view text);
 
 /// Makes every later call of `call` (and of its overloads, if it is an operator of torch.ops) a call of module `type`,
 /// constructed without arguments, named after `base`. A call registered before is replaced; calls that the table maps

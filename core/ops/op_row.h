@@ -30,9 +30,12 @@ struct OpRow {
   std::string_view inplace = {};
   /// What new modules are named after; the last part of `call` where empty.
   std::string_view base = {};
-  /// Class under target="aimet", in aimet_torch.nn.modules.custom: "Divide" (a plain wrapper: takes what torch takes,
-  /// a tensor first), "Add(input, other)" (takes these only), "Concat[axis=dim](*tensors)" (constructor, spread list).
+  /// Classes of the targets; their form stands in ops/target.h. In aimet_torch.nn.modules.custom:
   std::string_view aimet = {};
+  /// In torch.ao.nn.quantized:
+  std::string_view torch_ao = {};
+  /// In brevitas.nn:
+  std::string_view brevitas = {};
   /// Tensors that the module holds instead of taking them: "weight, bias?" (`?`: may be None;
   /// `bias?weight`: and is given only together with weight).
   std::string_view adopt = {};

@@ -14,6 +14,10 @@ constexpr OpRow kRows[] = {
      .also = "Tensor.add, Tensor.__add__, Tensor.__radd__(self:other, other:input), op.add, op.__add__",
      .inplace = "Tensor.add_, Tensor.__iadd__, op.iadd, op.__iadd__",
      .aimet = "Add(input, other)",
+     .torch_ao = "FloatFunctional:add(input: tensor, other: tensor); "
+                 "FloatFunctional:add_scalar(input: tensor, other: number); "
+                 "FloatFunctional:add_scalar(other: tensor, input: number)",
+     .brevitas = "-",
      .body = "return input + other if alpha == 1 else torch.add(input, other, alpha=alpha)",
      .doc = "`input + alpha * other`",
      .sample = "f32[2,3], f32[2,3], alpha=2"},
@@ -36,6 +40,9 @@ constexpr OpRow kRows[] = {
              "op.__mul__",
      .inplace = "Tensor.mul_, Tensor.multiply_, Tensor.__imul__, op.imul, op.__imul__",
      .aimet = "Multiply(input, other)",
+     .torch_ao = "FloatFunctional:mul(input: tensor, other: tensor); "
+                 "FloatFunctional:mul_scalar(input: tensor, other: number); "
+                 "FloatFunctional:mul_scalar(other: tensor, input: number)",
      .body = "return input * other",
      .doc = "`input * other`",
      .sample = "f32[2,3], f32[2,3]"},
@@ -144,6 +151,7 @@ constexpr OpRow kRows[] = {
      .also = "Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__(self:other, other:input), op.matmul, op.__matmul__, "
              "op.imatmul, op.__imatmul__, torch.linalg.matmul",
      .aimet = "MatMul",
+     .torch_ao = "FloatFunctional:matmul(input, other)",
      .body = "return input @ other",
      .doc = "`input @ other`",
      .sample = "f32[2,3], f32[3,4]"},
@@ -252,6 +260,8 @@ constexpr OpRow kRows[] = {
      .signature = "tensors, dim=0",
      .also = "torch.concat, torch.concatenate",
      .aimet = "Concat[axis=dim](*tensors)",
+     .torch_ao = "FloatFunctional:cat(tensors, dim)",
+     .brevitas = "-",
      .doc = "The tensors one after the other along `dim`",
      .sample = "[f32[2,3], f32[2,3]], dim=1"},
     {.call = "torch.stack",

@@ -21,7 +21,7 @@ struct Conversion {
 };
 
 struct PassOptions {
-  /// "torch", "aimet", ...: chooses the module column of the op rows.
+  /// Whose module classes and names, see ops/target.h.
   std::string target = "torch";
   bool layout_modules = false;
   /// The n modules made of a reused one share its tensors (true), or hold copies of their own.

@@ -7,7 +7,9 @@ namespace modulize {
 
 const std::vector<std::string_view>& default_pipeline() {
   static const std::vector<std::string_view> names = {
-      // First, so that nothing is named after or made for a call whose result nobody uses.
+      // First: torch.fx counts dead code and calls that become modules too.
+      "name_as_torch_fx",
+      // So that nothing is named after or made for a call whose result nobody uses.
       "dead_code",
       // Nothing without the option of that name. Before the calls become modules, as what it writes are calls.
       "decompose_attention",

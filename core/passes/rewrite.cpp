@@ -1,16 +1,47 @@
 #include "passes/rewrite.h"
 
+#include "ir/fx_names.h"
 #include "ir/namer.h"
 
 namespace modulize {
 
-ModuleNames::ModuleNames(const Graph& graph, const Lowerings& lowerings)
-    : numbers_(call_numbers(graph, [&](const Node& node) -> std::string_view {
-        const Op* op = lowerings.op_of(static_cast<NodeId>(&node - &graph[0]));
-        return op ? std::string_view(op->base) : std::string_view();
-      })) {}
+ModuleNames::ModuleNames(const Graph& graph, const Lowerings& lowerings) : rule_(lowerings.naming()) {
+  if (rule_ == NamingRule::local) {
+    numbers_ = call_numbers(graph, [&](const Node& node) -> std::string_view {
+      const Op* op = lowerings.op_of(static_cast<NodeId>(&node - &graph[0]));
+      return op ? std::string_view(op->base) : std::string_view();
+    });
+    return;
+  }
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    if (node.op != Opcode::call_module && (node.op != Opcode::get_attr || fx_candidate(node).empty())) continue;
+    for (std::string_view path = split_path(node.target).first; !path.empty(); path = split_path(path).first)
+      if (!inhabited_.emplace(path).second) break;
+  }
+}
 
-std::string ModuleNames::path(const ModuleTree& tree, NodeId id, std::string_view parent, std::string_view base) {
+// AIMET's rule: an operation stands in its scope, or at the root if no leaf is called and no tensor is read below the
+// scope; it is called after its node.
+std::string ModuleNames::operation_path(const Graph& graph, NodeId id, std::string_view base) {
+  const std::string& scope = graph.scope(graph[id].scope).path;
+  if (rule_ == NamingRule::local) return numbered_path(graph.modules, id, scope, base);
+  const std::string_view home = inhabited_.count(scope) ? std::string_view(scope) : std::string_view();
+  return free_path(graph.modules, join_path(home, "module_") + graph[id].name);
+}
+
+// AIMET's rule: beside the module, after it and the number that the node's name ends with.
+std::string ModuleNames::repeat_path(const Graph& graph, NodeId id, std::string_view original, std::string_view base) {
+  const auto [parent, last] = split_path(original);
+  if (rule_ == NamingRule::local) return numbered_path(graph.modules, id, parent, base);
+  const std::string_view number = trailing_number(graph[id].name);
+  std::string path = join_path(parent, "module_") + std::string(last);
+  if (!number.empty()) (path += '_') += number;
+  return free_path(graph.modules, std::move(path));
+}
+
+std::string ModuleNames::numbered_path(const ModuleTree& tree, NodeId id, std::string_view parent,
+                                       std::string_view base) {
   std::uint32_t from = numbers_[id];
   auto& [begin, end] = taken_[join_path(parent, base)];
   if (begin <= from && from < end) from = end;
@@ -31,7 +62,7 @@ void convert_call(Graph& graph, NodeId id, Lowering lowering, bool storage_is_re
                   const PassContext& context, std::string_view pass) {
   const Op& op = *lowering.op;
   const std::string scope = graph.scope(graph[id].scope).path;
-  const std::string path = names.path(graph.modules, id, scope, op.base);
+  const std::string path = names.operation_path(graph, id, op.base);
   if (context.conversions) {
     const Node& node = graph[id];
     context.conversions->push_back({.pass = std::string(pass),
@@ -54,7 +85,18 @@ void convert_call(Graph& graph, NodeId id, Lowering lowering, bool storage_is_re
   Node call;
   call.op = Opcode::call_module;
   call.target = path;
-  call.args = std::move(lowering.args);
+  if (!lowering.method.empty()) {
+    Node module;
+    module.op = Opcode::get_attr;
+    module.target = path;
+    module.type = ValueType::other;
+    module.scope = graph[id].scope;
+    module.source = graph[id].source;
+    call.op = Opcode::call_method;
+    call.target = lowering.method;
+    call.args.push_back(Value::node(graph.insert_before(id, std::move(module))));
+  }
+  call.args.insert(call.args.end(), lowering.args.begin(), lowering.args.end());
   call.kwargs = std::move(lowering.kwargs);
   Node& node = graph[id];
   if (lowering.writes && storage_is_read) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -12,17 +13,24 @@
 
 namespace modulize {
 
-/// Numbers and paths of the module calls of one graph, by the naming rule (ir/namer.h). The numbers are those of the
-/// moment of construction: nodes may be rewritten afterwards.
+/// Paths for new modules of one graph, by the naming rule of the target: the local one (ir/namer.h), or after the names
+/// of the nodes, which name_as_torch_fx has made those of torch.fx. Numbers and scopes are those of the moment of
+/// construction: nodes may be rewritten afterwards. Whoever asks for a path adds a module there at once.
 class ModuleNames {
  public:
   ModuleNames(const Graph& graph, const Lowerings& lowerings);
 
-  std::uint32_t number(NodeId id) const { return numbers_[id]; }
-  /// A free path for the call `id` under `base`, below `parent`. The caller adds a module there at once.
-  std::string path(const ModuleTree& tree, NodeId id, std::string_view parent, std::string_view base);
+  /// A free path for the module of the call `id`, an operation of that base name.
+  std::string operation_path(const Graph& graph, NodeId id, std::string_view base);
+  /// A free path for the module of a repeated call of the module `original`.
+  std::string repeat_path(const Graph& graph, NodeId id, std::string_view original, std::string_view base);
 
  private:
+  std::string numbered_path(const ModuleTree& tree, NodeId id, std::string_view parent, std::string_view base);
+
+  NamingRule rule_;
+  // Paths below which a leaf is called or a tensor is read.
+  std::unordered_set<std::string> inhabited_;
   std::vector<std::uint32_t> numbers_;
   // Per stem, a run of numbers known to be taken: a block called n times would count up n*n times otherwise.
   std::unordered_map<std::string, std::pair<std::uint32_t, std::uint32_t>> taken_;

@@ -31,9 +31,8 @@ PassResult split_reused_modules(Graph& graph, const PassContext& context) {
   for (const NodeId id : repeated) {
     const std::string original = graph[id].target;
     const ModuleSpec* spec = graph.modules.find(original);
-    const auto [parent, last] = split_path(original);
-    const std::string base = spec && !spec->base.empty() ? spec->base : std::string(last);
-    const std::string path = names.path(graph.modules, id, parent, base);
+    const std::string base = spec && !spec->base.empty() ? spec->base : std::string(split_path(original).second);
+    const std::string path = names.repeat_path(graph, id, original, base);
     ModuleSpec copy;
     copy.path = path;
     copy.kind = ModuleKind::copy;

@@ -18,6 +18,7 @@ from modulize._core import (
 )
 from modulize._operations import register_operation
 from modulize._report import Report
+from modulize._targets import register_target
 from modulize.export import load_source, save_source
 from modulize.report import compare_models
 from modulize.validate import Finding, Validation, validate_model
@@ -41,6 +42,7 @@ __all__ = [
     "nn",
     "prepare_model",
     "register_operation",
+    "register_target",
     "save_source",
     "validate_model",
 ]

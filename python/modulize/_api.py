@@ -10,10 +10,8 @@ import torch
 
 from modulize import _core
 from modulize._report import Report
+from modulize._targets import find_target
 from modulize._verify import verify_outputs
-
-_TARGETS = ("torch", "aimet")
-_SHARED_PARAMETERS = {"aimet": "copy"}  # as AIMET's own preparer does; "tie" elsewhere
 
 
 def prepare_model(
@@ -30,8 +28,8 @@ def prepare_model(
     shared_parameters: str | None = None,
     hierarchy: str = "flat",
     layout_modules: bool = False,
-    decompose_attention: bool = False,
-    plain_outputs: bool = False,
+    decompose_attention: bool | None = None,
+    plain_outputs: bool | None = None,
     verify: bool = True,
 ) -> torch.fx.GraphModule:
     """Return an equal model in which every computation is a module of its own, used once.
@@ -62,8 +60,8 @@ def prepare_model(
         prepared model decides as the original does; what cannot be captured so is kept whole at the smallest place.
         ``"keep"``: the function or module that decides is kept whole. ``"specialize"``: the side that the example
         takes is prepared, and another outcome raises. ``"error"``: refused.
-    target : {"torch", "aimet"}
-        Whose module classes the computations become.
+    target : {"torch", "aimet", "torch.ao", "brevitas"} or a registered name
+        Whose module classes the computations become, see docs/targets.md and :func:`register_target`.
     shared_parameters : {"tie", "copy"}, optional
         Whether the modules made of a reused one share its parameters, or have copies of their own, which are further
         keys of the ``state_dict`` and train apart. The target's choice if not given: ``"copy"`` for ``"aimet"``, else
@@ -77,7 +75,8 @@ def prepare_model(
         linear, matmul, scale, mask, softmax and dropout modules with the original's parameters. Outputs are then equal
         to rounding; see docs/attention.md.
     plain_outputs : bool
-        Return tensors, tuples, lists and dicts in place of dataclasses, model outputs and caches.
+        Return tensors, tuples, lists and dicts in place of dataclasses, model outputs and caches. The target's choice if
+        not given: True for ``"aimet"``.
     verify : bool
         With example inputs: capture a second time with other values and, where the model takes it, another batch size,
         which finds values and sizes that would be frozen; and compare the outputs of both models bit for bit.
@@ -113,9 +112,13 @@ def prepare_model(
     ReLU()
     """
     check_model(model)
+    preset = find_target(target)
+    preset.require_package()
+    shared_parameters = preset.shared_parameters if shared_parameters is None else shared_parameters
+    decompose_attention = preset.decompose_attention if decompose_attention is None else decompose_attention
+    plain_outputs = preset.plain_outputs if plain_outputs is None else plain_outputs
     _check_options(
         on_dynamic=on_dynamic,
-        target=target,
         shared_parameters=shared_parameters,
         hierarchy=hierarchy,
         layout_modules=layout_modules,
@@ -139,7 +142,7 @@ def prepare_model(
         on_dynamic=on_dynamic,
         target=target,
         layout_modules=layout_modules,
-        tie_parameters=(shared_parameters or _SHARED_PARAMETERS.get(target, "tie")) == "tie",
+        tie_parameters=shared_parameters == "tie",
         decompose_attention=decompose_attention,
         plain_outputs=plain_outputs,
         verify=verify,
@@ -149,7 +152,12 @@ def prepare_model(
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
         report.largest_difference = verify_outputs(
-            model, prepared, inputs or (), kwargs, plain_outputs=plain_outputs, exact=not decompose_attention
+            model,
+            prepared,
+            inputs or (),
+            kwargs,
+            plain_outputs=plain_outputs,
+            exact=preset.exact and not decompose_attention,
         )
     return prepared
 
@@ -167,11 +175,9 @@ def check_model(model: Any) -> None:
 
 
 def _check_options(**options: Any) -> None:
-    if options["target"] not in _TARGETS:
-        raise _core.ArgumentError(f"target must be one of {', '.join(_TARGETS)}, not {options['target']!r}")
     choices = {
         "on_dynamic": ("branch", "keep", "specialize", "error"),
-        "shared_parameters": (None, "tie", "copy"),
+        "shared_parameters": ("tie", "copy"),
         "hierarchy": ("flat", "keep"),
         "layout_modules": (False, True),
         "decompose_attention": (False, True),

@@ -55,6 +55,13 @@ def is_stored(code: CodeType, offset: int) -> bool:
     return next(following).opname.startswith("STORE_")
 
 
+@lru_cache(maxsize=4096)
+def operator_at(code: CodeType, offset: int) -> str:
+    """The arithmetic operator that the instruction at `offset` applies: "/" for `x / y` and `x /= y`; or ""."""
+    ins = next(ins for ins in reversed(list(dis.get_instructions(code))) if ins.offset <= offset)
+    return ins.argrepr.rstrip("=") if ins.opname == "BINARY_OP" else ""
+
+
 @lru_cache(maxsize=1024)
 def is_unpacked(code: CodeType, offset: int, by_the_next: bool) -> bool:
     """Does the instruction at `offset`, or the next, unpack a sequence (`a, b = x`) or take one item (`x[0]`)?"""

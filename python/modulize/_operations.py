@@ -52,7 +52,7 @@ def register_operation(function: Callable[..., Any], module_class: type, *, name
     SiLU()
     """
     call, own_name = _call_of(function)
-    module = _checked_class(module_class)
+    module = class_name(module_class)
     base = own_name if name is None else name
     if not isinstance(base, str) or not re.fullmatch(r"[A-Za-z_]\w*", base):
         raise _core.ArgumentError(f"name must be an identifier, not {base!r}: modules are called module_<name>")
@@ -102,7 +102,8 @@ def _name_of_function(function: types.FunctionType) -> str:
     return free
 
 
-def _checked_class(module_class: Any) -> str:
+def class_name(module_class: Any) -> str:
+    """The name under which a class of modules that is made without arguments can be imported."""
     if not (isinstance(module_class, type) and issubclass(module_class, torch.nn.Module)):
         raise _core.ArgumentError(f"module_class must be a subclass of torch.nn.Module, not {module_class!r}")
     qualified = f"{module_class.__module__}.{module_class.__qualname__}"

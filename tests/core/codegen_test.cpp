@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "codegen/identifier.h"
+#include "support/identifier.h"
 #include "ir/parser.h"
 #include "support/error.h"
 

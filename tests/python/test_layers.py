@@ -141,6 +141,8 @@ def test_the_core_library_needs_no_python_no_terminal_and_no_abort():
 
 # What people see is Python by nature: text, pages, source, a command line. It reads the engine's results.
 FOR_PEOPLE = {"_extras.py", "_report.py", "cli", "export", "report", "validate.py"}
+# So are the classes that quantization tools look for: they derive from the tools' own.
+FOR_TOOLS = {"_tools"}
 
 
 def test_the_python_package_is_thin():
@@ -149,7 +151,7 @@ def test_the_python_package_is_thin():
     lines = {
         str(path.relative_to(package)): len(path.read_text(encoding="utf-8").splitlines())
         for path in files
-        if not {"nn", *FOR_PEOPLE} & set(path.relative_to(package).parts)  # generated, and functions
+        if not {"nn", *FOR_PEOPLE, *FOR_TOOLS} & set(path.relative_to(package).parts)  # generated, and functions
     }
     assert lines
     assert sum(lines.values()) < 1800, lines

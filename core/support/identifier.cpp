@@ -1,4 +1,4 @@
-#include "codegen/identifier.h"
+#include "support/identifier.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,0 +1,1 @@
+"""What single quantization tools need: each file is imported when its target is prepared for."""

@@ -1,0 +1,83 @@
+"""Quantized definitions for AIMET of the modules that it does not know.
+
+Imported when a model is prepared with ``target="aimet"``: needs aimet-torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from aimet_torch.nn import QuantizationMixin
+from torch import nn
+
+import modulize.nn
+
+__all__ = ["register_quantized_definitions"]
+
+
+def _over_tensors(value: Any, fn: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """`value` with `fn` applied to the floating-point tensors in it."""
+    if isinstance(value, torch.Tensor):
+        return fn(value) if value.is_floating_point() else value
+    if isinstance(value, (list, tuple)):
+        items = [_over_tensors(item, fn) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, dict):
+        return {key: _over_tensors(item, fn) for key, item in value.items()}
+    return value
+
+
+class _Definition(QuantizationMixin):
+    """Quantizes the floating-point tensors of every positional argument, the parameters, and what comes out."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(
+            arg if quantizer is None else _over_tensors(arg, quantizer)
+            for arg, quantizer in zip_longest(args, list(self.input_quantizers)[: len(args)])
+        )
+        with self._patch_quantized_parameters():
+            output = super().forward(*args, **kwargs)
+        quantizer = self.output_quantizers[0]
+        return output if quantizer is None else _over_tensors(output, quantizer)
+
+    @classmethod
+    def _supports_dynamic_input_count(cls) -> bool:
+        return True
+
+
+def _define(cls: type[nn.Module]) -> None:
+    name = f"Quantized{cls.__name__}"
+    defined = type(name, (_Definition, cls), {"__module__": __name__})
+    # Under its name, so that a pickled model finds it.
+    globals()[name] = QuantizationMixin.implements(cls)(defined)
+
+
+for _name in modulize.nn.__all__:
+    _class = getattr(modulize.nn, _name)
+    if _class not in QuantizationMixin.cls_to_qcls:
+        _define(_class)
+
+
+def register_quantized_definitions(prepared: torch.fx.GraphModule) -> list[str]:
+    """Give AIMET a definition of every class that `prepared` calls, and let it pass by those that it does not.
+
+    Modules that were traced through hold nothing any more that computes: their class is ignored. Returns the names of
+    the classes that AIMET itself does not know.
+    """
+    called = {node.target for node in prepared.graph.nodes if node.op == "call_module"}
+    added = []
+    for path, module in prepared.named_modules():
+        cls = type(module)
+        if path in called and cls.__module__.startswith("modulize."):
+            added.append(f"{cls.__module__}.{cls.__qualname__}")
+        elif cls in QuantizationMixin.cls_to_qcls or any(True for _ in module.children()):
+            continue
+        elif path in called:
+            _define(cls)
+            added.append(f"{cls.__module__}.{cls.__qualname__}")
+        elif cls.forward is not nn.Module.forward:
+            QuantizationMixin.ignore(cls)
+    return sorted(set(added))
