@@ -97,6 +97,8 @@ class Graph {
   Graph();
 
   std::string name = "net";
+  /// The nodes have the names that torch.fx gave them before any rewrite. Not part of the text form.
+  bool named_as_torch_fx = false;
   ModuleTree modules;
 
   // --- nodes ---------------------------------------------------------------------------------

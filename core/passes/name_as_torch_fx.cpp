@@ -9,7 +9,9 @@
 //   %truediv = call_function operator.truediv(%layer1_0_conv1, 2)
 //   %sum_1 = call_method sum(%truediv)
 //
-// A graph that holds new modules has its names: what was called there is no more.
+// Once a graph: after the rewrites, what was called there is no more.
+#include <utility>
+
 #include "ir/fx_names.h"
 #include "ops/target.h"
 #include "passes/pass.h"
@@ -19,8 +21,7 @@ namespace modulize {
 PassResult name_as_torch_fx(Graph& graph, const PassContext& context) {
   const Target* target = find_target(context.options.target);
   if (!target || target->naming != NamingRule::torch_fx) return {};
-  for (const ModuleSpec& spec : graph.modules.modules())
-    if (!spec.base.empty()) return {};
+  if (std::exchange(graph.named_as_torch_fx, true)) return {};
   FxNamespace space;
   std::vector<std::string> names(graph.id_limit());
   bool modified = false;
