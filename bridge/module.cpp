@@ -303,7 +303,7 @@ NB_MODULE(_core, m) {
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
          const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
-         bool decompose_attention, bool plain_outputs, bool verify, bool verify_each) {
+         bool decompose_attention, nb::object plain_outputs, bool verify, bool verify_each) {
         CaptureOptions options{std::move(example_inputs),
                                std::move(example_kwargs),
                                std::move(concrete_args),
@@ -311,7 +311,7 @@ NB_MODULE(_core, m) {
                                std::move(module_classes_to_exclude),
                                std::move(functions_to_exclude),
                                on_dynamic,
-                               plain_outputs,
+                               std::move(plain_outputs),
                                decompose_attention};
         options.spell_operators = names_as_torch_fx(target);
         PipelineOptions pipeline;
@@ -326,7 +326,8 @@ NB_MODULE(_core, m) {
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
       nb::arg("module_classes_to_exclude").none(), nb::arg("functions_to_exclude").none(),
       nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
-      nb::arg("decompose_attention") = false, nb::arg("plain_outputs") = false, nb::arg("verify"), nb::arg("verify_each") = false,
+      nb::arg("decompose_attention") = false, nb::arg("plain_outputs").none() = nb::none(),
+      nb::arg("verify"), nb::arg("verify_each") = false,
       "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",

@@ -107,8 +107,8 @@ struct CaptureOptions {
   nb::object functions_to_exclude = nb::none();
   /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
   std::string on_dynamic = "branch";
-  /// What forward returns becomes tensors, tuples, lists and dicts.
-  bool plain_outputs = false;
+  /// What forward returns goes through this function of Python; or None.
+  nb::object plain_outputs = nb::none();
   /// Attention layers are traced through.
   bool decompose_attention = false;
   const KeptWhole* kept = nullptr;   // borrowed

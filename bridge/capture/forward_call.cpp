@@ -195,7 +195,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
 
   if (recorder.state) recorder.state->make_live();
   nb::object result = call(function, positional, keywords);
-  if (options.plain_outputs) result = nb::module_::import_("modulize._plain_outputs").attr("plain")(result);
+  if (!options.plain_outputs.is_none()) result = options.plain_outputs(result);
   recorder.settle_training_read();
   recorder.regions->finish();
   Node output;

@@ -383,6 +383,12 @@ void patch_python(Patches& patches, Recorder& recorder, const std::vector<std::p
               .ptr();
       patches.set_item(builtins, key, nb::handle(replacement));
     }
+    // einops looks sizes up in a cache, which would keep them as plain numbers: ask the function behind it.
+    nb::dict loaded = nb::borrow<nb::dict>(nb::module_::import_("sys").attr("modules"));
+    if (PyObject* einops = PyDict_GetItemString(loaded.ptr(), "einops.einops"))
+      if (nb::hasattr(einops, "_reconstruct_from_shape") && nb::hasattr(einops, "_reconstruct_from_shape_uncached"))
+        patches.set_attribute(einops, "_reconstruct_from_shape",
+                              nb::handle(einops).attr("_reconstruct_from_shape_uncached"));
     for (const char* name : {"len", "max", "min"}) {
       nb::str key(name);
       nb::object original = nb::borrow(PyDict_GetItem(builtins.ptr(), key.ptr()));

@@ -131,6 +131,7 @@ def prepare_model(
     _check_list("functions_to_exclude", functions_to_exclude, callable, "callables")
     check_concrete_args(model, concrete_args)
 
+    outputs = preset.outputs if plain_outputs else None
     prepared, data = _core.prepare(
         model,
         example_inputs=inputs,
@@ -144,11 +145,13 @@ def prepare_model(
         layout_modules=layout_modules,
         tie_parameters=shared_parameters == "tie",
         decompose_attention=decompose_attention,
-        plain_outputs=plain_outputs,
+        plain_outputs=outputs,
         verify=verify,
     )
     report = Report({**data, **prepared._modulize})
     prepared._modulize = report
+    if preset.finish:
+        preset.finish(prepared, inputs)
     if verify and data["capture"] == "running":
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
         report.largest_difference = verify_outputs(
@@ -156,7 +159,7 @@ def prepare_model(
             prepared,
             inputs or (),
             kwargs,
-            plain_outputs=plain_outputs,
+            plain_outputs=outputs,
             exact=preset.exact and not decompose_attention,
         )
     return prepared

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -124,7 +124,7 @@ def prepare(
     layout_modules: bool,
     tie_parameters: bool,
     decompose_attention: bool = False,
-    plain_outputs: bool = False,
+    plain_outputs: Callable[[Any], Any] | None = None,
     verify: bool,
     verify_each: bool = False,
 ) -> tuple[Any, dict[str, Any]]:

@@ -12,7 +12,7 @@ import torch.fx
 
 from modulize._core import UnsupportedError
 
-__all__ = ["plain"]
+__all__ = ["plain", "traceable"]
 
 _ATOMS = (
     *(torch.Tensor, torch.fx.Proxy, torch.nn.Module, torch.Size, torch.dtype, torch.device),
@@ -41,6 +41,22 @@ def plain(value: Any) -> Any:
         An object contains itself.
     """
     return _plain(value, "the output", ())
+
+
+def traceable(value: Any) -> Any:
+    """The same tensors in tuples alone, as torch.jit.trace takes them; what holds no tensor goes."""
+    return _tuples(plain(value))
+
+
+def _tuples(value: Any) -> Any:
+    if not isinstance(value, (dict, list, tuple)):
+        return value
+    items = value.values() if isinstance(value, dict) else value
+    return tuple(_tuples(item) for item in items if _holds_tensor(item))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, (torch.Tensor, torch.fx.Proxy))
 
 
 def _plain(value: Any, where: str, around: tuple[int, ...]) -> Any:
@@ -84,4 +100,4 @@ def _holds_tensor(value: Any) -> bool:
         return any(_holds_tensor(item) for item in value.values())
     if isinstance(value, (tuple, list)):
         return any(_holds_tensor(item) for item in value)
-    return isinstance(value, torch.Tensor)
+    return _is_tensor(value)

@@ -72,6 +72,13 @@ class Report:
             self._conversions = self._conversions.entries()
         return self._conversions
 
+    @property
+    def fallbacks(self) -> list[dict[str, str]]:
+        """The conversions for which the target has no class: modules of ``modulize.nn`` stand there."""
+        if self.target == "torch":
+            return []
+        return [c for c in self.conversions if c["to"].startswith("modulize.nn.")]
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_conversions": self.conversions}
 
@@ -163,6 +170,7 @@ class Report:
         lines += [f"  {c['path']}: {c['from']} -> {c['to']}  {c['where']}".rstrip() for c in self.conversions]
         for title, entries in (
             ("kept whole", [f"{k['what']}: {k['reason']}  {k['where']}".rstrip() for k in self.kept]),
+            (f"no class in target {self.target!r}", [f"{c['path']}: {c['to']}" for c in self.fallbacks]),
             ("left as calls", [f"{c['call']}  {c['where']}".rstrip() for c in self.leftovers]),
             ("assumptions", self.assumptions),
             ("tied parameters", [f"{new} = {old}" for new, old in self.ties]),

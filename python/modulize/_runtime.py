@@ -16,6 +16,8 @@ from modulize import _core
 
 def check(value: Any, expected: Any, what: str) -> None:
     """Raise unless ``value`` is what the model was specialised to: equal and of the same type (1 is not True)."""
+    if isinstance(value, torch.Tensor) and torch.jit.is_tracing():
+        value = value.item()  # torch.jit.trace gives sizes as tensors
     if value is not expected and not (type(value) is type(expected) and value == expected):
         raise _core.AssumptionError(
             f"{what} was {expected!r} when the model was prepared, and is {_shown(value)} in this call: prepare the "

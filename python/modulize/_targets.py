@@ -11,8 +11,9 @@ import torch
 
 from modulize import _core
 from modulize._operations import class_name
+from modulize._plain_outputs import plain, traceable
 
-__all__ = ["Target", "find_target", "register_target", "target_names"]
+__all__ = ["Target", "find_target", "register_target"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,11 @@ class Target:
     shared_parameters: str = "tie"
     decompose_attention: bool = False
     plain_outputs: bool = False
+    outputs: Callable[[Any], Any] = plain
+    """Makes outputs plain."""
     exact: bool = True
     """The outputs are the original's in every bit."""
-    finish: Callable[..., Any] | None = None
+    finish: Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], object] | None = None
     """Called with the prepared model and the example; changes the model in place."""
 
     def require_package(self) -> None:
@@ -39,10 +42,16 @@ class Target:
             )
 
 
-def _finish_aimet(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
-    from modulize._tools.aimet import register_quantized_definitions
+def _finish_for_aimet(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
+    from modulize._tools.aimet import finish
 
-    register_quantized_definitions(prepared)
+    finish(prepared)
+
+
+def _finish_for_torch_ao(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
+    from modulize._tools.torch_ao import finish
+
+    finish(prepared, example)
 
 
 _targets: dict[str, Target] = {
@@ -56,17 +65,14 @@ _targets: dict[str, Target] = {
             shared_parameters="copy",
             decompose_attention=True,
             plain_outputs=True,
+            outputs=traceable,
             exact=False,
-            finish=_finish_aimet,
+            finish=_finish_for_aimet,
         ),
+        Target("torch.ao", finish=_finish_for_torch_ao),
+        Target("brevitas"),
     )
 }
-_BUILT_IN = frozenset(_targets)
-
-
-def target_names() -> tuple[str, ...]:
-    """The names that ``target=`` takes."""
-    return tuple(_targets)
 
 
 def find_target(name: Any) -> Target:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from modulize import _core
 from modulize._core import SavedState, VerificationError
-from modulize._plain_outputs import plain
 
 __all__ = ["verify_outputs"]
 
@@ -23,7 +22,7 @@ def verify_outputs(
     inputs: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
-    plain_outputs: bool = False,
+    plain_outputs: Callable[[Any], Any] | None = None,
     exact: bool = True,
 ) -> float:
     """Run both models on the example and return the largest absolute difference: 0.0 where they must be ``exact``.
@@ -43,7 +42,7 @@ def verify_outputs(
         expected, expected_inputs = _run(model, inputs, kwargs, gradients, written)
     actual, actual_inputs = _run(prepared, inputs, kwargs, gradients, written)
     if plain_outputs:
-        expected = plain(expected)
+        expected = plain_outputs(expected)
     largest = _Comparison(exact).compare(expected, actual, "the output")
     for name, value in expected_inputs.items():
         where = f"argument '{name}' after the call"

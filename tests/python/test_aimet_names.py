@@ -302,7 +302,13 @@ CASES = {
     ),
     "a block called three times": (
         ThreeCalls,
-        ["block.module_relu", "block.module_conv_1", "block.module_relu_1", "block.module_conv_2", "block.module_relu_2"],
+        [
+            "block.module_relu",
+            "block.module_conv_1",
+            "block.module_relu_1",
+            "block.module_conv_2",
+            "block.module_relu_2",
+        ],
     ),
     "one activation at three places": (SharedAct, ["features.module_1_3", "features.module_1_5"]),
     "a sequence called twice": (

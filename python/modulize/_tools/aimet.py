@@ -5,6 +5,7 @@ Imported when a model is prepared with ``target="aimet"``: needs aimet-torch.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
@@ -14,8 +15,9 @@ from aimet_torch.nn import QuantizationMixin
 from torch import nn
 
 import modulize.nn
+from modulize._graph_module import Branch
 
-__all__ = ["register_quantized_definitions"]
+__all__ = ["finish"]
 
 
 def _over_tensors(value: Any, fn: Callable[[torch.Tensor], torch.Tensor]) -> Any:
@@ -61,23 +63,26 @@ for _name in modulize.nn.__all__:
         _define(_class)
 
 
-def register_quantized_definitions(prepared: torch.fx.GraphModule) -> list[str]:
+# A branch computes nothing: the modules of its sides do.
+QuantizationMixin.ignore(Branch)
+
+
+def finish(prepared: torch.fx.GraphModule) -> None:
     """Give AIMET a definition of every class that `prepared` calls, and let it pass by those that it does not.
 
-    Modules that were traced through hold nothing any more that computes: their class is ignored. Returns the names of
-    the classes that AIMET itself does not know.
+    Modules that were traced through hold nothing any more that computes: their class is ignored.
     """
     called = {node.target for node in prepared.graph.nodes if node.op == "call_module"}
-    added = []
     for path, module in prepared.named_modules():
         cls = type(module)
-        if path in called and cls.__module__.startswith("modulize."):
-            added.append(f"{cls.__module__}.{cls.__qualname__}")
-        elif cls in QuantizationMixin.cls_to_qcls or any(True for _ in module.children()):
+        if cls in QuantizationMixin.cls_to_qcls or any(True for _ in module.children()):
             continue
-        elif path in called:
+        if path in called:
             _define(cls)
-            added.append(f"{cls.__module__}.{cls.__qualname__}")
         elif cls.forward is not nn.Module.forward:
             QuantizationMixin.ignore(cls)
-    return sorted(set(added))
+    config = getattr(prepared, "config", None)
+    if getattr(config, "return_dict", False):
+        # AIMET refuses a transformers model that would return an object; this one returns a plain dict.
+        prepared.config = copy.deepcopy(config)
+        prepared.config.return_dict = False

@@ -1,0 +1,170 @@
+"""Targets: the classes that stand for operations, and targets of one's own."""
+
+from __future__ import annotations
+
+import operator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import modulize
+from modulize import _core, _targets, prepare_model, register_target
+
+
+class Halved(nn.Module):
+    def forward(self, input):
+        return torch.relu(input)
+
+
+class Joined(nn.Module):
+    def __init__(self, axis=0):
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, *tensors):
+        return torch.cat(tensors, self.axis)
+
+
+class Adder(nn.Module):
+    def plus(self, input, other):
+        return input + other
+
+
+class Net(nn.Module):
+    def forward(self, x):
+        y = torch.cat([torch.relu(x), x], 1) + 1
+        return y + y
+
+
+@pytest.fixture
+def example():
+    return torch.randn(2, 3)
+
+
+@pytest.fixture(autouse=True)
+def _no_target_is_left():
+    before = dict(_targets._targets)
+    yield
+    _targets._targets.clear()
+    _targets._targets.update(before)
+
+
+def test_own_classes_stand_for_operations(example):
+    register_target(
+        "mine",
+        {
+            torch.relu: Halved,
+            torch.cat: f"{__name__}.Joined[axis=dim](*tensors)",
+            operator.add: f"{__name__}.Adder:plus(input: tensor, other: tensor)",
+        },
+    )
+    prepared = prepare_model(Net(), example_inputs=example, target="mine")
+    assert type(prepared.module_relu) is Halved
+    assert type(prepared.module_cat) is Joined and prepared.module_cat.axis == 1
+    assert type(prepared.module_add) is modulize.nn.Add  # of a number
+    assert type(prepared.module_add_1) is Adder
+    assert [c["path"] for c in prepared.report.fallbacks] == ["module_add"]
+    assert torch.equal(prepared(example), Net()(example))
+    other = torch.randn(5, 3)
+    assert torch.equal(prepared(other), Net()(other))
+
+
+def test_a_call_that_a_target_leaves_stays(example):
+    register_target("sparing", {"torch.relu": "-"})
+    prepared = prepare_model(Net(), example_inputs=example, target="sparing")
+    assert not hasattr(prepared, "module_relu") and hasattr(prepared, "module_cat")
+
+
+def test_names_and_presets_belong_to_the_target(example):
+    met = []
+    register_target(
+        "named", {}, names="aimet", shared_parameters="copy", finish=lambda prepared, inputs: met.append(inputs)
+    )
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return (self.fc(self.fc(x)) / 2).sum()
+
+    prepared = prepare_model(Shared(), example_inputs=example, target="named")
+    assert prepared.module_fc_1.weight is not prepared.fc.weight
+    assert hasattr(prepared, "module_truediv") and hasattr(prepared, "module_sum_1")
+    assert len(met) == 1 and met[0][0] is example
+    tied = prepare_model(Shared(), example_inputs=example, target="named", shared_parameters="tie")
+    assert tied.module_fc_1.weight is tied.fc.weight
+
+
+def test_an_inexact_target_is_compared_to_rounding():
+    register_target("soft", {torch.relu: "torch.nn.Softplus(input)"}, exact=False)
+
+    class Relu(nn.Module):
+        def forward(self, x):
+            return torch.relu(x)
+
+    assert prepare_model(Relu(), example_inputs=torch.full((2,), 11.0), target="soft").report.largest_difference > 0
+    with pytest.raises(modulize.VerificationError):
+        prepare_model(Relu(), example_inputs=torch.zeros(2), target="soft")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("aimet", {}), "another name"),
+        (("", {}), "name must be a text"),
+        (("t", {torch.tensor: nn.ReLU}), "no operation of the table is called torch.tensor"),
+        (("t", {torch.relu: "torch.nn.ReLU(x)"}), "no parameter 'x'"),
+        (("t", {torch.relu: "torch.nn.Nothing(input)"}), "Nothing"),
+        (("t", {torch.relu: 3}), "must be a subclass of torch.nn.Module"),
+        (("t", {3: nn.ReLU}), "an operation is a function"),
+        (("t", [nn.ReLU]), "classes must be a dict"),
+    ],
+)
+def test_what_cannot_be_registered_is_said(arguments, message):
+    with pytest.raises(modulize.ModulizeError, match=message):
+        register_target(*arguments)
+
+
+def test_a_missing_package_is_one_line(example, monkeypatch):
+    monkeypatch.setattr(_targets.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(modulize.UnsupportedError, match=r"needs aimet_torch, which is not installed: pip install") as e:
+        prepare_model(Net(), example_inputs=example, target="aimet")
+    assert "\n" not in str(e.value)
+
+
+def test_an_unknown_target_is_refused(example):
+    with pytest.raises(modulize.ArgumentError, match=r"target must be one of torch, aimet, torch.ao, brevitas"):
+        prepare_model(Net(), example_inputs=example, target="nothing")
+
+
+def called(model, example, target):
+    captured = _core.capture(model, example_inputs=(example,))
+    return str(_core.pipeline(captured, target=target))
+
+
+def test_torch_ao_calls_methods_of_float_functionals(example):
+    text = called(Net(), example, "torch.ao")
+    assert text.count("torch.ao.nn.quantized.FloatFunctional()") == 3
+    assert "call_method add_scalar(" in text and "call_method cat(" in text
+
+
+def test_brevitas_finds_its_calls(example):
+    text = called(Net(), example, "brevitas")
+    assert "module_relu" in text and "torch.cat(" in text and "modulize.nn" not in text
+
+
+def test_plain_outputs_that_can_be_traced(example):
+    class Mixed(nn.Module):
+        def forward(self, x):
+            y = F.relu(x)
+            return y, {"boxes": y, "features": [y, x], "count": 3, "none": None}
+
+    from modulize._plain_outputs import traceable
+
+    first, (boxes, features) = traceable(Mixed()(example))
+    assert boxes is first and len(features) == 2
+    torch.jit.trace(lambda x: traceable(Mixed()(x)), example)
