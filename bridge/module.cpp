@@ -326,9 +326,8 @@ NB_MODULE(_core, m) {
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
       nb::arg("module_classes_to_exclude").none(), nb::arg("functions_to_exclude").none(),
       nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
-      nb::arg("decompose_attention") = false, nb::arg("plain_outputs").none() = nb::none(),
-      nb::arg("verify"), nb::arg("verify_each") = false,
-      "Captures, rewrites and materialises; returns (prepared model, report data).");
+      nb::arg("decompose_attention") = false, nb::arg("plain_outputs").none() = nb::none(), nb::arg("verify"),
+      nb::arg("verify_each") = false, "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,

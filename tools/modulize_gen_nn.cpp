@@ -236,7 +236,8 @@ std::string generate_json() {
 std::string code(std::string_view text) { return text.empty() ? std::string() : "`" + std::string(text) + "`"; }
 
 void write_rows(std::ostringstream& out, bool layout) {
-  out << "| call | other spellings | module | `target=\"aimet\"` | `\"torch.ao\"` | `\"brevitas\"` |\n|---|---|---|---|---|---|\n";
+  out << "| call | other spellings | module | `target=\"aimet\"` | `\"torch.ao\"` | `\"brevitas\"` "
+         "|\n|---|---|---|---|---|---|\n";
   for (const Op& op : all_ops()) {
     if (op.row->layout != layout) continue;
     std::string spellings;
@@ -244,8 +245,8 @@ void write_rows(std::ostringstream& out, bool layout) {
       if (s.op != &op || s.call == op.call) continue;
       spellings += (spellings.empty() ? "`" : ", `") + s.call + "`";
     }
-    out << "| `" << op.call << "` | " << spellings << " | `" << op.row->module << "` | "
-        << code(class_of(op, "aimet")) << " | " << code(op.row->torch_ao) << " | " << code(op.row->brevitas) << " |\n";
+    out << "| `" << op.call << "` | " << spellings << " | `" << op.row->module << "` | " << code(class_of(op, "aimet"))
+        << " | " << code(op.row->torch_ao) << " | " << code(op.row->brevitas) << " |\n";
   }
 }
 

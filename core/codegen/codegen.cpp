@@ -3,12 +3,12 @@
 #include <map>
 
 #include "codegen/expression.h"
-#include "support/identifier.h"
 #include "codegen/source_names.h"
 #include "codegen/variables.h"
 #include "ir/namer.h"
 #include "ir/regions.h"
 #include "support/error.h"
+#include "support/identifier.h"
 #include "support/python_repr.h"
 
 namespace modulize {

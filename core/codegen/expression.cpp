@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "support/identifier.h"
 #include "ir/namer.h"
 #include "ir/regions.h"
 #include "support/error.h"
+#include "support/identifier.h"
 #include "support/python_repr.h"
 
 namespace modulize {

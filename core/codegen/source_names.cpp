@@ -1,8 +1,8 @@
 #include "codegen/source_names.h"
 
-#include "support/identifier.h"
 #include "ir/regions.h"
 #include "support/error.h"
+#include "support/identifier.h"
 #include "support/python_repr.h"
 
 namespace modulize {

@@ -44,7 +44,7 @@ std::string_view plain_operator(std::string_view name) {
 
 std::string_view without_underscores(std::string_view name) {
   return name.size() > 4 && name.starts_with("__") && name.ends_with("__") ? name.substr(2, name.size() - 4)
-                                                                          : std::string_view();
+                                                                           : std::string_view();
 }
 
 std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
@@ -79,8 +79,7 @@ std::string FxNamespace::create_name(std::string_view text) {
   if (is_digit(candidate[0])) candidate.insert(candidate.begin(), '_');
 
   const std::string_view digits = trailing_number(candidate);
-  const std::string base =
-      digits.empty() ? candidate : candidate.substr(0, candidate.size() - digits.size() - 1);
+  const std::string base = digits.empty() ? candidate : candidate.substr(0, candidate.size() - digits.size() - 1);
   const auto numbered = [&](std::uint64_t number) { return base + "_" + std::to_string(number); };
   std::uint64_t number = 0;
   if (digits.empty() || used_.count(candidate)) {

@@ -114,8 +114,8 @@ std::optional<std::pair<Value, Value>> dropout_in_training(const Graph& graph, c
 void open(Graph& graph, NodeId id, Attention a) {
   Writer writer(graph, id);
   if (a.repeats) {
-    const Value groups = writer.function("operator.floordiv", {writer.size(a.query, -3), writer.size(a.key, -3)},
-                                         ValueType::number);
+    const Value groups =
+        writer.function("operator.floordiv", {writer.size(a.query, -3), writer.size(a.key, -3)}, ValueType::number);
     for (Value* repeated : {&a.key, &a.value})
       *repeated = writer.method("repeat_interleave", {*repeated, groups, Value::integer(-3)});
   }

@@ -73,10 +73,10 @@ def prepare_model(
     decompose_attention : bool
         Open ``scaled_dot_product_attention``, ``nn.MultiheadAttention`` and the transformer layers of ``torch.nn`` into
         linear, matmul, scale, mask, softmax and dropout modules with the original's parameters. Outputs are then equal
-        to rounding; see docs/attention.md.
+        to rounding; see docs/attention.md. The target's choice if not given: True for ``"aimet"``.
     plain_outputs : bool
-        Return tensors, tuples, lists and dicts in place of dataclasses, model outputs and caches. The target's choice if
-        not given: True for ``"aimet"``.
+        Return tensors, tuples, lists and dicts in place of dataclasses, model outputs and caches. The target's choice
+        if not given: ``"aimet"`` has tuples of tensors, as ``torch.jit.trace`` takes them.
     verify : bool
         With example inputs: capture a second time with other values and, where the model takes it, another batch size,
         which finds values and sizes that would be frozen; and compare the outputs of both models bit for bit.

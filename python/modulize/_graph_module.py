@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, Callable
 
+import torch
 from torch import fx, nn
 
 from modulize import _core
@@ -435,6 +436,10 @@ class Branch(nn.Module):
 
     _modulize_owner: tuple[Any]
     _modulize_sides: tuple[Any, Any]
+
+    def __call__(self, *args: Any) -> Any:
+        # A trace shows what the side that runs computes, as it does of the original; tools take a module for one unit.
+        return self.forward(*args) if torch.jit.is_tracing() else super().__call__(*args)
 
     def forward(self, condition: Any, *values: Any) -> Any:
         side = self._run_true if condition else self._run_false

@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include "support/identifier.h"
 #include "ir/parser.h"
 #include "support/error.h"
+#include "support/identifier.h"
 
 namespace modulize {
 namespace {

@@ -75,7 +75,7 @@ def finish(prepared: torch.fx.GraphModule) -> None:
     called = {node.target for node in prepared.graph.nodes if node.op == "call_module"}
     for path, module in prepared.named_modules():
         cls = type(module)
-        if cls in QuantizationMixin.cls_to_qcls or any(True for _ in module.children()):
+        if cls in QuantizationMixin.cls_to_qcls or cls is Branch or any(True for _ in module.children()):
             continue
         if path in called:
             _define(cls)
