@@ -21,6 +21,7 @@
 #include "bridge/support/names.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
+#include "ir/verifier.h"
 #include "ops/op_match.h"
 #include "ops/op_table.h"
 #include "ops/target.h"
@@ -179,6 +180,29 @@ nb::list validate_graph(const Graph& graph, const std::vector<std::pair<std::str
   return out;
 }
 
+/// Runs passes on a graph in text form; the default pipeline where none are named. `options`: see set_option.
+std::string run_passes(const std::string& text, const std::vector<std::string>& names,
+                       const std::vector<std::string>& options, const std::string& target) {
+  Graph graph = parse(text);
+  PipelineOptions pipeline;
+  pipeline.target = target;
+  pipeline.verify_each = true;
+  for (const std::string& word : options)
+    if (!set_option(pipeline, word)) throw Error(ErrorCode::ArgumentError, "there is no option '" + word + "'");
+  verify(graph);
+  if (names.empty()) {
+    run_pipeline(graph, pipeline, nullptr);
+    return print(graph);
+  }
+  for (const std::string& name : names) {
+    const PassInfo* pass = find_pass(name);
+    if (!pass) throw Error(ErrorCode::ArgumentError, "there is no pass '" + name + "'");
+    pass->run(graph, {pipeline, nullptr});
+    verify(graph);
+  }
+  return print(graph);
+}
+
 /// A model's state at the time of construction, for Python.
 class SavedState {
  public:
@@ -287,6 +311,16 @@ NB_MODULE(_core, m) {
       "The object of a qualified name; imports what it must.");
   m.def("validate", &validate_graph, nb::arg("graph"), nb::arg("leaves"), nb::arg("shared_tensors"),
         "The findings about a model's graph, as a list of a dict each.");
+  m.def("run_passes", &run_passes, nb::arg("text"), nb::arg("passes"), nb::arg("options"), nb::arg("target"),
+        "A graph in .mzir text after these passes, or after the default pipeline.");
+  m.def(
+      "pass_names",
+      [] {
+        std::vector<std::string> names;
+        for (const PassInfo& pass : all_passes()) names.emplace_back(pass.name);
+        return names;
+      },
+      "The names of all passes.");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
   m.def("register_operation", &register_operation, nb::arg("function"), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");

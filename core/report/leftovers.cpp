@@ -32,6 +32,12 @@ void for_each_graph(const Graph& graph, Fn&& fn) {
 std::vector<Leftover> leftovers_of(const Graph& graph) {
   std::vector<Leftover> out;
   const Lowerings lowerings(graph, "torch");
+  // A call that yields several values yields tensors if an item of it is one.
+  std::vector<bool> has_tensor_item(graph.id_limit(), false);
+  for (const NodeId id : graph.order())
+    if (is_call_of(graph[id], "operator.getitem") && graph[id].args[0].is_node() &&
+        lowerings.types()[id] == ValueType::tensor)
+      has_tensor_item[graph[id].args[0].as_node()] = true;
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) continue;
@@ -49,7 +55,7 @@ std::vector<Leftover> leftovers_of(const Graph& graph) {
     leftover.computes = mapped || row;
     leftover.has_module = mapped;
     const ValueType type = lowerings.types()[id];
-    leftover.yields_tensor = type == ValueType::tensor || type == ValueType::unknown;
+    leftover.yields_tensor = type == ValueType::tensor || type == ValueType::unknown || has_tensor_item[id];
     leftover.scope = graph.scope(node.scope).path;
     leftover.where = graph.where(node);
     out.push_back(std::move(leftover));

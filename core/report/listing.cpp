@@ -17,7 +17,9 @@ class Lister {
   explicit Lister(std::vector<ListedNode>& out) : out_(out) {}
 
   /// `prefix` stands in front of names, `root` in front of paths, `inside` is the scope of what is in no scope.
-  void list(const Graph& graph, const std::string& prefix, const std::string& root, const std::string& inside) {
+  /// `owner`: whose modules the graph calls, for the sides of a branch the graph that it stands in.
+  void list(const Graph& graph, const Graph& owner, const std::string& prefix, const std::string& root,
+            const std::string& inside) {
     std::set<NodeId> leftovers;
     for (const Leftover& leftover : leftovers_of(graph))
       if (leftover.computes || leftover.yields_tensor) leftovers.insert(leftover.node);
@@ -34,19 +36,19 @@ class Lister {
       entry.text = print_node(graph, id);
       entry.is_leftover = leftovers.count(id) > 0;
       node.for_each_input([&](NodeId input) { entry.inputs.push_back(prefix + graph[input].name); });
-      const ModuleSpec* spec = node.op == Opcode::call_module ? graph.modules.find(node.target) : nullptr;
+      const ModuleSpec* spec = node.op == Opcode::call_module ? find(graph, owner, node.target) : nullptr;
       if (node.op == Opcode::call_module) entry.path = join_path(root, node.target);
       if (spec) {
         entry.base = spec->base;
-        entry.what = type_of(graph, *spec);
+        entry.what = type_of(graph, owner, *spec);
       }
       if (node.callee.is(ValueKind::object)) entry.what = *node.callee.as_object().label;
       out_.push_back(entry);
       if (!spec) continue;
-      if (spec->kind == ModuleKind::graph) list(*spec->graph, entry.name + "/", entry.path, entry.path);
+      if (spec->kind == ModuleKind::graph) list(*spec->graph, *spec->graph, entry.name + "/", entry.path, entry.path);
       if (spec->kind != ModuleKind::branch) continue;
-      list(*spec->graph, entry.name + "/true/", root, entry.path + ".if true");
-      list(*spec->graph_else, entry.name + "/false/", root, entry.path + ".if false");
+      list(*spec->graph, owner, entry.name + "/true/", root, entry.path + ".if true");
+      list(*spec->graph_else, owner, entry.name + "/false/", root, entry.path + ".if false");
     }
   }
 
@@ -58,10 +60,15 @@ class Lister {
     return join_path(root, scope.path) + (scope.call ? "#" + std::to_string(scope.call) : "");
   }
 
-  static std::string type_of(const Graph& graph, const ModuleSpec& spec) {
+  static const ModuleSpec* find(const Graph& graph, const Graph& owner, const std::string& path) {
+    const ModuleSpec* own = graph.modules.find(path);
+    return own ? own : owner.modules.find(path);
+  }
+
+  static std::string type_of(const Graph& graph, const Graph& owner, const ModuleSpec& spec) {
     if (spec.kind == ModuleKind::branch) return "a branch";
     if (spec.kind == ModuleKind::graph) return "a block";
-    const ModuleSpec* original = spec.kind == ModuleKind::copy ? graph.modules.find(spec.copy_of) : &spec;
+    const ModuleSpec* original = spec.kind == ModuleKind::copy ? find(graph, owner, spec.copy_of) : &spec;
     return original ? original->type : "";
   }
 
@@ -72,7 +79,7 @@ class Lister {
 
 std::vector<ListedNode> list_nodes(const Graph& graph) {
   std::vector<ListedNode> out;
-  Lister(out).list(graph, "", "", "");
+  Lister(out).list(graph, graph, "", "", "");
   return out;
 }
 

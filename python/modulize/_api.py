@@ -148,7 +148,7 @@ def prepare_model(
         plain_outputs=outputs,
         verify=verify,
     )
-    report = Report({**data, **prepared._modulize})
+    report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
     prepared._modulize = report
     if preset.finish:
         preset.finish(prepared, inputs)
@@ -163,6 +163,18 @@ def prepare_model(
             exact=preset.exact and not decompose_attention,
         )
     return prepared
+
+
+def _sharing_tensors(prepared: Any, copies: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of the pairs (new module, the module that it is a copy of) those that have tensors to share."""
+
+    def holds_tensors(path: str) -> bool:
+        module: Any = prepared
+        for name in path.split("."):
+            module = module._modules[name]
+        return any(m._parameters or m._buffers for m in module.modules())
+
+    return [pair for pair in copies if holds_tensors(pair[0])]
 
 
 def capture(model: torch.nn.Module, inputs: Any, kwargs: Any, concrete_args: Any) -> _core.Graph:

@@ -101,6 +101,12 @@ def function_name(callable: object) -> str | None:
     """The name under which calls of a function stand in a graph, or None."""
 
 def resolve_name(name: str) -> Any: ...
+def run_passes(text: str, passes: list[str], options: list[str], target: str) -> str:
+    """A graph in .mzir text after these passes, or after the default pipeline."""
+
+def pass_names() -> list[str]:
+    """The names of all passes."""
+
 def validate(graph: Graph, leaves: list[tuple[str, str]], shared_tensors: list[list[str]]) -> list[dict[str, Any]]:
     """The findings about a model's graph, as a list of a dict each."""
 

@@ -101,17 +101,15 @@ class Report:
     @property
     def branches(self) -> list[dict[str, str]]:
         """The decisions that were kept, with the keys ``path``, ``condition`` and ``where``."""
-        nodes = self._shipped.nodes()
-        texts = {node["name"]: node["text"].partition(" = ")[2] for node in nodes}
-        return [
-            {
-                "path": node["path"],
-                "condition": texts.get(node["inputs"][0], "") if node["inputs"] else "",
-                "where": f"{node['file']}:{node['line']}" if node["file"] else "",
-            }
-            for node in nodes
-            if node["what"] == "a branch"
-        ]
+        nodes = {node["name"]: node for node in self._shipped.nodes()}
+        found = []
+        for branch in nodes.values():
+            if branch["what"] == "a branch":
+                decided = nodes[branch["inputs"][0]]
+                where = f"{decided['file']}:{decided['line']}" if decided["file"] else ""
+                condition = decided["text"].partition(" = ")[2].partition(" at ")[0]
+                found.append({"path": branch["path"], "condition": condition, "where": where})
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data, for programs."""

@@ -1,0 +1,5 @@
+"""``python -m modulize``: the command line."""
+
+from modulize.cli import main
+
+main()

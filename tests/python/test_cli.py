@@ -1,0 +1,257 @@
+"""The command line: what it writes and prints, and its exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import CliRunner
+
+from modulize import load_source, prepare_model
+from modulize.cli.commands import app
+
+NET = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width=4, act="relu"):
+        super().__init__()
+        self.fc1 = nn.Linear(3, width)
+        self.fc2 = nn.Linear(width, 2)
+        self.act = getattr(torch, act)
+
+    def forward(self, x, scale=None):
+        x = self.fc2(self.act(self.fc1(x)))
+        return x if scale is None else x * scale
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.round() * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Escapes(nn.Module):
+    def forward(self, x):
+        return Straight.apply(x) + 1
+
+
+ready = Net()
+number = 3
+
+
+def broken():
+    raise KeyError("no such\\nthing")
+
+
+def batch():
+    return torch.ones(2, 3)
+
+
+def keywords():
+    return {"x": torch.ones(2, 3), "scale": torch.ones(1)}
+"""
+
+
+@pytest.fixture
+def net(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "cli_net.py"
+    file.write_text(NET)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield str(file)
+    sys.modules.pop("cli_net", None)
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def test_prepare_writes_source_page_and_report(net, tmp_path):
+    out = tmp_path / "out folder"
+    result = run("prepare", f"{net}:Net", "-i", "2x3", "-o", out)
+    assert "Converted" in result.stdout
+    assert sorted(file.name for file in out.iterdir()) == ["model", "report.html", "report.json"]
+    assert json.loads((out / "report.json").read_text())["share"] == 1.0
+    loaded = load_source(out / "model")
+    assert type(loaded.module_relu) is nn.ReLU
+    assert loaded(torch.ones(5, 3)).shape == (5, 2)
+
+
+def test_prepare_replaces_only_when_told(net, tmp_path):
+    run("prepare", f"{net}:Net", "-i", "2x3", "-o", tmp_path / "out", "-q")
+    result = run("prepare", f"{net}:Net", "-i", "2x3", "-o", tmp_path / "out", "-q", code=3)
+    assert "overwrite=True" in result.stderr
+    result = run("prepare", f"{net}:Net", "-i", "2x3", "-o", tmp_path / "out", "-q", "--force")
+    assert result.output == ""
+
+
+def test_json_is_all_that_stdout_has(net, tmp_path):
+    data = json.loads(run("prepare", f"{net}:Net", "-i", "2x3", "-o", tmp_path / "out", "--json").stdout)
+    assert data["ok"] is True
+    assert data["report"]["capture"] == "running"
+    data = json.loads(run("report", f"{net}:Net", "--json").stdout)
+    assert data["capture"] == "symbolic"
+    data = json.loads(run("report", f"{net}:missing", "--json", code=3).stdout)
+    assert data["error"] == {"type": "ArgumentError", "message": f"{net} has no 'missing'"}
+
+
+def test_arguments_weights_and_keyword_inputs(net, tmp_path):
+    from cli_net_source import Net  # the same file, imported by its own name
+
+    model = Net(width=7)
+    save_file(model.state_dict(), tmp_path / "net.safetensors")
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "net.pt")
+    for weights in ("net.safetensors", "net.pt"):
+        out = tmp_path / weights.replace(".", "_")
+        source = (f"{net}:Net", "-a", "width=7", "-a", "act=tanh", "-w", weights)
+        run("prepare", *source, "-i", "x=2x3", "-i", "scale=1:float32", "-o", out, "-q")
+        loaded = load_source(out / "model")
+        assert torch.equal(loaded.fc1.weight, model.fc1.weight)
+        assert type(loaded.module_tanh) is nn.Tanh
+        x = torch.ones(4, 3)
+        expected = model.fc2(torch.tanh(model.fc1(x))) * 3
+        assert torch.equal(loaded(x, scale=torch.tensor([3.0])), expected)
+
+
+@pytest.fixture(autouse=True)
+def _importable(tmp_path, monkeypatch):
+    (tmp_path / "cli_net_source.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("cli_net_source", None)
+
+
+def test_a_checkpoint_with_code_is_not_executed(net, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    torch.save({"fc1.weight": Evil()}, tmp_path / "evil.pt")
+    result = run("report", f"{net}:Net", "-w", "evil.pt", code=3)
+    assert "weights alone" in result.stderr
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(("inputs", "scaled"), [("batch", False), ("keywords", True)])
+def test_inputs_of_a_function(net, inputs, scaled):
+    data = json.loads(run("report", f"{net}:Net", "--inputs", f"{net}:{inputs}", "--json").stdout)
+    assert any(c["to"] == "modulize.nn.Multiply" for c in data["conversions"]) is scaled
+
+
+def test_a_model_that_is_there_is_taken_as_it_is(net):
+    assert json.loads(run("report", f"{net}:ready", "--json").stdout)["share"] == 1.0
+
+
+def test_check_says_yes_and_no_by_its_exit_code(net):
+    data = json.loads(run("check", f"{net}:Net", "-i", "2x3", "--json").stdout)
+    assert data["ok"] is True
+    assert data["before"]["ok"] is False
+    assert {entry["result"] for entry in data["comparisons"]} == {"equal"}
+    result = run("check", f"{net}:Escapes", "-i", "3x3", code=1)
+    assert "Straight" in result.stdout
+
+
+def test_report_writes_the_page(net, tmp_path):
+    result = run("report", f"{net}:Net", "-i", "2x3", "--html", tmp_path / "page.html", "--compare")
+    assert "<!doctype html>" in (tmp_path / "page.html").read_text()
+    assert "another batch size" in result.stdout
+
+
+def test_opt_runs_passes(tmp_path):
+    prepared = prepare_model(nn.Sequential(nn.Linear(2, 2)), example_inputs=torch.ones(1, 2))
+    text = "graph net {\n  %x = placeholder x\n  %y = call_function torch.relu(%x)\n  output %y\n}\n"
+    (tmp_path / "net.mzir").write_text(text)
+    assert "module module_relu = torch.nn.ReLU() for relu" in run("opt", tmp_path / "net.mzir").stdout
+    assert run("opt", tmp_path / "net.mzir", "--passes", "dead_code").stdout == text
+    assert "dead_code" in run("opt", "-", "--list-passes").stdout.split("\n")
+    (tmp_path / "net.mzir").write_text(prepared.report.captured)
+    assert run("opt", tmp_path / "net.mzir").stdout == prepared.report.shipped
+    (tmp_path / "net.mzir").write_text("graph {")
+    assert "1:" in run("opt", tmp_path / "net.mzir", code=3).stderr
+
+
+def test_doctor_prepares_a_small_model():
+    data = json.loads(run("doctor", "--json").stdout)
+    assert data["ok"] is True
+    assert data["torch"] == torch.__version__
+    assert "a model can be prepared" in run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no_such_module_here:x",), "there is no module 'no_such_module_here'"),
+        (("nocolon",), "is no reference"),
+        (("missing.py:Net",), "there is no file missing.py"),
+        (("cli_net_source:number",), "neither a model nor a callable"),
+        (("cli_net_source:batch",), "gives a Tensor, not a torch.nn.Module"),
+        (("cli_net_source:broken",), "KeyError"),
+        (("cli_net_source:Net", "-i", "2by3"), "write 1x3x224x224"),
+        (("cli_net_source:Net", "-i", "2x3:float33"), "torch has no dtype 'float33'"),
+        (("cli_net_source:Net", "-i", "2x3", "--inputs", "cli_net_source:batch"), "not both"),
+        (("cli_net_source:Net", "-w", "none.pt"), "there is no file none.pt"),
+        (("cli_net_source:Net", "-a", "width"), "name=value"),
+        (("cli_net_source:ready", "-a", "width=3"), "a model already"),
+        (("cli_net_source:Net", "-i", "2x4"), "RuntimeError"),
+    ],
+)
+def test_what_goes_wrong_is_one_message(arguments, message):
+    result = run("report", *arguments, code=3)
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+
+
+def test_weights_that_do_not_fit_are_said(tmp_path, net):
+    save_file({"other": torch.ones(1)}, tmp_path / "other.safetensors")
+    assert "does not fit the model" in run("report", f"{net}:Net", "-w", "other.safetensors", code=3).stderr
+
+
+def test_wrong_usage_is_exit_code_2():
+    run("prepare", "x:y", code=2)  # no --out
+    run("report", "x:y", "--target", "nothing", code=2)
+    run("no-such-command", code=2)
+
+
+@pytest.mark.parametrize("command", ["prepare", "check", "report", "opt"])
+def test_help_has_examples(command):
+    text = run(command, "--help").stdout
+    assert f"modulize {command} " in text
+    assert "Examples" in text
+
+
+def test_completion_and_module_are_there():
+    assert "--install-completion" in run("--help").stdout
+    version = subprocess.run(
+        [sys.executable, "-m", "modulize", "--version"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert version.stdout.strip() == "0.1.0"
+
+
+def test_without_typer_the_message_names_the_extra():
+    code = "import sys; sys.modules['typer'] = None; from modulize.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 3
+    assert "pip install 'modulize[cli]'" in result.stderr
+
+
+def test_the_package_itself_imports_no_extra():
+    code = (
+        "import sys\n"
+        "for name in ('rich', 'typer', 'click', 'safetensors', 'fast_sugiyama'): sys.modules[name] = None\n"
+        "import torch, modulize\n"
+        "p = modulize.prepare_model(torch.nn.ReLU(), example_inputs=torch.ones(1))\n"
+        "p.report.to_json(), p.report._repr_html_(), str(p.report), modulize.validate_model(p)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
