@@ -23,6 +23,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 import modulize
 from modulize import _core
 from modulize._extras import MissingExtraError
+from modulize._targets import find_target
 from modulize.cli.inputs import make_inputs, make_model
 from modulize.report.text import visible
 
@@ -41,9 +42,12 @@ app = typer.Typer(
 )
 
 
-class Target(str, enum.Enum):
-    torch = "torch"
-    aimet = "aimet"
+def _known_target(name: str) -> str:
+    try:
+        find_target(name)
+    except _core.ArgumentError as error:
+        raise typer.BadParameter(str(error)) from None
+    return name
 
 
 class OnDynamic(str, enum.Enum):
@@ -70,7 +74,12 @@ InputsOption = typer.Option(None, "--inputs", help="package.module:function that
 ArgOption = typer.Option([], "--arg", "-a", help="An argument of the callable, name=value with the value as JSON")
 WeightsOption = typer.Option(None, "--weights", "-w", help="Checkpoint: .safetensors, or torch.save of tensors alone")
 TrainOption = typer.Option(False, "--train/--eval", help="The mode to prepare the model in")
-TargetOption = typer.Option(Target.torch, help="Whose module classes and names")
+TargetOption = typer.Option(
+    "torch",
+    help="Whose module classes and names: torch, aimet, torch.ao, brevitas",
+    callback=_known_target,
+    autocompletion=lambda: ["torch", "aimet", "torch.ao", "brevitas"],
+)
 DynamicOption = typer.Option(OnDynamic.branch, help="What becomes of control flow on tensor values")
 HierarchyOption = typer.Option(Hierarchy.flat, help="One graph of leaf modules, or callable blocks")
 SharedOption = typer.Option(None, help="Whether the modules made of a reused one share its parameters")
@@ -149,7 +158,7 @@ def prepare(
     arg: list[str] = ArgOption,
     weights: Optional[Path] = WeightsOption,
     train: bool = TrainOption,
-    target: Target = TargetOption,
+    target: str = TargetOption,
     on_dynamic: OnDynamic = DynamicOption,
     hierarchy: Hierarchy = HierarchyOption,
     shared_parameters: Optional[Shared] = SharedOption,
@@ -209,7 +218,7 @@ def check(
     arg: list[str] = ArgOption,
     weights: Optional[Path] = WeightsOption,
     train: bool = TrainOption,
-    target: Target = TargetOption,
+    target: str = TargetOption,
     as_json: bool = JsonOption,
     quiet: bool = QuietOption,
 ) -> None:
@@ -253,7 +262,7 @@ def report(
     arg: list[str] = ArgOption,
     weights: Optional[Path] = WeightsOption,
     train: bool = TrainOption,
-    target: Target = TargetOption,
+    target: str = TargetOption,
     compare: bool = typer.Option(False, "--compare", help="Run both models in both modes and on other inputs"),
     as_json: bool = JsonOption,
     quiet: bool = QuietOption,
@@ -288,7 +297,7 @@ def opt(
     passes: str = typer.Option(
         "", help="These passes, in this order, separated by commas; else those of prepare_model"
     ),
-    target: Target = TargetOption,
+    target: str = TargetOption,
     layout_modules: bool = LayoutOption,
     decompose_attention: bool = AttentionOption,
     list_passes: bool = typer.Option(False, "--list-passes", help="Print the names of all passes"),
@@ -311,7 +320,7 @@ def opt(
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         words = [("layout_modules", layout_modules), ("decompose_attention", decompose_attention)]
         names = [name for name in passes.split(",") if name]
-        result = _core.run_passes(text, names, [word for word, given in words if given], target.value)
+        result = _core.run_passes(text, names, [word for word, given in words if given], target)
     print(result, end="")
 
 

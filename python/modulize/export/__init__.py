@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import sys
@@ -87,7 +88,8 @@ def save_source(prepared: nn.Module, folder: str | Path, *, weights: bool = True
             (made / name).write_text(text, encoding="utf-8", newline="\n")
         if weights:
             need("safetensors.torch", "export").save_file(tensors, str(made / _FILES[-1]), metadata={"format": "pt"})
-        _check(load_source(made), prepared, weights)
+        with contextlib.nullcontext() if weights else torch.device("meta"):
+            _check(load_source(made), prepared, weights)
         shutil.rmtree(made / "__pycache__", ignore_errors=True)
         folder.mkdir(exist_ok=True)
         for name in (*_FILES, "__pycache__"):
@@ -153,6 +155,8 @@ def _init_source(source: ModelSource, prepared: Any) -> str:
 
 import os
 
+import torch
+
 from . import runtime
 from .model import {source.root_class}
 
@@ -161,10 +165,13 @@ __all__ = ["{source.root_class}", "load"]
 
 def load(weights="weights.safetensors"):
     """The model, with the weights of a safetensors file beside this one; None leaves them as they are drawn."""
-    model = {source.root_class}()
     file = weights and os.path.join(os.path.dirname(os.path.abspath(__file__)), weights)
     if file and os.path.exists(file):
+        with torch.device("meta"):  # no memory and no random numbers for what is replaced at once
+            model = {source.root_class}()
         runtime.load_tensors(model, runtime.read_tensors(file))
+    else:
+        model = {source.root_class}()
 {modes}
     return model
 '''
