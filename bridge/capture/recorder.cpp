@@ -121,6 +121,23 @@ Recorder::Pause::~Pause() {
 
 // --- where we are ------------------------------------------------------------------------------------
 
+namespace {
+
+/// The methods that dataclasses and named tuples make: the line that calls them says more.
+bool is_generated(PyCodeObject* code, std::string_view path) {
+  return path == "<string>" && nb::cast<std::string>(nb::handle(code->co_name)).starts_with("__");
+}
+
+/// "package.module.Class.method", without an address; the class where the object has no name.
+std::string name_of(nb::handle function) {
+  nb::object named = nb::borrow(function);
+  if (!nb::hasattr(named, "__qualname__")) named = nb::borrow(named.type());
+  const nb::object qualified = named.attr("__qualname__"), module = nb::getattr(named, "__module__", nb::none());
+  return nb::isinstance<nb::str>(module) ? text_of(module) + "." + text_of(qualified) : text_of(qualified);
+}
+
+}  // namespace
+
 bool Recorder::is_user_code(PyCodeObject* code) {
   const auto [it, fresh] = user_code_.try_emplace(code, true);
   if (fresh) {
@@ -133,8 +150,7 @@ bool Recorder::is_user_code(PyCodeObject* code) {
       const std::string_view path(file, static_cast<std::size_t>(size));
       const TorchTypes& torch = TorchTypes::instance();
       it->second = !path.starts_with(torch.folder) && !path.starts_with(torch.our_folder) &&
-                   !path.starts_with("<frozen") &&
-                   path != "<string>";  // what dataclasses and named tuples make; the line that calls it says more
+                   !path.starts_with("<frozen") && !is_generated(code, path);
     }
   }
   return it->second;
@@ -1009,7 +1025,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here
-  if (kept) keep(name.form == CallForm::function ? name.name : text_of(nb::handle(function)), kept);
+  if (kept) keep(name.form == CallForm::function ? name.name : name_of(function), kept);
   const KnownObjects::SeenWhole whole(objects_, kept != nullptr);
   if (excluded_functions.contains(function)) name = CallName{};
   try {

@@ -1,6 +1,7 @@
 """The report in all its forms: data, terminal, notebook, and the page in a real browser."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import pickle
@@ -346,3 +347,36 @@ def test_a_file_that_cannot_be_written_is_the_callers_error(tmp_path):
     with pytest.raises(OSError):
         prepared().report.save_html(tmp_path / "missing" / "x.html")
     assert issubclass(ModulizeError, RuntimeError)
+
+
+def kept_function(x):
+    return torch.from_numpy(x.numpy() * 2)
+
+
+def test_what_is_kept_has_a_name_and_no_address():
+    class Keeps(nn.Module):
+        def forward(self, x):
+            return kept_function(x) + 1
+
+    (kept,) = prepare_model(Keeps(), example_inputs=torch.rand(2)).report.kept
+    assert kept["what"].endswith("test_report.kept_function")
+    assert " at 0x" not in printed(prepare_model(Keeps(), example_inputs=torch.rand(2)).report)
+
+
+@dataclasses.dataclass
+class Output:
+    value: torch.Tensor
+    twice: torch.Tensor = None
+
+    def __post_init__(self):
+        self.twice = self.value * 2
+
+
+def test_places_are_not_those_of_generated_constructors():
+    class Gives(nn.Module):
+        def forward(self, x):
+            return Output(x + 1)
+
+    made = prepare_model(Gives(), example_inputs=torch.rand(2))
+    assert {c["where"].rpartition(":")[0] for c in made.report.conversions} == {__file__}
+    assert not any(node["file"] == "<string>" for node in made.report._shipped.nodes())
