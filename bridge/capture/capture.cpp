@@ -132,6 +132,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   recorder.flipped = options.flipped;
   recorder.silent = options.silent;
   recorder.decided = options.decided;
+  recorder.dtypes.tried = options.tried_dtypes;
 
   std::optional<StateWrites> state;
   // Without inputs, only once something is known to be written: most models write nothing, and the capture is short.
@@ -161,7 +162,10 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_contexts(patches);
     patch_device_type(patches);
     patch_opaque_bodies(patches);
-    patch_python(patches, recorder, patch_ambient(patches, quiet.grad_was_enabled()));
+    std::vector<std::pair<nb::object, nb::object>> replaced = patch_ambient(patches, quiet.grad_was_enabled());
+    for (auto& limits : patch_dtype_limits(patches)) replaced.push_back(std::move(limits));
+    patch_python(patches, recorder, replaced);
+    const DtypeComparisons comparisons;
     if (!running) patch_wrapped(patches);
     if (options.decompose_attention) open_attention(patches, recorder);
     patch_registered(patches, options.functions_to_exclude);

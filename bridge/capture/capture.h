@@ -122,6 +122,8 @@ struct CaptureOptions {
   /// Questions about the world around forward (explore/ambient.h): those that get the other answer, those whose answer
   /// makes no difference, and those that are decisions. All others become checks.
   std::set<std::string> flipped = {}, silent = {}, decided = {};
+  /// Places where forward reads another dtype than the tensor's (DtypeReads::tried).
+  const std::set<std::string>* tried_dtypes = nullptr;  // borrowed
 };
 
 /// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be

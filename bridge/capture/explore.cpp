@@ -6,6 +6,7 @@
 #include <set>
 
 #include "bridge/capture/ambient.h"
+#include "bridge/capture/dtypes.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/state_writes.h"
 #include "explore/compare.h"
@@ -624,11 +625,13 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       Explorer explorer(root, options);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);
-      if (running && verify)
-        recapture(
-            root, options, capture,
-            [&](const Capture& second) { return decides ? explorer.predict(capture.graph, second) : capture.graph; },
-            explorer.outcomes());
+      if (running && verify) {
+        const Prediction predict = [&](const Capture& second) {
+          return decides ? explorer.predict(capture.graph, second) : capture.graph;
+        };
+        recapture(root, options, capture, predict, explorer.outcomes());
+        settle_dtypes(root, options, capture, predict);
+      }
       check_leaks(capture.graph);
       if (!explorer.is_mode_merged()) add_mode_checks(capture);
       simplify_selections(capture.graph);

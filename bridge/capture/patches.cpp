@@ -138,6 +138,16 @@ int training_set(PyObject* self, PyObject* value, void*) {
     PyErr_SetString(PyExc_AttributeError, "training");
     return -1;
   }
+  Recorder* recorder = Recorder::recording();
+  if (recorder && recorder->scan().path_of(self))
+    return guarded<int>(-1, [&]() -> int {
+      KeepRequest made("train() or eval() in forward" + recorder->place() +
+                           " is not followed: say it in an overridden train() of the model, or exclude the function "
+                           "(functions_to_exclude) or the module (modules_to_exclude) that does it",
+                       "train() or eval() in forward", recorder->keep_candidates());
+      if (!recorder->request) recorder->request = made;
+      throw made;
+    });
   return value ? PyDict_SetItem(*slot, training_name(), value) : PyDict_DelItem(*slot, training_name());
 }
 
@@ -402,7 +412,7 @@ void patch_python(Patches& patches, Recorder& recorder, const std::vector<std::p
     std::vector<std::pair<nb::object, nb::object>> found;
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(globals, &at, &key, &value);)
-      if (PyCFunction_Check(value))
+      if (PyCFunction_Check(value) || PyType_Check(value))
         if (const auto it = shared->find(value); it != shared->end()) found.emplace_back(nb::borrow(key), it->second);
     for (auto& [name, wrapper] : found) patches.set_item(globals, name, wrapper);
   };

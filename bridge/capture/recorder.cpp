@@ -211,30 +211,11 @@ int line_of(PyCodeObject* code, int lasti) {
 }
 }  // namespace
 
-void Recorder::note_dtype_read(PyObject* dtype, NodeId node) {
-  bool is_stored = false;
-  if (const SourceId source = current_source(); source != kNoSource) {
-    static PyObject* const helper =
-        nb::object(nb::module_::import_("modulize._bytecode").attr("is_stored")).release().ptr();
-    const Site& site = sites_[source - 1];
-    is_stored = nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti));
-  }
-  last_dtype_read_[dtype] = dtype_reads_.size();
-  dtype_reads_.push_back({dtype, node, is_stored});
-}
-
-bool Recorder::is_written_out(PyObject* dtype) {
+std::optional<std::pair<nb::object, int>> Recorder::current_site() {
   const SourceId source = current_source();
-  if (source == kNoSource) return false;
-  const auto [it, fresh] = written_out_.try_emplace({source, dtype}, false);
-  if (!fresh) return it->second;
+  if (source == kNoSource) return std::nullopt;
   const Site& site = sites_[source - 1];
-  static PyObject* const helper =
-      nb::object(nb::module_::import_("modulize._bytecode").attr("names_in_arguments")).release().ptr();
-  Pause quiet(*this);
-  nb::object names = nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti);
-  nb::object own = nb::module_::import_("modulize._bytecode").attr("names_of")(nb::handle(dtype));
-  return it->second = !nb::cast<bool>(names.attr("isdisjoint")(own));
+  return std::pair(nb::borrow(reinterpret_cast<PyObject*>(site.code)), site.lasti);
 }
 
 // `x / y` arrives as Tensor.div, and so does `x.div(y)`: the instruction that the caller stood on tells them apart.
@@ -291,21 +272,7 @@ void Recorder::spell_operators() {
 
 void Recorder::finish() {
   Graph& g = graph();
-  // Reads of dtypes that no call took: Python decided something by them, or made a constant of them.
-  for (const auto& [dtype, node, is_stored, is_used] : dtype_reads_) {
-    if (is_used || node >= g.id_limit() || !g[node].alive) continue;
-    const std::string line = where(g[node].source);
-    Node check;
-    check.op = Opcode::call_function;
-    check.target = kCheck;
-    nb::object name = nb::steal(checked(PyObject_Repr(dtype)));
-    check.args = {Value::node(node), Value::name(nb::cast<std::string>(name)),
-                  Value::string("the dtype that forward asks for" + (line.empty() ? "" : " at " + line))};
-    check.type = ValueType::other;
-    check.scope = g[node].scope;
-    check.source = g[node].source;
-    g.insert_before(g[node].next, std::move(check));
-  }
+  dtypes.finish();
   if (spells_operators && mode_ == CaptureMode::running) spell_operators();
   std::vector<SourceId> final(sites_.size() + 1, kNoSource);
   for (std::size_t i = 0; i < sites_.size(); ++i) {
@@ -736,11 +703,7 @@ Value Recorder::to_value(PyObject* object) {
     return Value::slice(std::move(start), std::move(stop), to_value(slice->step));
   }
   if (type == torch.dtype && mode_ == CaptureMode::running)
-    if (const auto it = last_dtype_read_.find(object); it != last_dtype_read_.end() && !is_written_out(object)) {
-      for (DtypeRead& read : dtype_reads_)
-        if (read.dtype == object && (read.is_stored || &read == &dtype_reads_[it->second])) read.is_used = true;
-      return Value::node(dtype_reads_[it->second].node);
-    }
+    if (const NodeId read = dtypes.as_argument(object); read != kNoNode) return Value::node(read);
   if (type == torch.dtype || type == torch.layout || type == torch.memory_format) {
     nb::object text = nb::steal(checked(PyObject_Repr(object)));
     return Value::name(nb::cast<std::string>(text));
@@ -882,7 +845,7 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   if (PyTuple_Check(result) || PyList_CheckExact(result)) return wrap_sequence(result, node, in_place);
   n.type = ValueType::other;
   if (Py_TYPE(result) == torch.dtype) {
-    note_dtype_read(result, node);
+    result = dtypes.note(result, node);
   } else if (Py_TYPE(result) == torch.device) {
     Py_INCREF(result);  // kept alive, so that its identity means this read
     if (!devices_.insert_or_assign(result, node).second) Py_DECREF(result);

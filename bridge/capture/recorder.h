@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "bridge/capture/capture.h"
+#include "bridge/capture/dtypes.h"
 #include "bridge/capture/function_names.h"
 #include "bridge/capture/module_scan.h"
 #include "bridge/capture/objects.h"
@@ -100,6 +102,10 @@ class Recorder {
 
   /// "file:line" of the user's code that runs now, or "".
   std::string here();
+  /// The same of a node's source, before finish().
+  std::string where(SourceId source);
+  /// The user's code that runs now, and the offset of its instruction.
+  std::optional<std::pair<nb::object, int>> current_site();
   std::string scope_path() const { return capture_.graph.scope(scope_).path; }
   /// " at file:line (in module 'path')", for error messages.
   std::string place();
@@ -167,6 +173,7 @@ class Recorder {
   void meet_globals_of(PyObject* module);
   /// Declares an existing module, called or traced through, in the graph's module tree.
   void use_module(const std::string& path, PyObject* module);
+  DtypeReads dtypes{*this};
   PyObject* function_mode = nullptr;  // borrowed
   std::unique_ptr<Regions> regions;
 
@@ -200,7 +207,6 @@ class Recorder {
   PyObject* training_read_ = nullptr;
   NodeId training_read_node_ = kNoNode;
   NodeId last_leak_ = kNoNode;
-  std::string where(SourceId source);
   Value mode_flag(PyObject* value, NodeId call_begin);
   std::unordered_map<std::string, std::uint32_t> scope_calls_;
   std::unordered_map<std::string, std::uint32_t> times_decided_;
@@ -219,19 +225,7 @@ class Recorder {
   std::vector<bool> from_value_;                        // node -> its number was read out of a tensor
   std::unordered_map<PyObject*, NodeId> devices_;       // device objects read from tensors, owned
   std::unordered_map<PyObject*, NodeId> device_types_;  // texts read from those, owned
-  struct DtypeRead {
-    PyObject* dtype;  // immortal
-    NodeId node;
-    bool is_stored;        // in a variable, so that any later use may mean it
-    bool is_used = false;  // as an argument, which follows the read
-  };
-  std::vector<DtypeRead> dtype_reads_;
-  std::unordered_map<PyObject*, std::size_t> last_dtype_read_;
-  /// Does the call that runs now have the dtype written out (torch.float32) among its arguments?
-  bool is_written_out(PyObject* dtype);
-  void note_dtype_read(PyObject* dtype, NodeId node);
   std::unordered_set<PyObject*> met_globals_;
-  std::map<std::pair<SourceId, PyObject*>, bool> written_out_;
   std::unordered_map<PyTypeObject*, bool> forward_met_;
 
   struct Site {

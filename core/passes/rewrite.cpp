@@ -1,9 +1,27 @@
 #include "passes/rewrite.h"
 
+#include <set>
+#include <string_view>
+
 #include "ir/fx_names.h"
 #include "ir/namer.h"
 
 namespace modulize {
+
+namespace {
+
+/// False where the gradient is known to need none of the operands' values, or only the result's.
+bool backward_needs_input(const Op& op, const ValueList& args) {
+  static const std::set<std::string_view> kNoInput = {"torch.add",   "torch.sub",   "torch.neg",     "torch.exp",
+                                                      "torch.sqrt",  "torch.rsqrt", "torch.sigmoid", "torch.tanh",
+                                                      "torch.round", "torch.floor", "torch.ceil",    "torch.trunc"};
+  static const std::set<std::string_view> kByTheOther = {"torch.mul", "torch.div"};
+  if (kNoInput.contains(op.row->call)) return false;
+  const auto is_literal = [](const Value& value) { return !value.has_node(); };
+  return !(kByTheOther.contains(op.row->call) && args.size() >= 2 && is_literal(args[1]));
+}
+
+}  // namespace
 
 ModuleNames::ModuleNames(const Graph& graph, const Lowerings& lowerings) : rule_(lowerings.naming()) {
   if (rule_ == NamingRule::local) {
@@ -105,6 +123,20 @@ void convert_call(Graph& graph, NodeId id, Lowering lowering, bool storage_is_re
     call.scope = node.scope;
     call.source = node.source;
     call.name = op.base;
+    if (backward_needs_input(op, lowering.args)) {
+      // The write would change what autograd has saved.
+      Node clone;
+      clone.op = Opcode::call_method;
+      clone.target = "clone";
+      clone.args = {lowering.written};
+      clone.type = call.type;
+      clone.scope = call.scope;
+      clone.source = call.source;
+      clone.name = "clone";
+      const Value copy = Value::node(graph.insert_before(id, std::move(clone)));
+      for (Value& value : call.args)
+        if (value == lowering.written) value = copy;
+    }
     const NodeId result = graph.insert_before(id, std::move(call));
     Node& write = graph[id];
     write.op = Opcode::call_method;

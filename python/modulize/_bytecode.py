@@ -10,6 +10,7 @@ from types import CodeType
 import torch
 
 _RANGE = range  # a capture replaces the builtin
+_NO_OPERATIONS = ("PRECALL", "KW_NAMES", "EXTENDED_ARG", "CACHE", "NOP", "RESUME")
 
 
 class _RangeType(type):
@@ -26,21 +27,22 @@ def range_class(call: Callable[..., range]) -> type:
 
 
 @lru_cache(maxsize=1024)
-def names_in_arguments(code: CodeType, offset: int) -> frozenset[str]:
-    """Names that are loaded (as globals or attributes) between the callee and the call at `offset` of `code`."""
+def names_in_operands(code: CodeType, offset: int) -> frozenset[str]:
+    """Names that are loaded (as globals or attributes) for the arguments of the call, or the two sides of the
+    comparison, at `offset` of `code`."""
     instructions = list(dis.get_instructions(code))
     # While a Python function runs, its caller stands on the cache entries behind the call.
     at = next((i for i in reversed(range(len(instructions))) if instructions[i].offset <= offset), None)
-    if at is None or not instructions[at].opname.startswith("CALL"):
+    if at is None or not instructions[at].opname.startswith(("CALL", "COMPARE_OP", "CONTAINS_OP")):
         return frozenset()
-    wanted = instructions[at].arg or 0
+    wanted = (instructions[at].arg or 0) if instructions[at].opname.startswith("CALL") else 2
     if instructions[at].opname in ("CALL_FUNCTION_KW", "CALL_FUNCTION_EX", "CALL_KW"):
         wanted += 1  # the tuple of keyword names, or the dict
     names, height = set(), 0
     for ins in reversed(instructions[:at]):
         if height >= wanted:
             break
-        if ins.opname in ("PRECALL", "KW_NAMES", "EXTENDED_ARG", "CACHE"):
+        if ins.opname in _NO_OPERATIONS:
             continue
         if ins.opname.startswith("LOAD") and isinstance(ins.argval, str):
             names.add(ins.argval)
@@ -50,9 +52,25 @@ def names_in_arguments(code: CodeType, offset: int) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def is_stored(code: CodeType, offset: int) -> bool:
-    """Does a variable get what the instruction at `offset` yields?"""
-    following = (ins for ins in dis.get_instructions(code) if ins.offset > offset)
-    return next(following).opname.startswith("STORE_")
+    """Does a variable, an attribute or an item get what the instruction at `offset` yields?"""
+    above = 0  # how many values lie above it on the stack
+    for ins in dis.get_instructions(code):
+        name = ins.opname
+        if ins.offset <= offset or name in _NO_OPERATIONS:
+            continue
+        if name == "SWAP" or name.startswith("ROT_") or (name == "BUILD_TUPLE" and (ins.arg or 0) > above):
+            return True  # one of several values that several variables get
+        if name.startswith("STORE_"):
+            taken = {"STORE_ATTR": 1, "STORE_SUBSCR": 2}.get(name, 0)
+            if above == taken:
+                return True
+        effect = _effect(ins)
+        is_push = name.startswith(("LOAD_", "PUSH_")) and name not in ("LOAD_ATTR", "LOAD_METHOD")
+        yields = 0 if name.startswith("STORE_") else 1
+        if "JUMP" in name or (not is_push and yields - effect > above):
+            return False
+        above += effect
+    return False
 
 
 @lru_cache(maxsize=4096)

@@ -136,6 +136,25 @@ def own_tensors(root: nn.Module) -> None:
         _list_weights(module)
 
 
+def _constants(root: nn.Module) -> list[tuple[nn.Module, str, Any]]:
+    """The tensors that belong to no module of the original, such as those in plain lists; no checkpoint has them."""
+    return [
+        (module, name, module._buffers[name])
+        for module in root.modules()
+        for name in module.__dict__.get("_modulize_constants", ())
+        if name in module._buffers
+    ]
+
+
+def _keep_constant(module: nn.Module, name: str, before: Any) -> None:
+    """After a move: the values of a constant survive the way over the meta device, as they do in the original."""
+    now, kept = module._buffers[name], module.__dict__.setdefault("_modulize_constant_values", {})
+    if now.is_meta and not before.is_meta:
+        kept[name] = before
+    elif before.is_meta and not now.is_meta and name in kept:
+        module._buffers[name] = kept.pop(name).to(now.device, now.dtype)
+
+
 def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
     """After state_dict: tied tensors are their owner's. A module asked alone has its own."""
     if not prefix:
@@ -194,9 +213,11 @@ class TiedState(nn.Module):
                 yield path + ("." if path else "") + name, tensor
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        names = _tied_names(self)
+        names, constants = _tied_names(self), _constants(self)
         result = super()._apply(fn, *args, **kwargs)
         _retie(names)
+        for module, name, tensor in constants:
+            _keep_constant(module, name, tensor)
         return result
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:

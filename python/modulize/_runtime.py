@@ -15,14 +15,30 @@ from modulize import _core
 
 
 def check(value: Any, expected: Any, what: str) -> None:
-    """Raise unless ``value`` is what the model was specialised to: equal and of the same type (1 is not True)."""
-    if isinstance(value, torch.Tensor) and torch.jit.is_tracing():
-        value = value.item()  # torch.jit.trace gives sizes as tensors
-    if value is not expected and not (type(value) is type(expected) and value == expected):
+    """Raise unless ``value`` is what the model was specialised to: equal and of the same kind (1 is not True)."""
+    if value is expected:
+        return
+    if isinstance(value, torch.Tensor) and value.dim() == 0:
+        value = value.item()  # a number under torch.jit.trace
+    if _kind(value) is not _kind(expected) or value != expected:
         raise _core.AssumptionError(
             f"{what} was {expected!r} when the model was prepared, and is {_shown(value)} in this call: prepare the "
             "model again with that value"
         )
+
+
+def _kind(value: Any) -> Any:
+    """Its class; for the numbers and containers by which torch.export and torch.fx stand for Python's, Python's."""
+    for kind, stand_ins in _KINDS:
+        if isinstance(value, stand_ins):
+            return kind
+    return type(value)
+
+
+_KINDS = tuple(
+    (kind, tuple(c for c in (kind, getattr(torch, symbolic, None)) if c))
+    for kind, symbolic in ((bool, "SymBool"), (int, "SymInt"), (float, "SymFloat"), (list, ""), (dict, ""))
+)
 
 
 def truth(value: Any) -> bool:

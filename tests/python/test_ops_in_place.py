@@ -40,10 +40,12 @@ class WrittenOver(torch.nn.Module):
         return y
 
 
-def test_a_gradient_whose_input_was_written_over_raises():
+def test_a_gradient_whose_input_was_written_over():
     model, x = WrittenOver(), torch.randn(2, 3)
     prepared = modulize.prepare_model(model, example_inputs=x)
-    assert torch.equal(prepared(x), model(x))
-    model(x).sum().backward()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        prepared(x).sum().backward()
+    gradients = []
+    for one in (model, prepared):
+        one.zero_grad()
+        one(x).sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in one.parameters()])
+    assert all(torch.equal(got, expected) for got, expected in zip(*gradients))

@@ -1,0 +1,96 @@
+"""One test a promise: whatever the original can, the prepared model can."""
+
+import functools
+
+import pytest
+import torch
+
+from catalogue import find
+from promise_gaps import GAPS
+from promises import FAILS, PLAIN, REFUSED, Subject
+from trap_models import entries
+
+TRAPS = [entry.name for entry in entries()]
+QUICK = [
+    ("torchvision", "googlenet"),
+    ("torchvision", "mobilenet_v3_small"),
+    ("torchvision", "swin_t"),
+    ("timm", "convnext_atto"),
+    ("transformers", "bert"),
+    ("transformers", "gpt2"),
+    ("transformers", "mixtral"),
+    ("transformers", "t5"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Sums come out in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.lru_cache(maxsize=2)
+def subject(library, name):
+    if library in ("timm", "transformers"):
+        pytest.importorskip(library)
+    return Subject(find(library, name))
+
+
+def assert_holds(library, name, operation):
+    cell = subject(library, name).check(operation)
+    if cell.verdict == REFUSED:
+        pytest.skip(f"the original cannot: {cell.message}")
+    expected = GAPS.get((library, name, operation))
+    if expected is not None:
+        assert cell.verdict == FAILS, f"{name} {operation} holds now: take it out of promise_gaps.py"
+        assert cell.message.startswith(expected), cell.message
+    else:
+        assert cell.verdict != FAILS, f"{name} {operation}: {cell.message}"
+
+
+# The model varies slowest, so that each is prepared once.
+@pytest.mark.parametrize("operation", [*PLAIN, "jit_traced", "exported", "compiled_without_a_break"])
+@pytest.mark.parametrize("name", TRAPS)
+def test_small_networks_with_traps(name, operation):
+    assert_holds("trap", name, operation)
+
+
+@pytest.mark.parametrize("operation", PLAIN)
+@pytest.mark.parametrize(("library", "name"), QUICK)
+def test_models_of_the_libraries(library, name, operation):
+    assert_holds(library, name, operation)
+
+
+@pytest.mark.parametrize("operation", ["jit_traced", "exported", "exported_for_any_batch", "compiled_without_a_break"])
+@pytest.mark.parametrize(("library", "name"), [("torchvision", "mobilenet_v3_small"), ("transformers", "distilbert")])
+def test_compilers_take_models_of_the_libraries(library, name, operation):
+    assert_holds(library, name, operation)
+
+
+@pytest.mark.parametrize("operation", ["compiled_training", "exported_strictly", "compiled_by_inductor"])
+@pytest.mark.parametrize("name", ["FunctionalWeights", "ReusedLinear"])
+def test_slower_compilers_take_small_networks(name, operation):
+    assert_holds("trap", name, operation)
+
+
+@pytest.mark.parametrize("operation", ["to_onnx", "to_onnx_by_tracing"])
+@pytest.mark.parametrize("name", ["FunctionalWeights", "ReusedBatchNorm", "LimitsOfTheDtype"])
+def test_onnx_export_of_small_networks(name, operation):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    assert_holds("trap", name, operation)
+
+
+@pytest.mark.parametrize("operation", ["in_eval_mode", "in_train_mode", "two_training_steps"])
+@pytest.mark.parametrize("name", TRAPS)
+def test_prepared_in_train_mode(name, operation):
+    cell = _in_train_mode(name).check(operation)
+    assert cell.verdict != FAILS, cell.message
+
+
+@functools.lru_cache(maxsize=1)
+def _in_train_mode(name):
+    return Subject(find("trap", name), train=True)
