@@ -148,7 +148,8 @@ def _constants(root: nn.Module) -> list[tuple[nn.Module, str, Any]]:
 
 def _keep_constant(module: nn.Module, name: str, before: Any) -> None:
     """After a move: the values of a constant survive the way over the meta device, as they do in the original."""
-    now, kept = module._buffers[name], module.__dict__.setdefault("_modulize_constant_values", {})
+    now: Any = module._buffers[name]
+    kept = module.__dict__.setdefault("_modulize_constant_values", {})
     if now.is_meta and not before.is_meta:
         kept[name] = before
     elif before.is_meta and not now.is_meta and name in kept:

@@ -27,7 +27,7 @@ def prepared_net(function):
 
 
 def unused(h, x):
-    d, device = h.dtype, h.device
+    d, _ = h.dtype, h.device
     return h + 1 if d is not None else h
 
 
