@@ -351,7 +351,7 @@ class InPlaceOnViews(nn.Module):
     def forward(self, x):
         y = self.fc(x).abs()
         y /= y.abs().sum(-1, keepdim=True) + 1
-        y[:, :3] *= y[:, 3:]
+        y[:, :3] *= x[:, 3:]
         return y
 
 
