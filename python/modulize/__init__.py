@@ -6,6 +6,7 @@ can work on.
 
 from modulize import nn
 from modulize._api import prepare_model
+from modulize._calls import prepare_for
 from modulize._core import (
     ArgumentError,
     AssumptionError,
@@ -40,6 +41,7 @@ __all__ = [
     "compare_models",
     "load_source",
     "nn",
+    "prepare_for",
     "prepare_model",
     "register_operation",
     "register_target",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -181,6 +183,7 @@ def _keep_tied(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -
 
 def _after_load(root: nn.Module, incompatible_keys: Any) -> None:
     _retie(root.__dict__.pop("_modulize_loading", []))
+    _share_tensors(root)
 
 
 def hide_tied(module: nn.Module) -> None:
@@ -219,6 +222,9 @@ class TiedState(nn.Module):
         _retie(names)
         for module, name, tensor in constants:
             _keep_constant(module, name, tensor)
+        for other in _others(self):
+            other._apply(fn, *args, **kwargs)
+        _share_tensors(self)
         return result
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -236,7 +242,7 @@ class PreparedModule(TiedState, fx.GraphModule):
     """
 
     # torch.jit.script must not compile them.
-    __jit_unused_properties__ = ["graph", "_graph", "code", "_code", "report", "_boxed_call"]
+    __jit_unused_properties__ = ["graph", "_graph", "code", "_code", "report", "other_ways", "_boxed_call"]
     _modulize_base: type | None = None
 
     @property
@@ -278,9 +284,19 @@ class PreparedModule(TiedState, fx.GraphModule):
         return self.__dict__.get("_modulize")
 
     @property
+    def other_ways(self) -> list[Any]:
+        """The prepared models that take the calls which this one refuses, see :func:`modulize.prepare_for`."""
+        return list(_others(self))
+
+    @property
     def code(self) -> str:
         """The Python source of forward, as a person reads it."""
         return self._code
+
+    def train(self, mode: bool = True) -> Any:
+        for other in _others(self):
+            other.train(mode)
+        return super().train(mode)
 
     def recompile(self) -> Any:
         """Makes forward anew from `graph`, as torch.fx does it."""
@@ -355,7 +371,50 @@ def _use_program(prepared: Any) -> None:
     known = {*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + 2], "return"}
     annotations = getattr(original, "__annotations__", None) or {}
     forward.__annotations__ = {name: value for name, value in annotations.items() if name in known}
-    type(prepared).forward = forward
+    type(prepared).forward = _by_call(forward) if _others(prepared) else forward
+
+
+def _others(prepared: nn.Module) -> list[Any]:
+    """The models that take the calls which this one refuses."""
+    return prepared.__dict__.get("_modulize_others", [])
+
+
+def with_others(prepared: Any, others: list[Any]) -> Any:
+    """Makes `prepared` hand the calls that it refuses to `others`, which are prepared of the same model."""
+    prepared.__dict__["_modulize_others"] = others
+    _use_program(prepared)
+    return prepared
+
+
+def _by_call(own: Any) -> Any:
+    @functools.wraps(own)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        others = _others(self)
+        try:
+            return own(self, *args, **kwargs)
+        except _core.AssumptionError:
+            if not others:
+                raise
+        for other in others[:-1]:
+            with contextlib.suppress(_core.AssumptionError):
+                return other(*args, **kwargs)
+        return others[-1](*args, **kwargs)
+
+    return forward
+
+
+def _share_tensors(prepared: nn.Module) -> None:
+    """Gives the others the tensors that stand in this one, under the names that both have."""
+    here = dict(prepared.named_modules(remove_duplicate=False))
+    for other in _others(prepared):
+        names = _tied_names(other)
+        for path, module in other.named_modules(remove_duplicate=False):
+            for kind in ("_parameters", "_buffers"):
+                known = getattr(here.get(path), kind, {})
+                tensors = getattr(module, kind)
+                constants = module.__dict__.get("_modulize_constants", ())
+                tensors.update({name: known[name] for name in tensors if name in known and name not in constants})
+        _retie(names)
 
 
 def _take_program(prepared: Any, program: Any, source: PreparedModule) -> None:

@@ -3,12 +3,12 @@
 import pytest
 
 from measure import without_folders
-from zoo import Worker, document, line_of
+from zoo import Worker, document, line_of, work
 
 
 @pytest.fixture
 def worker():
-    made = Worker()
+    made = Worker(work, False)
     yield made
     made.close()
 

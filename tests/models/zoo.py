@@ -14,6 +14,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 LIBRARIES = ("torchvision", "timm", "transformers", "ultralytics")
@@ -50,8 +51,10 @@ def work(connection: multiprocessing.connection.Connection, warm: bool) -> None:
 
 
 class Worker:
-    def __init__(self, warm: bool = False) -> None:
-        self._warm = warm
+    """A process that runs ``work(connection, *settings)`` and answers one question after the other."""
+
+    def __init__(self, work: Callable[..., None], *settings: object) -> None:
+        self._work, self._settings = work, settings
         self._context = multiprocessing.get_context("spawn")
         self._process: multiprocessing.process.BaseProcess | None = None
 
@@ -59,7 +62,7 @@ class Worker:
         """The answer; a text that says why there is none. A fresh process takes the next question then."""
         if self._process is None:
             self._here, there = self._context.Pipe()
-            self._process = self._context.Process(target=work, args=(there, self._warm), daemon=True)
+            self._process = self._context.Process(target=self._work, args=(there, *self._settings), daemon=True)
             self._process.start()
             there.close()
         self._here.send(question)
@@ -173,7 +176,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.write and (arguments.library or arguments.model or arguments.warm):
         parser.error("--write goes with all libraries, and with fresh models")
-    worker, rows, summaries = Worker(arguments.warm), [], []
+    worker, rows, summaries = Worker(work, arguments.warm), [], []
     start = time.perf_counter()
     for library in [arguments.library] if arguments.library else LIBRARIES:
         names = worker.ask((library, None), 120.0)
