@@ -11,7 +11,7 @@ import torch
 
 from modulize import _core
 from modulize._api import capture, check_concrete_args, check_inputs, check_model
-from modulize._graph_module import PreparedModule, is_edited
+from modulize._graph_module import PreparedModule
 
 __all__ = ["Finding", "Validation", "validate_model"]
 
@@ -101,7 +101,8 @@ def validate_model(
     """Say what a quantization tool would stumble over in a model.
 
     Takes a model as it is, to learn what preparing would mend, or a prepared one, to learn what is left. The model is
-    captured as by :func:`modulize.prepare_model`, and not changed; a prepared model needs no inputs.
+    captured as by :func:`modulize.prepare_model`, and not changed. A prepared model needs no inputs: what preparing made of
+    it is looked at, not what its ``torch.fx`` graph was edited to afterwards.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ def validate_model(
     check_model(model)
     inputs = check_inputs(example_inputs, example_kwargs)
     check_concrete_args(model, concrete_args)
-    if isinstance(model, PreparedModule) and not is_edited(model):
+    if isinstance(model, PreparedModule):
         graph = model.__dict__["_modulize_program"].graph
     else:
         try:

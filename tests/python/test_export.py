@@ -431,13 +431,38 @@ def test_a_hook_is_refused(tmp_path):
         save_source(prepared, tmp_path / "net")
 
 
-def test_an_edited_graph_is_refused(tmp_path):
-    prepared = prepare_model(nn.Sequential(nn.Linear(2, 2)), example_inputs=torch.randn(1, 2))
-    node = next(node for node in prepared.graph.nodes if node.op == "call_module")
-    with prepared.graph.inserting_after(node):
-        prepared.graph.call_function(torch.relu, (node,))
-    with pytest.raises(UnsupportedError, match="edited after preparing"):
-        save_source(prepared, tmp_path / "net")
+def test_an_edited_graph_comes_back_as_it_was_edited(tmp_path):
+    prepared = prepare_model(Net().eval(), example_inputs=IMAGE)
+    unchanged = prepared(IMAGE)
+    softmax = next(node for node in prepared.graph.nodes if node.target == "module_softmax")
+    with prepared.graph.inserting_after(softmax):
+        tripled = prepared.graph.call_function(torch.mul, (softmax, 3.0))
+    softmax.replace_all_uses_with(tripled, lambda user: user is not tripled)
+    prepared.recompile()
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, IMAGE)
+    assert torch.equal(loaded(IMAGE), unchanged * 3.0)
+
+
+def test_targets_that_edit_the_graph_come_back(tmp_path):
+    prepared = prepare_model(Net().eval(), example_inputs=IMAGE, target="torch.ao")
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, IMAGE)
+
+
+@pytest.mark.parametrize("option", ["decompose_attention", "layout_modules", "plain_outputs"])
+def test_options_come_back(tmp_path, option):
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            x = self.encoder(x)
+            return self.attention(x, x, x)[0].transpose(1, 2).relu()
+
+    prepared = prepare_model(Attends().eval(), example_inputs=torch.randn(2, 5, 8), **{option: True})
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.randn(3, 6, 8))
 
 
 def test_other_files_are_not_overwritten(tmp_path):

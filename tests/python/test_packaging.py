@@ -31,7 +31,16 @@ def wheel(root, tmp_path_factory):
 def test_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     modules = {name for name in names if name.startswith("modulize/")}
-    for needed in ("__init__.py", "aimet.py", "py.typed", "nn/__init__.py", "nn/_generated.py"):
+    page = [f"report/page.{kind}" for kind in ("html", "css", "js")]
+    for needed in (
+        "__init__.py",
+        "aimet.py",
+        "py.typed",
+        "nn/__init__.py",
+        "nn/_generated.py",
+        "cli/commands.py",
+        *page,
+    ):
         assert f"modulize/{needed}" in modules
     extensions = [name for name in modules if name.endswith(".so")]
     assert len(extensions) == 1
@@ -48,6 +57,8 @@ def test_metadata_asks_for_torch_alone(wheel):
     metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
     assert required == ["Requires-Dist: torch>=1.9"]
+    scripts = archive.read(next(name for name in archive.namelist() if name.endswith("entry_points.txt"))).decode()
+    assert "modulize = modulize.cli:main" in scripts
 
 
 def test_installed_wheel_links_no_torch_and_prepares_a_model(wheel, tmp_path):
@@ -90,6 +101,9 @@ def test_installed_wheel_links_no_torch_and_prepares_a_model(wheel, tmp_path):
         for prepared in (prepare_model(model), prepare_model(model, example_inputs=x)):
             assert torch.equal(prepared(x), model(x))
             assert type(prepared.module_relu) is torch.nn.ReLU
+        assert torch.equal(modulize.load_source(modulize.save_source(prepared, "net"))(x), model(x))
+        assert prepared.report.save_html("net.html").stat().st_size > 10_000
+        assert modulize.validate_model(prepared)
         print(modulize.__file__)
     """
     environment = {**os.environ, "PYTHONPATH": str(site)}

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tokenize
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,8 @@ __all__ = ["ModelSource"]
 _SPELLINGS = [("modulize._runtime.", "runtime"), ("torch.nn.functional.", "F")]
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _WIDTH = 120
+# Stands for a parameter that is None, which is none of the attributes.
+_NO_PARAMETER = "no parameter"
 # Names that a class or a constant of the module must not have.
 _RESERVED = {"torch", "nn", "F", "runtime", "operations", "load", "os", "OrderedDict"}
 
@@ -41,6 +44,35 @@ def is_container(module: nn.Module) -> bool:
 def class_of(module: nn.Module) -> Any:
     """The class that the original's module has."""
     return getattr(type(module), "_modulize_base", None) or type(module)
+
+
+class EditedProgram:
+    """A torch.fx graph that was edited after preparing, with the questions that a program of the engine answers."""
+
+    objects: list[Any] = []
+
+    def __init__(self, module: Any) -> None:
+        self._graph = module.graph
+        self._modules = dict(module.named_modules())
+
+    def targets(self, op: str) -> list[str]:
+        found = {str(node.target): None for node in self._graph.nodes if node.op == op}
+        if op == "call_module":  # and those of which another method is called, as FloatFunctional's
+            owners = {str(node.target): None for node in self._graph.nodes if node.op == "get_attr"}
+            found |= {path: None for path in owners if path in self._modules}
+        for node in self._graph.nodes:
+            if op == "get_attr" and node.op == "call_function" and node.target is getattr and node.args[0].op == op:
+                found[join(node.args[0].target, node.args[1])] = None
+        return list(found)
+
+    def exported_source(self, root: Any, spellings: Any) -> dict[str, Any]:
+        code = self._graph.python_code("self")
+        text = re.sub(r";\s+[\w, =]+ = None$", "", code.src.strip(), flags=re.MULTILINE)  # drops values early
+        text = re.sub(r"^(def forward\([^\n]*?\))\s*->[^\n]*:$", r"\1:", text, count=1, flags=re.MULTILINE)
+        used = {name: value for name, value in code.globals.items() if re.search(rf"\b{re.escape(name)}\b", text)}
+        given = {name: value for name, value in used.items() if not isinstance(value, types.ModuleType)}
+        lines = [(line, "", 0, "") for line in text.split("\n")]
+        return {"lines": lines, "objects": [], "aliases": [], "names": [], "globals": given}
 
 
 class ModelSource:
@@ -73,12 +105,7 @@ class ModelSource:
     def _programs(self) -> Iterator[tuple[str, Any]]:
         for path, module in self._modules.items():
             if isinstance(module, PreparedModule):
-                if is_edited(module):
-                    raise UnsupportedError(
-                        f"the torch.fx graph of {path or 'the model'} was edited after preparing: save_source writes "
-                        "what was prepared; export it before the edit"
-                    )
-                yield path, module.__dict__["_modulize_program"]
+                yield path, EditedProgram(module) if is_edited(module) else module.__dict__["_modulize_program"]
             elif isinstance(module, Branch):
                 owner = self._path_of[id(module._modulize_owner[0])]
                 yield from ((owner, side) for side in module._modulize_sides)
@@ -189,7 +216,7 @@ class ModelSource:
             if branches:
                 inside = [quoted(branch[len(path) + 1 if path else 0 :]) for branch in branches]
                 after.append(f"{self._runtime_name('own_branches')}(self, {', '.join(inside)})")
-            program = module.__dict__["_modulize_program"]
+            program: Any = EditedProgram(module) if is_edited(module) else module.__dict__["_modulize_program"]
             self._forward(program, module, "forward", functions, methods)
             if "_modulize_module" in program.targets("get_attr"):
                 methods.insert(0, "    @property\n    def _modulize_module(self):\n        return self")
@@ -217,7 +244,7 @@ class ModelSource:
         constants = module.__dict__.get("_modulize_constants", ())
         tensor: Any
         for name, tensor in module._parameters.items():
-            yield name, "nn.Parameter()" if tensor is None else f"nn.Parameter({empty(tensor)})"
+            yield name, _NO_PARAMETER if tensor is None else f"nn.Parameter({empty(tensor)})"
         for name, tensor in module._buffers.items():
             if name not in constants:
                 persistent = name not in module._non_persistent_buffers_set
@@ -269,7 +296,8 @@ class ModelSource:
         runs = self._runs_whole(path)
         if is_container(module) and (cls in _CONTAINERS or not runs):
             return self._container(path, module)
-        if cls.__module__.startswith("torch.nn.") or runs:
+        is_torch = cls.__module__.startswith("torch.nn.") and not parametrize.is_parametrized(module)
+        if runs or (is_torch and cls is type(module) and self._constructors.find(module, self.imports)):
             return self._leaf(path, module)
         return f"{self._class_of(path, module, type(module).__name__)}()"
 
@@ -303,6 +331,7 @@ class ModelSource:
 
     def _call(self, function: str, first: list[str], parts: dict[str, str]) -> str:
         parts = {n: self._runtime_name("Buffer") + t[6:] if t.startswith("Buffer(") else t for n, t in parts.items()}
+        parts = {name: "None" if text == _NO_PARAMETER else text for name, text in parts.items()}
         named = [f"{name}={text}" for name, text in parts.items() if is_name(name) and not is_private(name)]
         others = [f"{quoted(n)}: {t}" for n, t in parts.items() if not is_name(n) or is_private(n)]
         return block(
@@ -360,6 +389,8 @@ class ModelSource:
         text = text.replace("\n", "\n        ")
         if text == "None":
             return f"self._modules[{quoted(name)}] = None"
+        if text == _NO_PARAMETER:
+            return f"self._parameters[{quoted(name)}] = None"
         if text.startswith("Buffer("):
             if is_name(name) and not hasattr(nn.Module, name):
                 return f"self.register_buffer({quoted(name)}, {text[7:]}"
@@ -423,6 +454,8 @@ class ModelSource:
                 self.constants[object_name] = self._spelled(objects[number], "a value that forward uses")
         for qualified in source["names"]:
             self._name_used(qualified)
+        for global_name, value in source.get("globals", {}).items():
+            self.constants[global_name] = self._spelled_global(value)
         for alias, meaning in source["aliases"]:
             self.constants[alias] = meaning.removeprefix("builtins.")
         lines = with_places(source["lines"])
@@ -434,6 +467,11 @@ class ModelSource:
         text = text.replace("def forward(", f"def {name}(", 1)
         indented = "\n".join(f"    {line}" if line else "" for line in text.split("\n"))
         methods.append("    @staticmethod\n" + indented if static else indented)
+
+    def _spelled_global(self, value: Any) -> str:
+        if getattr(value, "__module__", None) == "modulize._runtime" and hasattr(value, "__name__"):
+            return self._runtime_name(value.__name__)
+        return self._spelled(value, "a value that the edited graph uses")
 
     def _hidden_module(self, module: str) -> str:
         self.imports.modules.add("importlib")
@@ -494,9 +532,10 @@ def with_places(lines: list[tuple[str, str, int, str]]) -> list[str]:
     """Above each run of statements that one line of the user's code makes, that line."""
     out, last = [], ("", 0)
     for text, file, number, scope in lines:
+        if file:
+            text = text.replace(f"{file}:", f"{short_file(file)}:")  # in the message of a check
         if file and not file.startswith("<") and (file, number) != last:
             last = (file, number)
-            text = text.replace(f"{file}:", f"{short_file(file)}:")  # in the message of a check
             code = linecache.getline(file, number).strip()
             indent = text[: len(text) - len(text.lstrip())]
             place = f"{short_file(file)}:{number}" + (f" in {scope}" if scope else "")
