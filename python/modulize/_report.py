@@ -181,7 +181,9 @@ class Report:
                 lines += [f"  {entry}" for entry in entries]
         if self.largest_difference is not None:
             lines.append(f"largest difference to the original: {self.largest_difference}")
-        return "\n".join(lines)
+        from modulize.report.text import visible
+
+        return "\n".join(visible(line, 1000) for line in lines)
 
     def __repr__(self) -> str:
         return f"<modulize report: {len(self._conversions)} conversions, {len(self.leftovers)} leftovers>"

@@ -12,8 +12,11 @@ import torch
 from modulize import _core
 from modulize._api import capture, check_concrete_args, check_inputs, check_model
 from modulize._graph_module import PreparedModule
+from modulize.report.text import visible
 
 __all__ = ["Finding", "Validation", "validate_model"]
+
+_LONGEST = 1000  # characters of a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"  {self.where}" if self.where else ""
-        return f"{'error' if self.is_error else 'note'}: {self.kind}: {self.message}{place}\n    {self.remedy}"
+        first = f"{'error' if self.is_error else 'note'}: {self.kind}: {self.message}{place}"
+        return f"{visible(first, _LONGEST)}\n    {self.remedy}"
 
 
 class Validation:
@@ -101,8 +105,8 @@ def validate_model(
     """Say what a quantization tool would stumble over in a model.
 
     Takes a model as it is, to learn what preparing would mend, or a prepared one, to learn what is left. The model is
-    captured as by :func:`modulize.prepare_model`, and not changed. A prepared model needs no inputs: what preparing made of
-    it is looked at, not what its ``torch.fx`` graph was edited to afterwards.
+    captured as by :func:`modulize.prepare_model`, and not changed. A prepared model needs no inputs: what preparing
+    made of it is looked at, not what its ``torch.fx`` graph was edited to afterwards.
 
     Parameters
     ----------

@@ -206,6 +206,8 @@ def test_hostile_names_stay_text_in_terminal_and_notebook():
     text = printed(report, width=1200)
     assert "\x1b" not in text
     assert "[bold]x[/bold]" in re.sub(r"[│\s]+", "", text)
+    assert "\x1b" not in str(report)
+    assert max(map(len, str(report).split("\n"))) <= 1000
     html = report._repr_html_()
     assert "<script" not in html
     assert "<img" not in html

@@ -38,7 +38,7 @@ def save_source(prepared: nn.Module, folder: str | Path, *, weights: bool = True
     Parameters
     ----------
     prepared : torch.nn.Module
-        What :func:`modulize.prepare_model` returned. A ``torch.fx`` graph edited since is written as torch.fx prints it.
+        What :func:`modulize.prepare_model` returned. A graph that was edited since is written as torch.fx prints it.
     folder : str or path
         Where to write; its name is the package's. Made where missing.
     weights : bool

@@ -17,10 +17,10 @@ def short(where: str) -> str:
     return "/".join(where.replace("\\", "/").split("/")[-2:])
 
 
-def visible(text: Any) -> str:
+def visible(text: Any, longest: int = 200) -> str:
     """A text in which control characters show as escapes, and that ends."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return shown if len(shown) <= 200 else shown[:197] + "..."
+    return shown if len(shown) <= longest else shown[: longest - 3] + "..."
 
 
 def render(data: dict[str, Any]) -> Iterator[Any]:
