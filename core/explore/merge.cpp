@@ -238,11 +238,13 @@ class Merger {
       last = std::max(last, at);
     };
     for (const NodeId id : order_) first_[id].for_each_input([&](NodeId in) { use(0, in, position_.at(id)); });
-    for (const auto& [place, changes] : changes_)
+    for (const auto& [place, changes] : changes_) {
+      const std::int32_t at = position_.at(place.first);
       for (const Change& change : changes) {
-        change.other.for_each_node([&](NodeId in) { use(change.variant + 1, in, position_.at(place.first)); });
-        if (change.condition.decision != kNoNode) use(0, change.condition.decision, position_.at(place.first));
+        change.other.for_each_node([&](NodeId in) { use(change.variant + 1, in, at); });
+        if (change.condition.decision != kNoNode) use(0, change.condition.decision, at);
       }
+    }
     for (const Hunk& hunk : hunks_) {
       const Alignment& al = alignments_[hunk.variant];
       for (std::int32_t j = hunk.other_begin; j < hunk.other_end; ++j) {
