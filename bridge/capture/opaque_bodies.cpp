@@ -7,6 +7,7 @@
 #include "bridge/capture/proxy.h"
 #include "bridge/support/c_function.h"
 #include "bridge/support/errors.h"
+#include "bridge/support/weak_table.h"
 
 namespace modulize {
 
@@ -183,9 +184,11 @@ PyMethodDef unrecorded_def = {"unrecorded", as_c_function(unrecorded_slot), METH
 
 // Torch's own are what its functions are made of, but for those that talk between processes and devices.
 bool is_recorded_through(nb::handle cls) {
+  static auto* const known = new WeakTable<bool>();
+  if (const bool* recorded = known->find(cls.ptr())) return *recorded;
   const std::string module = text_of(cls.attr("__module__"));
-  if (!module.starts_with("torch.")) return false;
-  return !module.starts_with("torch.distributed.") && !module.starts_with("torch.nn.parallel.");
+  return known->insert(cls.ptr(), module.starts_with("torch.") && !module.starts_with("torch.distributed.") &&
+                                      !module.starts_with("torch.nn.parallel."));
 }
 
 void patch_autograd_functions(Patches& patches) {
@@ -194,10 +197,11 @@ void patch_autograd_functions(Patches& patches) {
   nb::object no_setup = nb::getattr(base, "setup_context", nb::none());
   std::unordered_set<PyObject*> done;
   std::vector<nb::object> pending{base};
-  while (!pending.empty()) {
+  static PyObject* const subclasses = PyUnicode_InternFromString("__subclasses__");
+  while (!pending.empty()) {  // over two hundred in a process with torch
     nb::object cls = std::move(pending.back());
     pending.pop_back();
-    nb::list below(cls.attr("__subclasses__")());
+    nb::object below = checked(PyObject_CallMethodNoArgs(cls.ptr(), subclasses));
     for (nb::handle sub : below) pending.push_back(nb::borrow(sub));
     if (cls.is(base) || is_recorded_through(cls)) continue;
     nb::object own = cls.attr("__dict__");

@@ -458,16 +458,14 @@ void Recorder::mark_read_from_value(NodeId node) {
 
 namespace {
 
-/// Where the data of a tensor begins; 0 if that cannot be said.
-std::uintptr_t storage_of(PyObject* tensor) {
-  nb::object storage = nb::steal(PyObject_CallMethod(tensor, "untyped_storage", nullptr));
-  nb::object address =
-      storage.is_valid() ? nb::steal(PyObject_CallMethod(storage.ptr(), "data_ptr", nullptr)) : nb::object();
-  if (!address.is_valid()) {
+/// What `object.method()` returns as a number; 0 if it raises.
+std::uintptr_t number_from(PyObject* object, PyObject* method) {
+  nb::object number = nb::steal(PyObject_CallMethodNoArgs(object, method));
+  if (!number.is_valid()) {
     PyErr_Clear();  // a tensor without storage, or an older torch
     return 0;
   }
-  return nb::cast<std::uintptr_t>(address);
+  return nb::cast<std::uintptr_t>(number);
 }
 
 }  // namespace
@@ -476,18 +474,27 @@ std::uintptr_t storage_of(PyObject* tensor) {
 // does.
 void Recorder::save_before_write(PyObject* tensor) {
   if (!TorchTypes::instance().is_tensor(tensor)) return;
-  if (storages_.empty()) {
-    for (const auto& [held, path] : scan_.tensors) storages_[storage_of(held)].push_back(held);
-    storages_[0].clear();
+  static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
+  static PyObject* const untyped_storage = PyUnicode_InternFromString("untyped_storage");
+  static PyObject* const nbytes = PyUnicode_InternFromString("nbytes");
+  if (!std::exchange(unsaved_known_, true))
+    for (const auto& [held, path] : scan_.tensors)
+      if (const std::uintptr_t address = number_from(held, data_ptr)) unsaved_.emplace(address, held);
+  nb::object storage = nb::steal(PyObject_CallMethodNoArgs(tensor, untyped_storage));
+  if (!storage.is_valid()) {
+    PyErr_Clear();
+    return;
   }
-  const auto it = storages_.find(storage_of(tensor));
-  if (it == storages_.end()) return;
-  for (PyObject* held : it->second) {
-    nb::object copy = nb::handle(held).attr("detach")().attr("clone")();
-    overwritten_.emplace_back(nb::borrow(held), std::move(copy));
+  const std::uintptr_t begin = number_from(storage.ptr(), data_ptr);
+  if (begin == 0) return;
+  const auto first = unsaved_.lower_bound(begin);
+  const auto last = unsaved_.lower_bound(begin + number_from(storage.ptr(), nbytes));
+  for (auto it = first; it != last; ++it) {
+    nb::handle held(it->second);
+    overwritten_.emplace_back(nb::borrow(held), nb::object(held.attr("detach")().attr("clone")()));
     capture_.overwritten.push_back(nb::borrow(held));
   }
-  it->second.clear();
+  unsaved_.erase(first, last);
 }
 
 std::vector<std::string> Recorder::restore_overwritten() {

@@ -214,7 +214,8 @@ class Recorder {
   std::vector<std::uint64_t> element_order_;
   KnownObjects objects_;
   void save_before_write(PyObject* tensor);
-  std::unordered_map<std::uintptr_t, std::vector<PyObject*>> storages_;  // of tensors that no snapshot copies
+  std::multimap<std::uintptr_t, PyObject*> unsaved_;  // where the data of the model's tensors begins -> tensor
+  bool unsaved_known_ = false;
   std::vector<std::pair<nb::object, nb::object>> overwritten_;           // tensor, copy
   std::unordered_map<PyObject*, std::string> constants_;                 // tensor -> its name in the prepared model
   struct Sequence {
