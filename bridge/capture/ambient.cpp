@@ -59,11 +59,6 @@ bool Recorder::is_asked_by_torch(int frames_above) {
 
 namespace {
 
-nb::object checked(PyObject* object) {
-  if (!object) nb::raise_python_error();
-  return nb::steal(object);
-}
-
 PyObject* answer(Recorder& recorder, const std::string& question, PyObject* args, PyObject* kwargs, bool truth) {
   ValueList values;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)

@@ -120,11 +120,6 @@ bool Regions::answers(const std::string& question) const {
 
 namespace {
 
-nb::object checked(PyObject* object) {
-  if (!object) nb::raise_python_error();
-  return nb::steal(object);
-}
-
 ValueList values_of(Recorder& recorder, nb::handle items) {
   ValueList out;
   for (nb::handle item : items) out.push_back(recorder.to_value(item.ptr()));

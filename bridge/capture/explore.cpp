@@ -285,7 +285,7 @@ class Explorer {
   }
 
   static Variant variant(const Explored& side, const Decision& decision) {
-    const Condition condition{decision.node, "", decision.outcome};
+    Condition condition{decision.node, "", decision.outcome};
     return {&side.graph, [condition](NodeId, NodeId) { return condition; }};
   }
 

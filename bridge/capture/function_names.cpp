@@ -9,10 +9,10 @@ namespace {
 bool is_in_place_name(std::string_view name) {
   if (name == "__setitem__" || name == "setitem" || name == "__delitem__") return true;
   if (name.starts_with("__") && name.ends_with("__")) {
-    static const char* const kAugmented[] = {"__iadd__",      "__isub__", "__imul__",    "__itruediv__", "__idiv__",
+    static const char* const augmented[] = {"__iadd__",      "__isub__", "__imul__",    "__itruediv__", "__idiv__",
                                              "__ifloordiv__", "__imod__", "__ipow__",    "__imatmul__",  "__iand__",
                                              "__ior__",       "__ixor__", "__ilshift__", "__irshift__"};
-    for (const char* n : kAugmented)
+    for (const char* n : augmented)
       if (name == n) return true;
     return false;
   }
@@ -21,7 +21,7 @@ bool is_in_place_name(std::string_view name) {
 
 // Dunder methods that have a function of the operator module with the same operand order.
 const char* operator_of(std::string_view name) {
-  static const std::pair<std::string_view, const char*> kOperators[] = {
+  static const std::pair<std::string_view, const char*> operators[] = {
       {"__getitem__", "operator.getitem"},
       {"__setitem__", "operator.setitem"},
       {"__delitem__", "operator.delitem"},
@@ -62,7 +62,7 @@ const char* operator_of(std::string_view name) {
       {"__ilshift__", "operator.ilshift"},
       {"__irshift__", "operator.irshift"},
   };
-  for (const auto& [method, function] : kOperators)
+  for (const auto& [method, function] : operators)
     if (name == method) return function;
   return nullptr;
 }

@@ -67,9 +67,9 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
   if (scan.module_index.contains(module)) return;
   scan.module_index.emplace(module, scan.modules.size());
   scan.modules.push_back({module, path});
-  static PyObject* const kParameters = interned("_parameters");
-  static PyObject* const kBuffers = interned("_buffers");
-  static PyObject* const kModules = interned("_modules");
+  static PyObject* const parameters_name = interned("_parameters");
+  static PyObject* const buffers_name = interned("_buffers");
+  static PyObject* const modules_name = interned("_modules");
   const TorchTypes& torch = TorchTypes::instance();
   PyObject* dict = instance_dict(module);
   if (!dict) {
@@ -78,7 +78,7 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
   }
   const std::string prefix = path.empty() ? std::string() : path + ".";
   const auto name_of = [&](PyObject* key) { return prefix + nb::cast<std::string>(nb::handle(key)); };
-  for (PyObject* which : {kParameters, kBuffers}) {
+  for (PyObject* which : {parameters_name, buffers_name}) {
     PyObject* tensors = PyDict_GetItem(dict, which);
     if (!tensors || !PyDict_Check(tensors)) continue;
     PyObject *key, *value;
@@ -104,7 +104,7 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
     else if (looks_like_ours(key))
       scan.taken.push_back(name_of(key));
   for (const std::string& name : class_names_like_ours(Py_TYPE(module))) scan.taken.push_back(prefix + name);
-  PyObject* children = PyDict_GetItem(dict, kModules);
+  PyObject* children = PyDict_GetItem(dict, modules_name);
   if (!children || !PyDict_Check(children)) return;
   for (Py_ssize_t at = 0; PyDict_Next(children, &at, &key, &value);) {
     if (looks_like_ours(key)) scan.taken.push_back(name_of(key));
@@ -164,7 +164,7 @@ std::uint64_t version_of(PyObject* dict) {
 
 StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
   const TorchTypes& torch = TorchTypes::instance();
-  static PyObject* const kBuffers = interned("_buffers");
+  static PyObject* const buffers_name = interned("_buffers");
   dicts_.reserve(scan.modules.size() * 4);
   for (const ModuleScan::Entry& entry : scan.modules) {
     PyObject* dict = instance_dict(entry.module);
@@ -185,7 +185,7 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
                                nb::cast<std::string>(nb::handle(key))});
       }
     if (!with_values) continue;
-    PyObject* buffers = PyDict_GetItem(dict, kBuffers);
+    PyObject* buffers = PyDict_GetItem(dict, buffers_name);
     if (!buffers || !PyDict_Check(buffers)) continue;
     for (Py_ssize_t at = 0; PyDict_Next(buffers, &at, &key, &value);) {
       if (!torch.is_tensor(value)) continue;

@@ -13,11 +13,6 @@ namespace modulize {
 
 namespace {
 
-nb::object checked(PyObject* object) {
-  if (!object) nb::raise_python_error();
-  return nb::steal(object);
-}
-
 PyObject* or_null(PyObject* dict) { return dict && PyDict_GET_SIZE(dict) ? dict : nullptr; }
 
 // --- functions as arguments -----------------------------------------------------------------------------------
@@ -33,7 +28,7 @@ bool holds_recorded(Recorder& recorder, PyObject* object) {
 
 // The value of a function; one that holds recorded values in its closure is made anew around them.
 Value function_value(Recorder& recorder, PyObject* function, int depth) {
-  const Value as_it_is = recorder.to_value(function);
+  Value as_it_is = recorder.to_value(function);
   if (!PyFunction_Check(function) || as_it_is.is(ValueKind::name) || depth > kClosureDepth) return as_it_is;
   PyObject* cells = PyFunction_GetClosure(function);
   ValueDict held;

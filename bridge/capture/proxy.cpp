@@ -207,9 +207,9 @@ PyMethodDef quiet_call_def = {"metadata", reinterpret_cast<PyCFunction>(reinterp
 PyObject* known_metadata(Recorder& recorder, NodeId node, PyObject* name) {
   const Node& n = recorder.graph()[node];
   if (n.op != Opcode::get_attr) return nullptr;
-  static const char* const kFacts[] = {"shape", "ndim", "size", "dim", "numel", "nelement", "is_floating_point"};
+  static const char* const facts[] = {"shape", "ndim", "size", "dim", "numel", "nelement", "is_floating_point"};
   bool fact = false;
-  for (const char* f : kFacts) fact |= PyUnicode_CompareWithASCIIString(name, f) == 0;
+  for (const char* f : facts) fact |= PyUnicode_CompareWithASCIIString(name, f) == 0;
   if (!fact) return nullptr;
   for (const auto& [tensor, path] : recorder.scan().tensors)
     if (path == n.target) {

@@ -10,6 +10,7 @@
 #include "bridge/capture/proxy.h"
 #include "bridge/support/errors.h"
 #include "ir/control.h"
+#include "ops/op_match.h"
 
 namespace modulize {
 
@@ -21,11 +22,6 @@ std::uint32_t next_capture_id = 1;  // guarded by the GIL
 PyObject* tag_key() {
   static PyObject* const key = PyUnicode_InternFromString("_modulize_node");
   return key;
-}
-
-PyObject* checked(PyObject* object) {
-  if (!object) nb::raise_python_error();
-  return object;
 }
 
 // Calls whose result is a Python value read out of a tensor's data.
@@ -54,6 +50,25 @@ bool answers_by_value(const CallName& name) {
   if (name.form == CallForm::getter) return name.name == "requires_grad" || name.name == "is_cuda";
   return name.form == CallForm::function &&
          (name.name == "torch.equal" || name.name == "torch.allclose" || name.name == "torch.is_nonzero");
+}
+
+// An in-place method (`add_`) that computes in another dtype than that of the tensor it writes.
+bool narrows(const Node& node, PyObject* args) {
+  if (node.op != Opcode::call_method || PyTuple_GET_SIZE(args) < 2) return false;
+  const TorchTypes& torch = TorchTypes::instance();
+  PyObject *const self = PyTuple_GET_ITEM(args, 0), *const other = PyTuple_GET_ITEM(args, 1);
+  if (!torch.is_tensor(self) || !torch.is_tensor(other)) return false;
+  static PyObject* const dtype = PyUnicode_InternFromString("dtype");
+  const nb::object own = checked(PyObject_GetAttr(self, dtype)), others = checked(PyObject_GetAttr(other, dtype));
+  if (own.is(others)) return false;
+  const OpSpelling* spelling = find_op(node);
+  if (!spelling || !spelling->writes_first || spelling->op->row->random) return false;
+  Node out_of_place;
+  out_of_place.op = Opcode::call_method;
+  out_of_place.target = node.target.substr(0, node.target.size() - 1);
+  const OpSpelling* plain = find_op(out_of_place);
+  return plain && plain->op == spelling->op &&
+         !nb::object(nb::module_::import_("torch").attr("result_type")(nb::handle(self), nb::handle(other))).is(own);
 }
 
 }  // namespace
@@ -97,12 +112,12 @@ ActiveRecorder::~ActiveRecorder() { current_recorder = previous_; }
 Recorder::Pause::Pause(Recorder& recorder) : recorder_(recorder), was_paused_(recorder.paused_) {
   const TorchTypes& torch = TorchTypes::instance();
   // Another mode may lie above ours (`with torch.device(...)`): then only the flag keeps us quiet.
-  nb::object length = nb::steal(checked(PyObject_CallNoArgs(torch.mode_stack_length)));
+  nb::object length = checked(PyObject_CallNoArgs(torch.mode_stack_length));
   const long depth = PyLong_AsLong(length.ptr());
   if (depth > 0) {
     nb::object index = nb::int_(depth - 1);
-    nb::object top = nb::steal(checked(PyObject_CallOneArg(torch.mode_at, index.ptr())));
-    if (top.ptr() == recorder.function_mode) popped_ = checked(PyObject_CallNoArgs(torch.pop_mode));
+    nb::object top = checked(PyObject_CallOneArg(torch.mode_at, index.ptr()));
+    if (top.ptr() == recorder.function_mode) popped_ = checked(PyObject_CallNoArgs(torch.pop_mode)).release().ptr();
   }
   recorder.paused_ = true;
 }
@@ -519,14 +534,13 @@ NodeId Recorder::tag_of(PyObject* tensor) {
 }
 
 void Recorder::tag(PyObject* tensor, NodeId node) {
-  PyObject* bits = checked(PyLong_FromUnsignedLongLong((static_cast<unsigned long long>(id_) << 32) | node));
+  const nb::object bits = checked(PyLong_FromUnsignedLongLong((static_cast<unsigned long long>(id_) << 32) | node));
   PyObject** slot = _PyObject_GetDictPtr(tensor);
   int failed;
   if (slot && *slot)
-    failed = PyDict_SetItem(*slot, tag_key(), bits);
+    failed = PyDict_SetItem(*slot, tag_key(), bits.ptr());
   else
-    failed = PyObject_GenericSetAttr(tensor, tag_key(), bits);
-  Py_DECREF(bits);
+    failed = PyObject_GenericSetAttr(tensor, tag_key(), bits.ptr());
   if (failed) nb::raise_python_error();
 }
 
@@ -712,7 +726,7 @@ Value Recorder::to_value(PyObject* object) {
   if (type == torch.dtype && mode_ == CaptureMode::running)
     if (const NodeId read = dtypes.as_argument(object); read != kNoNode) return Value::node(read);
   if (type == torch.dtype || type == torch.layout || type == torch.memory_format) {
-    nb::object text = nb::steal(checked(PyObject_Repr(object)));
+    nb::object text = checked(PyObject_Repr(object));
     return Value::name(nb::cast<std::string>(text));
   }
   if (type == torch.device) {
@@ -828,9 +842,9 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
     if (!in_place && (tag_of(result) != kNoNode || scan_.tensors.contains(result) || constants_.contains(result))) {
       // The call gave an argument back (`contiguous`, dropout in eval mode). Another object for the same data keeps the
       // two apart: in another mode, or for another layout, they are two tensors.
-      PyObject* alias = checked(PyObject_CallOneArg(torch.detach, result));
-      tag(alias, node);
-      return alias;
+      nb::object alias = checked(PyObject_CallOneArg(torch.detach, result));
+      tag(alias.ptr(), node);
+      return alias.release().ptr();
     }
     tag(result, node);
     Py_INCREF(result);
@@ -874,17 +888,17 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
   if (numbers) {
     // Sizes and strides: elements are traced ints whose getitem nodes are made at first use.
     graph()[node].type = ValueType::size;
-    nb::object items = nb::steal(checked(PyTuple_New(count)));
+    nb::object items = checked(PyTuple_New(count));
     for (Py_ssize_t i = 0; i < count; ++i) {
       PyObject* item = PySequence_Fast_GET_ITEM(result, i);
       const NumberOrigin origin{id_, node, static_cast<std::int32_t>(i)};
-      PyTuple_SET_ITEM(items.ptr(), i,
-                       checked(PyFloat_CheckExact(item) ? make_traced_float(PyFloat_AS_DOUBLE(item), origin)
-                                                        : make_traced_int(item, origin)));
+      nb::object number = checked(PyFloat_CheckExact(item) ? make_traced_float(PyFloat_AS_DOUBLE(item), origin)
+                                                           : make_traced_int(item, origin));
+      PyTuple_SET_ITEM(items.ptr(), i, number.release().ptr());
     }
-    if (PyList_CheckExact(result)) return checked(PySequence_List(items.ptr()));
+    if (PyList_CheckExact(result)) return checked(PySequence_List(items.ptr())).release().ptr();
     if (Py_TYPE(result) == &PyTuple_Type) return items.release().ptr();
-    return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), items.ptr()));
+    return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), items.ptr())).release().ptr();
   }
   graph()[node].type = ValueType::other;
   nb::object out = nb::borrow(result);
@@ -894,11 +908,11 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
     if (!torch.is_tensor(item.ptr()) && !PyTuple_Check(item.ptr()) && !PyList_CheckExact(item.ptr())) continue;
     const NodeId element_node =
         add_function("operator.getitem", {Value::node(node), Value::integer(i)}, ValueType::unknown);
-    nb::object wrapped = nb::steal(checked(wrap_result(item.ptr(), element_node, in_place)));
+    nb::object wrapped = checked(wrap_result(item.ptr(), element_node, in_place));
     if (wrapped.is(item)) continue;
     if (!replaced && PyTuple_Check(out.ptr())) {
       // Rebuilt only where an element had to become another object; a named result keeps its class.
-      nb::object list = nb::steal(checked(PySequence_List(out.ptr())));
+      nb::object list = checked(PySequence_List(out.ptr()));
       PyList_SetItem(list.ptr(), i, wrapped.release().ptr());
       out = std::move(list);
       replaced = true;
@@ -907,8 +921,8 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
     }
   }
   if (!replaced) return out.release().ptr();
-  if (Py_TYPE(result) == &PyTuple_Type) return checked(PyList_AsTuple(out.ptr()));
-  return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), out.ptr()));
+  if (Py_TYPE(result) == &PyTuple_Type) return checked(PyList_AsTuple(out.ptr())).release().ptr();
+  return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), out.ptr())).release().ptr();
 }
 
 // --- calls ------------------------------------------------------------------------------------------------
@@ -962,7 +976,8 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     return make_proxy(node);
   }
   try {
-    const NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
+    NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
+    if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
     if (name.in_place && PyTuple_GET_SIZE(args) > 0) save_before_write(PyTuple_GET_ITEM(args, 0));
     if (PyObject* out = kwargs ? PyDict_GetItemString(kwargs, "out") : nullptr) save_before_write(out);
     nb::object result = nb::steal(run(function, args, kwargs));
@@ -989,6 +1004,19 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     rollback(first);
     throw;
   }
+}
+
+// `half += float32` computes in float32 and stays float16. The module that takes the place of `add_` would yield float32,
+// so the two steps are recorded as what they are: %add = add(%x, %y), then copy_(%x, %add).
+NodeId Recorder::write_back(NodeId in_place) {
+  Node& computed = graph()[in_place];
+  computed.target.pop_back();
+  computed.type = ValueType::tensor;
+  Node copy;
+  copy.op = Opcode::call_method;
+  copy.target = "copy_";
+  copy.args = {computed.args[0], Value::node(in_place)};
+  return add_node(std::move(copy));
 }
 
 PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept) {
@@ -1074,7 +1102,7 @@ void Recorder::number_leak(const char* what, PyObject* number) {
   // Before Python's: the number may be asked for again at once, for a key twice.
   if (value.as_node() == last_leak_) return;
   last_leak_ = value.as_node();
-  nb::object plain = nb::steal(checked(plain_number(number)));
+  nb::object plain = checked(plain_number(number));
   const std::string line = here();
   add_function(std::string(kLeak),
                {value, to_value(plain.ptr()),

@@ -213,6 +213,7 @@ class Recorder {
   std::unordered_map<std::uint64_t, NodeId> elements_;
   std::vector<std::uint64_t> element_order_;
   KnownObjects objects_;
+  NodeId write_back(NodeId in_place);
   void save_before_write(PyObject* tensor);
   std::multimap<std::uintptr_t, PyObject*> unsaved_;  // where the data of the model's tensors begins -> tensor
   bool unsaved_known_ = false;

@@ -10,11 +10,6 @@ namespace {
 constexpr int kMaxDepth = 200;
 constexpr std::size_t kMaxParts = 100000;
 
-PyObject* checked(PyObject* object) {
-  if (!object) nb::raise_python_error();
-  return object;
-}
-
 void check(int result) {
   if (result < 0) nb::raise_python_error();
 }
@@ -75,7 +70,7 @@ void add_attributes(PyObject* object, std::vector<Part>& out) {
       if (PyUnicode_Check(key)) out.push_back({true, nb::borrow(key), nb::borrow(value)});
   }
   nb::object names =
-      nb::steal(checked(PyObject_CallOneArg(Types::instance().slot_names, reinterpret_cast<PyObject*>(type))));
+      checked(PyObject_CallOneArg(Types::instance().slot_names, reinterpret_cast<PyObject*>(type)));
   for (nb::handle name : names) {
     PyObject* value = PyObject_GenericGetAttr(object, name.ptr());
     if (value) {
@@ -147,7 +142,7 @@ std::vector<Part> parts_of(PyObject* object) {
   const Layout kind = layout(Py_TYPE(object));
   add_attributes(object, out);
   const auto sequence = [&](PyObject* iterator) {
-    nb::object items = nb::steal(checked(iterator));
+    nb::object items = checked(iterator);
     Py_ssize_t index = 0;
     while (PyObject* item = PyIter_Next(items.ptr()))
       out.push_back({false, nb::steal(PyLong_FromSsize_t(index++)), nb::steal(item)});
@@ -171,7 +166,7 @@ std::vector<Part> parts_of(PyObject* object) {
       break;
     }
     case Layout::ordered_dict: {
-      nb::object keys = nb::steal(checked(PyODict_Type.tp_iter(object)));
+      nb::object keys = checked(PyODict_Type.tp_iter(object));
       while (PyObject* key = PyIter_Next(keys.ptr())) {
         nb::object owned = nb::steal(key);
         PyObject* value = PyDict_GetItemWithError(object, key);
@@ -241,14 +236,14 @@ void fill(PyObject* object, const std::vector<Part>& parts) {
 nb::object allocate(PyTypeObject* type, const std::vector<Part>& parts, PyObject* like) {
   PyTypeObject* base = layout_of(type);
   const Layout kind = layout(type);
-  nb::object args = nb::steal(checked(PyTuple_New(0)));
+  nb::object args = checked(PyTuple_New(0));
   if (kind == Layout::tuple) {
     nb::list items;
     for (const Part& part : parts)
       if (!part.is_attribute) items.append(part.value);
     args = nb::make_tuple(items);
   }
-  nb::object made = nb::steal(checked(base->tp_new(type, args.ptr(), nullptr)));
+  nb::object made = checked(base->tp_new(type, args.ptr(), nullptr));
   if (kind == Layout::deque) {
     nb::object bound = like ? nb::object(nb::handle(like).attr("maxlen")) : nb::none();
     nb::handle(reinterpret_cast<PyObject*>(base)).attr("__init__")(made, nb::make_tuple(), bound);
@@ -277,7 +272,7 @@ void set_parts(PyObject* object, const std::vector<Part>& parts) {
 
 nb::object StructureCopy::copy(nb::handle value) {
   PyObject* o = value.ptr();
-  if (PySet_CheckExact(o)) return nb::steal(checked(PySet_New(o)));
+  if (PySet_CheckExact(o)) return checked(PySet_New(o));
   if (!has_parts(o)) {
     if (!TorchTypes::instance().is_tensor(o)) return leaf_(value);
     const auto it = memo_.find(o);
@@ -343,8 +338,8 @@ using Seen = std::unordered_map<PyObject*, std::int64_t>;
 nb::object leaf_structure(nb::handle value) {
   PyObject* o = value.ptr();
   if (TorchTypes::instance().is_tensor(o)) return nb::make_tuple("tensor");
-  if (is_plain(o)) return nb::make_tuple("value", nb::steal(checked(plain_number(o))));
-  if (is_set(o) && !holds_tensor(o)) return nb::make_tuple("set", nb::steal(checked(PyFrozenSet_New(o))));
+  if (is_plain(o)) return nb::make_tuple("value", checked(plain_number(o)));
+  if (is_set(o) && !holds_tensor(o)) return nb::make_tuple("set", checked(PyFrozenSet_New(o)));
   // Classes and functions decide; what else an object in C holds cannot be seen.
   if (PyType_Check(o) || PyFunction_Check(o)) return nb::make_tuple("is", value);
   return nb::make_tuple("class", type_object(o));

@@ -202,26 +202,17 @@ PyObject* number_round(PyObject* a, PyObject* args) {
   return record_number_operation("builtins.round", operands, digits ? 2 : 1, result);
 }
 
-PyMethodDef number_methods[] = {
-    {"__reduce_ex__", reduce, METH_O, nullptr},
-    {"__floor__", number_floor, METH_NOARGS, nullptr},
-    {"__ceil__", number_ceil, METH_NOARGS, nullptr},
-    {"__trunc__", number_trunc, METH_NOARGS, nullptr},
-    {"__round__", number_round, METH_VARARGS, nullptr},
-    {"__format__", number_format, METH_O, nullptr},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 PyMethodDef int_methods[] = {
+    {"bit_length", number_bit_length, METH_NOARGS, nullptr},
     {"__reduce_ex__", reduce, METH_O, nullptr},
     {"__floor__", number_floor, METH_NOARGS, nullptr},
     {"__ceil__", number_ceil, METH_NOARGS, nullptr},
     {"__trunc__", number_trunc, METH_NOARGS, nullptr},
     {"__round__", number_round, METH_VARARGS, nullptr},
     {"__format__", number_format, METH_O, nullptr},
-    {"bit_length", number_bit_length, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
+PyMethodDef* const float_methods = int_methods + 1;  // all but the first
 
 #define SLOT(id, fn) \
   { id, reinterpret_cast<void*>(fn) }
@@ -263,7 +254,7 @@ bool init_traced_number_types() {
   static PyType_Slot float_slots[] = {
       SLOT(Py_nb_int, number_int),
       SLOT(Py_nb_float, number_float),
-      SLOT(Py_tp_methods, number_methods),
+      SLOT(Py_tp_methods, float_methods),
       SLOT(Py_tp_hash, number_hash),
       SLOT(Py_tp_richcompare, number_compare),
       SLOT(Py_tp_str, number_str),

@@ -70,7 +70,7 @@ nb::object stack_trace(const Source& source) {
 }  // namespace
 
 nb::object Program::make_fx_graph(nb::handle owner) const {
-  const nb::object graph = nb::module_::import_("torch.fx").attr("Graph")(owner);
+  nb::object graph = nb::module_::import_("torch.fx").attr("Graph")(owner);
   const nb::object create_node = graph.attr("create_node");
   std::vector<nb::object> nodes(graph_->id_limit());
   const ValueContext context{objects_, [&](NodeId id) { return nodes[id]; }};

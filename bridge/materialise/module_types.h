@@ -33,11 +33,7 @@ PyObject* dict_get(PyObject* dict, PyObject* key);
 nb::object make_text(std::string_view text);
 std::string_view view_text(PyObject* text);
 
-/// The value, or the Python error as an exception.
-inline nb::object checked(PyObject* fresh) {
-  if (!fresh) throw nb::python_error();
-  return nb::steal(fresh);
-}
+/// Throws nb::python_error where a function of CPython has failed.
 inline void check(int result) {
   if (result < 0) throw nb::python_error();
 }

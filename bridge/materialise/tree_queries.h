@@ -11,7 +11,7 @@ namespace modulize {
 /// The module at `path`, by `_modules` alone; borrowed from the tree, null if there is none. `root` itself for "".
 PyObject* find_module(PyObject* root, std::string_view path);
 
-/// Answers about the tree below `root` as it is when asked. `root` must outlive the queries.
+/// Answers about the tree below `root`, which must stay as it is meanwhile. `root` must outlive the queries.
 /// `for_reading`: also whether attributes and indices reach the modules, which reads attributes of the model.
 TreeQueries tree_queries(nb::handle root, bool for_reading);
 

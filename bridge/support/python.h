@@ -19,6 +19,12 @@ namespace nb = nanobind;
 /// `str(object)`. nb::str of an accessor (`x.attr("y")`) would reinterpret instead of convert.
 inline std::string text_of(nb::handle object) { return nb::cast<std::string>(nb::str(object)); }
 
+/// The value, a new reference, or the Python error as an exception.
+inline nb::object checked(PyObject* fresh) {
+  if (!fresh) nb::raise_python_error();
+  return nb::steal(fresh);
+}
+
 /// The opaque Python objects that a graph refers to by number. Owns a reference to each.
 class ObjectTable {
  public:

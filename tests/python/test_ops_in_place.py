@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import modulize
+import modulize.nn
 
 
 class MixedTypes(torch.nn.Module):
@@ -13,13 +14,40 @@ class MixedTypes(torch.nn.Module):
         return z
 
 
-def test_a_result_of_another_dtype_is_found_by_verification():
+def test_the_dtype_of_the_tensor_that_is_written_stays():
     half, single = torch.randn(2, 3).half(), torch.randn(2, 3)
-    assert MixedTypes()(half, single).dtype is torch.float16
-    with pytest.raises(modulize.VerificationError):
-        modulize.prepare_model(MixedTypes(), example_inputs=(half, single))
-    prepared = modulize.prepare_model(MixedTypes(), example_inputs=(half, single), verify=False)
-    assert prepared(half, single).dtype is torch.float32
+    prepared = modulize.prepare_model(MixedTypes(), example_inputs=(half, single))
+    assert prepared(half, single).dtype is torch.float16
+    assert torch.equal(prepared(half, single), MixedTypes()(half, single))
+    assert isinstance(prepared.module_add, modulize.nn.Add)
+    # Wider is no other: nothing to write back.
+    prepared = modulize.prepare_model(MixedTypes(), example_inputs=(single, half))
+    assert prepared(single, half).dtype is torch.float32
+    assert "copy_" not in prepared.code
+
+
+class ManyMixedTypes(torch.nn.Module):
+    def forward(self, x, y):
+        z = x.clone()
+        for name in ("add_", "sub_", "mul_", "div_", "pow_", "remainder_", "floor_divide_", "clamp_min_", "hypot_"):
+            getattr(z, name)(y)
+        z.bernoulli_(torch.sigmoid(y)).mul_(y)
+        return z.add_(y, alpha=2)
+
+
+def test_other_operations_of_mixed_dtypes():
+    half, single = torch.rand(2, 3).half() + 1, torch.rand(2, 3) + 1
+    model = ManyMixedTypes()
+    prepared = modulize.prepare_model(model, example_inputs=(half, single))
+    torch.manual_seed(0)
+    expected = model(half, single)
+    torch.manual_seed(0)
+    assert torch.equal(prepared(half, single), expected)
+
+
+def test_without_inputs_nobody_knows_the_dtypes():
+    half, single = torch.randn(2, 3).half(), torch.randn(2, 3)
+    assert modulize.prepare_model(MixedTypes())(half, single).dtype is torch.float32
 
 
 def test_equal_dtypes_are_equal():
