@@ -61,18 +61,18 @@ std::optional<Alignment> align(const Graph& first, const Graph& second, std::siz
   while (begin < n && begin < m && a[begin] == b[begin]) pair(begin, begin), ++begin;
   while (n > begin && m > begin && a[n - 1] == b[m - 1]) pair(--n, --m);
   const std::int32_t size_a = n - begin, size_b = m - begin;
+  const std::size_t size = static_cast<std::size_t>(size_a) + static_cast<std::size_t>(size_b);
   if (size_a == 0 || size_b == 0) {
-    if (static_cast<std::size_t>(size_a + size_b) > limit) return std::nullopt;
+    if (size > limit) return std::nullopt;
     return out;
   }
 
   // Furthest reaching paths: x on diagonal k after d differences; all rounds are kept for the way back.
-  const std::int32_t most =
-      static_cast<std::int32_t>(std::min<std::size_t>(limit, static_cast<std::size_t>(size_a + size_b)));
+  const std::int32_t most = static_cast<std::int32_t>(std::min(limit, size));
   std::vector<std::vector<std::int32_t>> rounds;
   std::vector<std::int32_t> x_of(2 * static_cast<std::size_t>(most) + 3, 0);
   const auto at = [&](std::vector<std::int32_t>& v, std::int32_t k) -> std::int32_t& {
-    return v[static_cast<std::size_t>(k + most + 1)];
+    return v[k + most + 1];
   };
   const auto down = [&](std::vector<std::int32_t>& v, std::int32_t k, std::int32_t d) {
     return k == -d || (k != d && at(v, k - 1) < at(v, k + 1));
@@ -97,7 +97,7 @@ std::optional<Alignment> align(const Graph& first, const Graph& second, std::siz
   std::int32_t x = size_a, y = size_b;
   for (std::int32_t d = found; d >= 0; --d) {
     const std::vector<std::int32_t>& v = rounds[static_cast<std::size_t>(d)];
-    const auto kept = [&](std::int32_t k) { return v[static_cast<std::size_t>(k + d + 1)]; };
+    const auto kept = [&](std::int32_t k) { return v[k + d + 1]; };
     const std::int32_t k = x - y;
     const bool from_above = k == -d || (k != d && kept(k - 1) < kept(k + 1));
     const std::int32_t before_k = from_above ? k + 1 : k - 1;

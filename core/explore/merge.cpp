@@ -24,7 +24,8 @@ constexpr std::int32_t kNone = -1;
 struct Ref {
   std::size_t graph;
   NodeId node;
-  auto operator<=>(const Ref&) const = default;
+  bool operator==(const Ref&) const = default;
+  bool operator<(const Ref& other) const { return std::pair(graph, node) < std::pair(other.graph, other.node); }
 };
 
 struct Hunk {
@@ -531,7 +532,7 @@ class Merger {
     return it != changes_.end() && it->first.first == a;
   }
 
-  Value select(const Condition& condition, Value first, Value other, ScopeId scope) {
+  Value select(const Condition& condition, const Value& first, const Value& other, ScopeId scope) {
     if (first == other) return first;
     const Value& on_true = condition.first_is_true ? first : other;
     const Value& on_false = condition.first_is_true ? other : first;
