@@ -17,11 +17,6 @@ namespace modulize {
 
 namespace {
 
-nb::object checked(PyObject* object) {
-  if (!object) nb::raise_python_error();
-  return nb::steal(object);
-}
-
 nb::handle bytecode(const char* name) {
   static std::map<std::string, PyObject*> known;
   PyObject*& helper = known[name];

@@ -10,8 +10,8 @@ bool is_in_place_name(std::string_view name) {
   if (name == "__setitem__" || name == "setitem" || name == "__delitem__") return true;
   if (name.starts_with("__") && name.ends_with("__")) {
     static const char* const augmented[] = {"__iadd__",      "__isub__", "__imul__",    "__itruediv__", "__idiv__",
-                                             "__ifloordiv__", "__imod__", "__ipow__",    "__imatmul__",  "__iand__",
-                                             "__ior__",       "__ixor__", "__ilshift__", "__irshift__"};
+                                            "__ifloordiv__", "__imod__", "__ipow__",    "__imatmul__",  "__iand__",
+                                            "__ior__",       "__ixor__", "__ilshift__", "__irshift__"};
     for (const char* n : augmented)
       if (name == n) return true;
     return false;

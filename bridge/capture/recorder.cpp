@@ -1006,8 +1006,8 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
   }
 }
 
-// `half += float32` computes in float32 and stays float16. The module that takes the place of `add_` would yield float32,
-// so the two steps are recorded as what they are: %add = add(%x, %y), then copy_(%x, %add).
+// `half += float32` computes in float32 and stays float16. The module that takes the place of `add_` would yield
+// float32, so the two steps are recorded as what they are: %add = add(%x, %y), then copy_(%x, %add).
 NodeId Recorder::write_back(NodeId in_place) {
   Node& computed = graph()[in_place];
   computed.target.pop_back();

@@ -217,8 +217,8 @@ class Recorder {
   void save_before_write(PyObject* tensor);
   std::multimap<std::uintptr_t, PyObject*> unsaved_;  // where the data of the model's tensors begins -> tensor
   bool unsaved_known_ = false;
-  std::vector<std::pair<nb::object, nb::object>> overwritten_;           // tensor, copy
-  std::unordered_map<PyObject*, std::string> constants_;                 // tensor -> its name in the prepared model
+  std::vector<std::pair<nb::object, nb::object>> overwritten_;  // tensor, copy
+  std::unordered_map<PyObject*, std::string> constants_;        // tensor -> its name in the prepared model
   struct Sequence {
     Py_ssize_t length;
     PyTypeObject* type;  // borrowed: the type of a live or once live result of torch

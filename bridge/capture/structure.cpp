@@ -69,8 +69,7 @@ void add_attributes(PyObject* object, std::vector<Part>& out) {
     for (Py_ssize_t at = 0; PyDict_Next(*slot, &at, &key, &value);)
       if (PyUnicode_Check(key)) out.push_back({true, nb::borrow(key), nb::borrow(value)});
   }
-  nb::object names =
-      checked(PyObject_CallOneArg(Types::instance().slot_names, reinterpret_cast<PyObject*>(type)));
+  nb::object names = checked(PyObject_CallOneArg(Types::instance().slot_names, reinterpret_cast<PyObject*>(type)));
   for (nb::handle name : names) {
     PyObject* value = PyObject_GenericGetAttr(object, name.ptr());
     if (value) {

@@ -203,14 +203,10 @@ PyObject* number_round(PyObject* a, PyObject* args) {
 }
 
 PyMethodDef int_methods[] = {
-    {"bit_length", number_bit_length, METH_NOARGS, nullptr},
-    {"__reduce_ex__", reduce, METH_O, nullptr},
-    {"__floor__", number_floor, METH_NOARGS, nullptr},
-    {"__ceil__", number_ceil, METH_NOARGS, nullptr},
-    {"__trunc__", number_trunc, METH_NOARGS, nullptr},
-    {"__round__", number_round, METH_VARARGS, nullptr},
-    {"__format__", number_format, METH_O, nullptr},
-    {nullptr, nullptr, 0, nullptr},
+    {"bit_length", number_bit_length, METH_NOARGS, nullptr}, {"__reduce_ex__", reduce, METH_O, nullptr},
+    {"__floor__", number_floor, METH_NOARGS, nullptr},       {"__ceil__", number_ceil, METH_NOARGS, nullptr},
+    {"__trunc__", number_trunc, METH_NOARGS, nullptr},       {"__round__", number_round, METH_VARARGS, nullptr},
+    {"__format__", number_format, METH_O, nullptr},          {nullptr, nullptr, 0, nullptr},
 };
 PyMethodDef* const float_methods = int_methods + 1;  // all but the first
 

@@ -1,8 +1,9 @@
 // The extension's own objects live in the memory of Python's allocator, which keeps small blocks in pages of their own.
 //
-// glibc's heap is where torch puts its tensors, and tensors are aligned to 64 bytes, which leaves a few free bytes beside
-// each. A graph is recorded while tensors come and go: its texts and lists would be put into those bytes, and each would
-// keep the place of a dead tensor from joining its neighbours (capturing Swin-T took seven times the memory of running it).
+// glibc's heap is where torch puts its tensors, and tensors are aligned to 64 bytes, which leaves a few free bytes
+// beside each. A graph is recorded while tensors come and go: its texts and lists would be put into those bytes, and
+// each would keep the place of a dead tensor from joining its neighbours (capturing Swin-T took seven times the memory
+// of running it).
 #ifdef __linux__  // elsewhere a replacement would be the whole process's
 
 #include <new>

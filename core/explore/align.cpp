@@ -71,9 +71,7 @@ std::optional<Alignment> align(const Graph& first, const Graph& second, std::siz
   const std::int32_t most = static_cast<std::int32_t>(std::min(limit, size));
   std::vector<std::vector<std::int32_t>> rounds;
   std::vector<std::int32_t> x_of(2 * static_cast<std::size_t>(most) + 3, 0);
-  const auto at = [&](std::vector<std::int32_t>& v, std::int32_t k) -> std::int32_t& {
-    return v[k + most + 1];
-  };
+  const auto at = [&](std::vector<std::int32_t>& v, std::int32_t k) -> std::int32_t& { return v[k + most + 1]; };
   const auto down = [&](std::vector<std::int32_t>& v, std::int32_t k, std::int32_t d) {
     return k == -d || (k != d && at(v, k - 1) < at(v, k + 1));
   };
