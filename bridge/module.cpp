@@ -321,6 +321,22 @@ NB_MODULE(_core, m) {
         return names;
       },
       "The names of all passes.");
+  m.def(
+      "passive_operations",
+      [] {
+        std::set<std::string> names;
+        for (const PassiveRow& row : passive_rows())
+          if (!is_kept_computation(row.reason)) {
+            std::string_view name = row.call.substr(row.call.rfind('.') + 1);
+            while (name.starts_with("_")) name.remove_prefix(1);
+            while (name.ends_with("_")) name.remove_suffix(1);
+            names.emplace(name);
+          }
+        nb::list out;
+        for (const std::string& name : names) out.append(name);
+        return out;
+      },
+      "The names of operations that compute no floating-point values, without their homes: \"view\", \"arange\".");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
   m.def("register_operation", &register_operation, nb::arg("function"), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");
@@ -337,7 +353,7 @@ NB_MODULE(_core, m) {
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
          const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
-         bool decompose_attention, nb::object plain_outputs, bool verify, bool verify_each) {
+         bool decompose_attention, nb::object plain_outputs, bool plain_sizes, bool verify, bool verify_each) {
         CaptureOptions options{std::move(example_inputs),
                                std::move(example_kwargs),
                                std::move(concrete_args),
@@ -353,6 +369,7 @@ NB_MODULE(_core, m) {
         pipeline.layout_modules = layout_modules;
         pipeline.tie_parameters = tie_parameters;
         pipeline.decompose_attention = decompose_attention;
+        pipeline.plain_sizes = plain_sizes;
         pipeline.verify_each = verify_each;
         return prepare(model, options, pipeline, verify);
       },
@@ -360,8 +377,9 @@ NB_MODULE(_core, m) {
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
       nb::arg("module_classes_to_exclude").none(), nb::arg("functions_to_exclude").none(),
       nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
-      nb::arg("decompose_attention") = false, nb::arg("plain_outputs").none() = nb::none(), nb::arg("verify"),
-      nb::arg("verify_each") = false, "Captures, rewrites and materialises; returns (prepared model, report data).");
+      nb::arg("decompose_attention") = false, nb::arg("plain_outputs").none() = nb::none(),
+      nb::arg("plain_sizes") = false, nb::arg("verify"), nb::arg("verify_each") = false,
+      "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,

@@ -31,6 +31,7 @@ constexpr const char* kUsage =
     "  --target NAME        module classes and names of torch (default) or aimet\n"
     "  --layout-modules     layout operations become modules too\n"
     "  --copy-parameters    the modules made of a reused one hold copies of its tensors\n"
+    "  --plain-sizes        sizes are plain numbers in a trace, too\n"
     "  --decompose-attention  open attention functions\n"
     "  --verify-each        run the verifier after every pass (it always runs first and last)\n"
     "  --print-after-all    print the graph after every pass on stderr\n"

@@ -45,9 +45,12 @@ Program::Shared::~Shared() {
   PyErr_Restore(type, value, trace);
 }
 
-Program::Program(std::shared_ptr<const Graph> graph, std::vector<nb::object> objects, nb::handle root)
+Program::Program(std::shared_ptr<const Graph> graph, std::vector<nb::object> objects, nb::handle root,
+                 ModuleAccess access)
     : graph_(std::move(graph)), objects_(std::move(objects)), shared_(std::make_shared<Shared>()) {
+  shared_->access = access;
   CodegenOptions options;
+  options.access = access;
   options.tree = tree_queries(root, /*for_reading=*/false);
   GeneratedSource& generated = shared_->generated;
   generated = generate(*graph_, options);
@@ -152,10 +155,16 @@ void bind_program(nb::module_& m) {
                       "The program of a prepared model: graph, generated source, opaque objects.")
       .def(
           "__init__",
-          [](Program* self, const std::string& text, nb::handle objects, nb::handle root) {
-            new (self) Program(std::make_shared<const Graph>(parse(text)), object_list(objects), root);
+          [](Program* self, const std::string& text, nb::handle objects, nb::handle root, bool by_attributes) {
+            new (self) Program(std::make_shared<const Graph>(parse(text)), object_list(objects), root,
+                               by_attributes ? ModuleAccess::attribute : ModuleAccess::lookup);
           },
-          nb::arg("text"), nb::arg("objects"), nb::arg("root"))
+          nb::arg("text"), nb::arg("objects"), nb::arg("root"), nb::arg("by_attributes") = false)
+      .def("with_attribute_access", &Program::with_attribute_access, nb::arg("root"),
+           "The same program, whose source reaches modules by attributes.")
+      .def_prop_ro(
+          "by_attributes", [](const Program& self) { return self.access() == ModuleAccess::attribute; },
+          "Whether the source reaches modules by attributes.")
       .def(
           "with_objects", [](const Program& self, nb::handle objects) { return Program(self, object_list(objects)); },
           nb::arg("objects"), "The same program over other objects.")

@@ -16,11 +16,17 @@ class Program {
  public:
   /// `root`: the live module that paths start from; asked what its tree looks like, not kept. Compiles the source.
   /// Throws Error where a name of the graph cannot be imported.
-  Program(std::shared_ptr<const Graph> graph, std::vector<nb::object> objects, nb::handle root);
+  Program(std::shared_ptr<const Graph> graph, std::vector<nb::object> objects, nb::handle root,
+          ModuleAccess access = ModuleAccess::lookup);
   /// The same program over other objects, of the same number.
   Program(const Program& other, std::vector<nb::object> objects);
 
   const Graph& graph() const { return *graph_; }
+  /// How the source reaches modules. By attributes it does so through tools' wrappers around containers, too.
+  ModuleAccess access() const { return shared_->access; }
+  Program with_attribute_access(nb::handle root) const {
+    return Program(graph_, objects_, root, ModuleAccess::attribute);
+  }
   const std::vector<nb::object>& objects() const { return objects_; }
 
   /// For the garbage collector: the program is unusable afterwards.
@@ -42,6 +48,7 @@ class Program {
 
  private:
   struct Shared {
+    ModuleAccess access;
     GeneratedSource generated;
     std::string text;
     std::vector<nb::object> codes;  // one code object a piece

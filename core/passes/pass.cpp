@@ -11,6 +11,8 @@ const PassInfo* find_pass(std::string_view name) {
 bool set_option(PassOptions& options, std::string_view word) {
   if (word == "layout_modules")
     options.layout_modules = true;
+  else if (word == "plain_sizes")
+    options.plain_sizes = true;
   else if (word == "copy_parameters")
     options.tie_parameters = false;
   else if (word == "decompose_attention")

@@ -24,6 +24,8 @@ struct PassOptions {
   /// Whose module classes and names, see ops/target.h.
   std::string target = "torch";
   bool layout_modules = false;
+  /// Sizes are plain numbers in a torch.jit.trace, too, but for an export to ONNX.
+  bool plain_sizes = false;
   /// The n modules made of a reused one share its tensors (true), or hold copies of their own.
   bool tie_parameters = true;
   /// Attention functions are opened into matmul, scale, mask, softmax and dropout.

@@ -21,6 +21,8 @@ const std::vector<std::string_view>& default_pipeline() {
       "layout_to_module",
       // What the rewrites left over: reads of weights that a module holds now, of mode flags it follows.
       "dead_code",
+      // Nothing without the option plain_sizes. After the others, which know reads of sizes by their names.
+      "sizes_to_plain_numbers",
       // Last: every pass before sees one flat list of nodes.
       "outline_branches",
   };

@@ -146,6 +146,7 @@ def prepare_model(
         tie_parameters=shared_parameters == "tie",
         decompose_attention=decompose_attention,
         plain_outputs=outputs,
+        plain_sizes=preset.plain_sizes,
         verify=verify,
     )
     report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})

@@ -17,7 +17,14 @@ class Program:
     The program of a prepared model: graph, generated source, opaque objects.
     """
 
-    def __init__(self, text: str, objects: object, root: object) -> None: ...
+    def __init__(self, text: str, objects: object, root: object, by_attributes: bool = False) -> None: ...
+    def with_attribute_access(self, root: object) -> Program:
+        """The same program, whose source reaches modules by attributes."""
+
+    @property
+    def by_attributes(self) -> bool:
+        """Whether the source reaches modules by attributes."""
+
     def with_objects(self, objects: object) -> Program:
         """The same program over other objects."""
 
@@ -110,6 +117,9 @@ def pass_names() -> list[str]:
 def validate(graph: Graph, leaves: list[tuple[str, str]], shared_tensors: list[list[str]]) -> list[dict[str, Any]]:
     """The findings about a model's graph, as a list of a dict each."""
 
+def passive_operations() -> list[str]:
+    """The names of operations that compute no floating-point values, without their homes: "view", "arange"."""
+
 def is_known_operation(call: str) -> bool:
     """Whether the op table itself maps the call."""
 
@@ -131,6 +141,7 @@ def prepare(
     tie_parameters: bool,
     decompose_attention: bool = False,
     plain_outputs: Callable[[Any], Any] | None = None,
+    plain_sizes: bool = False,
     verify: bool,
     verify_each: bool = False,
 ) -> tuple[Any, dict[str, Any]]:

@@ -331,17 +331,17 @@ class PreparedModule(TiedState, fx.GraphModule):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         program = self.__dict__["_modulize_program"]
         state = _state_without_program(self)
-        state["_modulize_program"] = (program.text, program.objects)
+        state["_modulize_program"] = (program.text, program.objects, program.by_attributes)
         if is_edited(self):
             state["_fx_graph"] = _pack_graph(self._graph)
         return (_new_prepared_of, (type(self)._modulize_base, type(self).__name__), state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        text, objects = state.pop("_modulize_program")
+        text, objects, *access = state.pop("_modulize_program")
         packed = state.pop("_fx_graph", None)
         nn.Module.__setstate__(self, state)
-        self.__dict__["_modulize_program"] = _core.Program(text, objects, self)
+        self.__dict__["_modulize_program"] = _core.Program(text, objects, self, *access)
         if packed is None:
             _use_program(self)
         else:
@@ -546,7 +546,7 @@ class Branch(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         state = _state_without_sides(self)
-        state["_modulize_sides"] = [(side.text, side.objects) for side in self._modulize_sides]
+        state["_modulize_sides"] = [(side.text, side.objects, side.by_attributes) for side in self._modulize_sides]
         return (_new_branch, (), state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -560,7 +560,9 @@ class Branch(nn.Module):
         if name in ("_run_true", "_run_false", "_modulize_sides") and "_modulize_texts" in self.__dict__:
             texts = self.__dict__.pop("_modulize_texts")
             owner = self._modulize_owner[0]
-            install_branch(self, owner, *(_core.Program(text, objects, owner) for text, objects in texts))
+            install_branch(
+                self, owner, *(_core.Program(text, objects, owner, *access) for text, objects, *access in texts)
+            )
             return self.__dict__[name]
         return super().__getattr__(name)
 
@@ -571,6 +573,15 @@ def install_branch(branch: Any, owner: Any, on_true: Any, on_false: Any) -> None
     state["_modulize_owner"] = (owner,)
     state["_modulize_sides"] = (on_true, on_false)
     state["_run_true"], state["_run_false"] = on_true.make_forward(), on_false.make_forward()
+
+
+def access_by_attributes(prepared: Any) -> None:
+    """Lets the program of `prepared` reach modules by attributes, as tools that wrap containers need it."""
+    for module in prepared.modules():
+        if isinstance(module, Branch):
+            owner = module._modulize_owner[0]
+            install_branch(module, owner, *(side.with_attribute_access(owner) for side in module._modulize_sides))
+    install(prepared, prepared.__dict__["_modulize_program"].with_attribute_access(prepared))
 
 
 def _state_without_sides(branch: Branch) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import operator
 import types
 from typing import Any
 
+import torch
 import torch.fx
 
 from modulize import _core
@@ -39,6 +40,14 @@ _KINDS = tuple(
     (kind, tuple(c for c in (kind, getattr(torch, symbolic, None)) if c))
     for kind, symbolic in ((bool, "SymBool"), (int, "SymInt"), (float, "SymFloat"), (list, ""), (dict, ""))
 )
+
+
+def plain_sizes(tensor: torch.Tensor, *dim: Any, **kwargs: Any) -> Any:
+    """``tensor.size(...)`` in plain numbers, also in a torch.jit.trace; an export to ONNX keeps sizes dynamic."""
+    sizes = tensor.size(*dim, **kwargs)
+    if not torch.jit.is_tracing() or torch.onnx.is_in_onnx_export():
+        return sizes
+    return int(sizes) if isinstance(sizes, torch.Tensor) else torch.Size([int(size) for size in sizes])
 
 
 def truth(value: Any) -> bool:

@@ -29,6 +29,8 @@ class Target:
     plain_outputs: bool = False
     outputs: Callable[[Any], Any] = plain
     """Makes outputs plain."""
+    plain_sizes: bool = False
+    """Sizes are plain numbers in a torch.jit.trace, too."""
     exact: bool = True
     """The outputs are the original's in every bit."""
     finish: Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], object] | None = None
@@ -66,6 +68,7 @@ _targets: dict[str, Target] = {
             decompose_attention=True,
             plain_outputs=True,
             outputs=traceable,
+            plain_sizes=True,
             exact=False,
             finish=_finish_for_aimet,
         ),

@@ -120,9 +120,21 @@ NETWORKS: dict[str, Network] = {
         ),
         sentences,
     ),
-    "Llama": Network(transformers("LlamaModel", "LlamaConfig", **_ENCODER, num_key_value_heads=2), sentences),
+    "Llama": Network(
+        transformers("LlamaModel", "LlamaConfig", **_ENCODER, num_key_value_heads=2, use_cache=False), sentences
+    ),
     "T5": Network(
-        transformers("T5Model", "T5Config", vocab_size=99, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=2),
+        transformers(
+            "T5Model",
+            "T5Config",
+            vocab_size=99,
+            d_model=32,
+            d_kv=8,
+            d_ff=48,
+            num_layers=2,
+            num_heads=2,
+            use_cache=False,
+        ),
         translation,
     ),
     "ViT": Network(vit_pytorch, pictures(32)),

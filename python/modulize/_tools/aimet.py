@@ -12,10 +12,13 @@ from typing import Any
 
 import torch
 from aimet_torch.nn import QuantizationMixin
+from aimet_torch.meta.connectedgraph import ConnectedGraph
+from aimet_torch.utils import modules_to_treat_as_leaf
 from torch import nn
 
 import modulize.nn
-from modulize._graph_module import Branch
+from modulize import _core
+from modulize._graph_module import Branch, access_by_attributes
 
 __all__ = ["finish"]
 
@@ -63,6 +66,12 @@ for _name in modulize.nn.__all__:
         _define(_class)
 
 
+# One operation each, whatever a trace sees in them.
+modules_to_treat_as_leaf.extend(getattr(modulize.nn, name) for name in modulize.nn.__all__)
+
+# Calls that stay calls, since they compute nothing: AIMET knows some of them itself.
+ConnectedGraph.math_invariant_types.update(_core.passive_operations())
+
 # A branch computes nothing: the modules of its sides do.
 QuantizationMixin.ignore(Branch)
 
@@ -72,6 +81,7 @@ def finish(prepared: torch.fx.GraphModule) -> None:
 
     Modules that were traced through hold nothing any more that computes: their class is ignored.
     """
+    access_by_attributes(prepared)  # AIMET's export puts markers around containers
     called = {node.target for node in prepared.graph.nodes if node.op == "call_module"}
     for path, module in prepared.named_modules():
         cls = type(module)

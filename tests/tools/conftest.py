@@ -1,0 +1,24 @@
+"""Tests with the quantization tools themselves: `./dev test-tools`. What is not installed is named in one line."""
+
+import importlib.util
+
+import pytest
+import torch
+
+NEEDS = {
+    "test_aimet.py": ("aimet_torch", "aimet-torch"),
+    "test_torch_ao.py": ("torchvision", "torchvision"),
+    "test_brevitas.py": ("brevitas", "brevitas"),
+    "test_other_tools.py": ("onnxruntime", "onnxruntime"),
+}
+MISSING = {file: package for file, (module, package) in NEEDS.items() if importlib.util.find_spec(module) is None}
+collect_ignore = list(MISSING)
+
+
+def pytest_report_header() -> list[str]:
+    return [f"left out: {file} needs {package} (./dev test-tools installs it)" for file, package in MISSING.items()]
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
