@@ -11,8 +11,8 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
-from aimet_torch.nn import QuantizationMixin
 from aimet_torch.meta.connectedgraph import ConnectedGraph
+from aimet_torch.nn import QuantizationMixin
 from aimet_torch.utils import modules_to_treat_as_leaf
 from torch import nn
 
