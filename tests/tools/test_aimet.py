@@ -1,4 +1,4 @@
-"""AIMET on prepared networks: its simulation, its validator, its other algorithms, and the names of its own preparer."""
+"""AIMET on prepared networks: simulation, validator, its other algorithms, and the names of its own preparer."""
 
 from __future__ import annotations
 
