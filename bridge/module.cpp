@@ -25,6 +25,7 @@
 #include "ops/op_match.h"
 #include "ops/op_table.h"
 #include "ops/target.h"
+#include "passes/idiom_table.h"
 #include "passes/pipeline.h"
 #include "report/leftovers.h"
 #include "report/listing.h"
@@ -353,7 +354,8 @@ NB_MODULE(_core, m) {
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
          const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
-         bool decompose_attention, nb::object plain_outputs, bool plain_sizes, bool verify, bool verify_each) {
+         bool decompose_attention, bool idioms, nb::object plain_outputs, bool plain_sizes, bool keep_blocks,
+         bool verify, bool verify_each) {
         CaptureOptions options{std::move(example_inputs),
                                std::move(example_kwargs),
                                std::move(concrete_args),
@@ -362,7 +364,8 @@ NB_MODULE(_core, m) {
                                std::move(functions_to_exclude),
                                on_dynamic,
                                std::move(plain_outputs),
-                               decompose_attention};
+                               decompose_attention,
+                               keep_blocks};
         options.spell_operators = names_as_torch_fx(target);
         PipelineOptions pipeline;
         pipeline.target = target;
@@ -370,6 +373,7 @@ NB_MODULE(_core, m) {
         pipeline.tie_parameters = tie_parameters;
         pipeline.decompose_attention = decompose_attention;
         pipeline.plain_sizes = plain_sizes;
+        pipeline.idioms = idioms;
         pipeline.verify_each = verify_each;
         return prepare(model, options, pipeline, verify);
       },
@@ -377,9 +381,19 @@ NB_MODULE(_core, m) {
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
       nb::arg("module_classes_to_exclude").none(), nb::arg("functions_to_exclude").none(),
       nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
-      nb::arg("decompose_attention") = false, nb::arg("plain_outputs").none() = nb::none(),
-      nb::arg("plain_sizes") = false, nb::arg("verify"), nb::arg("verify_each") = false,
+      nb::arg("decompose_attention") = false, nb::arg("idioms") = false, nb::arg("plain_outputs").none() = nb::none(),
+      nb::arg("plain_sizes") = false, nb::arg("keep_blocks") = false, nb::arg("verify"), nb::arg("verify_each") = false,
       "Captures, rewrites and materialises; returns (prepared model, report data).");
+  m.def(
+      "idioms",
+      [] {
+        nb::list out;
+        for (const Idiom& idiom : idioms())
+          out.append(nb::make_tuple(nb::str(idiom.name.data(), idiom.name.size()),
+                                    nb::str(idiom.text.data(), idiom.text.size())));
+        return out;
+      },
+      "The compositions that idioms=True recognises: a list of (name, graph in .mzir text).");
   m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,

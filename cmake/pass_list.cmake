@@ -1,7 +1,7 @@
 # Writes all_passes(): one entry for every core/passes/<name>.cpp that is a pass (its header-less siblings
-# pass.cpp, pipeline.cpp and rewrite.cpp hold the machinery). Re-run by the glob whenever a file comes or goes.
+# pass.cpp, pipeline.cpp, rewrite.cpp and idiom_table.cpp hold the machinery). Re-run by the glob whenever a file comes or goes.
 file(GLOB pass_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/core/passes/*.cpp)
-set(machinery pass pipeline rewrite)
+set(machinery pass pipeline rewrite idiom_table)
 set(declarations "")
 set(entries "")
 list(SORT pass_files)

@@ -33,6 +33,7 @@ constexpr const char* kUsage =
     "  --copy-parameters    the modules made of a reused one hold copies of its tensors\n"
     "  --plain-sizes        sizes are plain numbers in a trace, too\n"
     "  --decompose-attention  open attention functions\n"
+    "  --idioms             compositions written by hand become the call that they mean\n"
     "  --verify-each        run the verifier after every pass (it always runs first and last)\n"
     "  --print-after-all    print the graph after every pass on stderr\n"
     "  --timing             print the time of every pass on stderr\n"

@@ -122,6 +122,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   insert_all(recorder.excluded_functions, options.functions_to_exclude);
   recorder.on_dynamic = options.on_dynamic;
   recorder.spells_operators = options.spell_operators;
+  recorder.keep_blocks = options.keep_blocks;
   recorder.outcomes = options.outcomes;
   if (options.kept) {
     for (const auto& [function, why] : options.kept->functions) recorder.kept_functions.emplace(function.ptr(), why);

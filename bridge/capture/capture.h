@@ -111,6 +111,8 @@ struct CaptureOptions {
   nb::object plain_outputs = nb::none();
   /// Attention layers are traced through.
   bool decompose_attention = false;
+  /// The calls of blocks stand in the graph (ir/blocks.h).
+  bool keep_blocks = false;
   const KeptWhole* kept = nullptr;   // borrowed
   const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.

@@ -145,8 +145,10 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   settle_training_read();
   const ScopeId outer = scope_;
   scope_ = graph().add_scope({*path, scope_calls_[*path]++, outer});
+  const NodeId begin = keep_blocks ? begin_block(*path, module, args, nargs, kwnames) : kNoNode;
   PyObject* result = PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
   settle_training_read();
+  if (begin != kNoNode && result) end_block(begin, result);
   scope_ = outer;
   return result;
 }

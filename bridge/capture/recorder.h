@@ -67,6 +67,11 @@ class Recorder {
   NodeId add_node(Node node);
   /// A node like add_node whose type is known.
   NodeId add_function(std::string target, ValueList args, ValueType type);
+  /// The brackets around a call. kNoNode if the arguments do not fit forward.
+  NodeId begin_block(const std::string& path, PyObject* module, PyObject* const* args, Py_ssize_t nargs,
+                     PyObject* kwnames);
+  void end_block(NodeId begin, PyObject* result);
+  Value block_value(PyObject* object, bool is_result, int depth = 0);
   /// `callable(*args, **kwargs)` as a call_function or call_method node. `args` is a tuple, `kwargs` a dict or null.
   NodeId add_call(PyObject* callable, const CallName& name, PyObject* args, PyObject* kwargs);
   /// A call that torch dispatched to us: records and runs it (running), or only records it (symbolic). New reference,
@@ -123,6 +128,8 @@ class Recorder {
   /// Classes of torch.nn that are traced through all the same, and functions of torch with what runs in place of them,
   /// recorded. Borrowed keys.
   std::unordered_set<PyObject*> opened_classes;
+  /// Calls of modules that are traced through stand in brackets (ir/blocks.h).
+  bool keep_blocks = false;
   std::unordered_map<PyObject*, nb::object> opened_functions;
   /// Traced code read `training` of a module. If the very next call takes it as an argument, that argument follows the
   /// flag; otherwise Python decided something by it, which becomes a check.

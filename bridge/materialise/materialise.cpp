@@ -20,30 +20,43 @@ namespace {
 
 nb::object graph_module_py() { return nb::module_::import_("modulize._graph_module"); }
 
+// Makes the modules that graphs stand for callable: those of the tree keep their object, class and children, others are
+// new. `copies`: of the outermost tree.
+void prepare_blocks(nb::handle root, const Graph& graph, NewModules& modules, NewModules& copies) {
+  const nb::object py = graph_module_py();
+  for (const ModuleSpec& spec : graph.modules.modules()) {
+    if (spec.kind != ModuleKind::graph) continue;
+    nb::object inner;
+    if (PyObject* const known = find_module(root.ptr(), spec.path)) {
+      inner = nb::borrow(known);
+    } else {
+      inner = spec.copy_of.empty() ? py.attr("new_prepared")(spec.graph->name) : copies.copy_block(spec);
+      modules.add_child(spec.path, inner);
+      check(PyObject_SetAttrString(inner.ptr(), "training", spec.training ? Py_True : Py_False));
+    }
+    if (!nb::isinstance(inner, py.attr("PreparedModule"))) py.attr("become_prepared")(inner);
+    NewModules inside(inner, modules.objects());
+    prepare_blocks(inner, *spec.graph, inside, copies);
+  }
+}
+
 // Turns `root`, a module of the cloned tree whose class is a PreparedModule already, into the prepared model of
 // `graph`.
 void install(nb::handle root, std::shared_ptr<const Graph> graph, const std::vector<nb::object>& objects,
-             const std::map<std::string, nb::object>& constants) {
+             const std::map<std::string, nb::object>& constants, bool is_outermost = true) {
   NewModules modules(root, objects);
   for (const auto& [path, tensor] : constants) modules.add_constant(path, tensor);
+  const nb::object py = graph_module_py();
+  // Before what stands in them, and before any program asks what the tree looks like.
+  if (is_outermost) prepare_blocks(root, *graph, modules, modules);
   std::vector<const ModuleSpec*> branches;
   for (const ModuleSpec& spec : graph->modules.modules()) {
     modules.add(spec);
     if (spec.kind == ModuleKind::branch) branches.push_back(&spec);
-    if (spec.kind != ModuleKind::graph) continue;
-    const nb::object py = graph_module_py();
-    PyObject* const known = find_module(root.ptr(), spec.path);
-    nb::object inner;
-    if (known) {  // a block that stays callable keeps its object, its class and its tree
-      inner = nb::borrow(known);
-      py.attr("become_prepared")(inner);
-    } else {
-      inner = py.attr("new_prepared")(spec.graph->name);
-      modules.add_child(spec.path, inner);
-      check(PyObject_SetAttrString(inner.ptr(), "training", nb::object(root.attr("training")).ptr()));
-    }
-    install(inner, spec.graph, objects, {});
   }
+  for (const ModuleSpec& spec : graph->modules.modules())
+    if (spec.kind == ModuleKind::graph)
+      install(nb::handle(find_module(root.ptr(), spec.path)), spec.graph, objects, {}, false);
   // Their programs ask what the whole tree looks like.
   std::vector<nb::object> made;
   for (const ModuleSpec* spec : branches) {

@@ -217,6 +217,14 @@ nb::object NewModules::copy_of(const ModuleSpec& spec) {
   return copy.root();
 }
 
+nb::object NewModules::copy_block(const ModuleSpec& spec) {
+  nb::object copy = copy_of(spec);
+  // The children of a further call are made for it.
+  PyObject* const modules = dict_get(instance_dict(copy.ptr()).ptr(), ModuleTypes::instance().modules);
+  nb::borrow(modules).attr("clear")();
+  return copy;
+}
+
 void note_own_ties(const TreeClone& tree) {
   std::unordered_map<PyObject*, std::pair<PyObject*, PyObject*>> first;  // tensor -> (module, name); borrowed
   for (const TreeClone::Entry& entry : tree.entries()) {

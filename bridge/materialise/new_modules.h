@@ -23,8 +23,11 @@ class NewModules {
   /// `root`: the clone. `objects`: what the graph's opaque values stand for. Both must outlive this.
   NewModules(nb::handle root, const std::vector<nb::object>& objects) : root_(root.ptr()), objects_(objects) {}
 
+  const std::vector<nb::object>& objects() const { return objects_; }
   /// Makes what `spec` says and registers it at its path. Nothing is done for existing modules and for graphs.
   void add(const ModuleSpec& spec);
+  /// A copy of the module at spec.copy_of without its children: for a further call of a block.
+  nb::object copy_block(const ModuleSpec& spec);
   /// Registers `tensor` as a buffer at `path` that no state_dict holds.
   void add_constant(std::string_view path, nb::handle tensor);
   /// Registers `module` as a child; the containers among the parents go on showing their own children only.

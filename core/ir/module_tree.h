@@ -32,6 +32,7 @@ enum class ModuleKind : std::uint8_t {
 ///   module module_conv1 = copy conv1 for conv1
 ///   module module_conv1 = copy conv1 untied for conv1
 ///   module block = graph inner { ... }
+///   module module_block_1 = graph inner { ... } copy block for block
 ///   module module_branch = branch graph on_true { ... } else graph on_false { ... }
 struct ModuleSpec {
   std::string path;
@@ -41,8 +42,10 @@ struct ModuleSpec {
   std::vector<std::pair<std::string, Value>> kwargs;
   /// Set for modules that a pass created: the base name that its call is numbered under (see namer.h).
   std::string base;
+  /// copy. graph: the block is a further call of the module at this path of the outermost tree, and has its direct
+  /// tensors.
   std::string copy_of;
-  /// copy: holds tensors of its own, equal at the start.
+  /// copy, graph with `copy_of`: holds tensors of its own, equal at the start.
   bool untied = false;
   /// (name inside the module, path of the model's tensor it holds): the module owns no tensor of its own then.
   std::vector<std::pair<std::string, std::string>> adopts;

@@ -265,6 +265,10 @@ class Parser : TextReader {
       Body* const outer = body_;
       spec.graph = std::make_shared<const Graph>(parse_graph(depth + 1));
       body_ = outer;
+      if (accept_word("copy")) {
+        spec.copy_of = parse_path("the path of a module");
+        spec.untied = accept_word("untied");
+      }
     } else if (word == "branch") {
       pos_ += word.size();
       spec.kind = ModuleKind::branch;

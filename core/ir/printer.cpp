@@ -298,6 +298,11 @@ class Printer {
         break;
       case ModuleKind::graph:
         inner(spec.graph);
+        if (!spec.copy_of.empty()) {
+          out_ += " copy ";
+          path(spec.copy_of);
+          if (spec.untied) out_ += " untied";
+        }
         break;
       case ModuleKind::branch:
         out_ += "branch ";

@@ -19,7 +19,7 @@
 // 11. A call or a constructor has no keyword twice.
 // 12. A module has what its kind needs and nothing that belongs to another: a class (existing, constructed),
 // constructor
-//     arguments without nodes (constructed), `copy_of` naming another module that is not a copy itself (copy), a graph
+//     arguments without nodes (constructed), `copy_of` naming another module that is not a copy itself (copy; a graph may have one), a graph
 //     (graph). Every path of the tree is found under itself.
 // 13. What a module adopts are tensors of the module tree, each under a name of its own.
 // 14. Scope 0 is the root. The scopes of nodes, and the scopes around these, exist; a parent has a lower number than
@@ -304,9 +304,9 @@ class Verifier {
         const ModuleSpec* of = tree.find(spec.copy_of);
         if (!of) fail(12, where() + " is a copy of " + repr(spec.copy_of) + ", which is no module of the tree");
         if (of->kind == ModuleKind::copy) fail(12, where() + " is a copy of the copy " + repr(spec.copy_of));
-      } else if (!spec.copy_of.empty()) {
+      } else if (!spec.copy_of.empty() && spec.kind != ModuleKind::graph) {
         fail(12, where() + " names a module to copy and is no copy");
-      } else if (spec.untied) {
+      } else if (spec.untied && spec.copy_of.empty()) {
         fail(12, where() + " is untied and is no copy");
       }
       std::set<std::string_view> adopted;

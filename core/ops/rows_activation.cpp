@@ -6,6 +6,11 @@ namespace modulize {
 namespace {
 
 constexpr OpRow kRows[] = {
+    {.call = "modulize.nn.functional.quick_gelu",
+     .module = "modulize.nn.QuickGELU",
+     .signature = "input",
+     .doc = "`input * sigmoid(1.702 * input)`",
+     .sample = "f32[2,3]"},
     {.call = "F.relu",
      .module = "torch.nn.ReLU",
      .signature = "input, inplace=False",

@@ -135,7 +135,19 @@ class Outline {
 }  // namespace
 
 PassResult outline_branches(Graph& graph, const PassContext& context) {
-  return {.modified = Outline(graph, context).run()};
+  bool modified = false;
+  // Blocks have branches of their own.
+  std::vector<std::pair<std::string, std::shared_ptr<const Graph>>> changed;
+  for (const ModuleSpec& spec : graph.modules.modules()) {
+    if (spec.kind != ModuleKind::graph) continue;
+    auto block = std::make_shared<Graph>(*spec.graph);
+    if (outline_branches(*block, context).modified) changed.emplace_back(spec.path, std::move(block));
+  }
+  for (auto& [path, block] : changed) {
+    graph.modules.find(path)->graph = std::move(block);
+    modified = true;
+  }
+  return {.modified = Outline(graph, context).run() || modified};
 }
 
 }  // namespace modulize

@@ -17,6 +17,8 @@ bool set_option(PassOptions& options, std::string_view word) {
     options.tie_parameters = false;
   else if (word == "decompose_attention")
     options.decompose_attention = true;
+  else if (word == "idioms")
+    options.idioms = true;
   else
     return false;
   return true;

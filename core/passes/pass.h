@@ -30,6 +30,8 @@ struct PassOptions {
   bool tie_parameters = true;
   /// Attention functions are opened into matmul, scale, mask, softmax and dropout.
   bool decompose_attention = false;
+  /// Compositions written by hand become the one call that they mean.
+  bool idioms = false;
 };
 
 /// Sets what a word of the command line or of a golden file says ("layout_modules"). False if no option is called so.

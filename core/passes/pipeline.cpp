@@ -11,6 +11,8 @@ const std::vector<std::string_view>& default_pipeline() {
       "name_as_torch_fx",
       // So that nothing is named after or made for a call whose result nobody uses.
       "dead_code",
+      // Nothing without the option idioms. Before attention is opened, which it may recognise.
+      "recognise_idioms",
       // Nothing without the option of that name. Before the calls become modules, as what it writes are calls.
       "decompose_attention",
       // Before the calls become modules: the modules made there are new, each is called once.
@@ -23,7 +25,8 @@ const std::vector<std::string_view>& default_pipeline() {
       "dead_code",
       // Nothing without the option plain_sizes. After the others, which know reads of sizes by their names.
       "sizes_to_plain_numbers",
-      // Last: every pass before sees one flat list of nodes.
+      // Last: every pass before sees one flat list of nodes. Blocks first: a branch of a block is the block's.
+      "outline_blocks",
       "outline_branches",
   };
   return names;

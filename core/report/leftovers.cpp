@@ -18,12 +18,14 @@ bool is_runtime_call(const Node& node) {
   return false;
 }
 
-// Calls `fn` for the graph and the sides of its branches.
+// Calls `fn` for the graph, its blocks and the sides of its branches.
 template <class Fn>
 void for_each_graph(const Graph& graph, Fn&& fn) {
   fn(graph);
   for (const ModuleSpec& spec : graph.modules.modules())
-    if (spec.kind == ModuleKind::branch)
+    if (spec.kind == ModuleKind::graph)
+      for_each_graph(*spec.graph, fn);
+    else if (spec.kind == ModuleKind::branch)
       for (const Graph* side : {spec.graph.get(), spec.graph_else.get()}) fn(*side);
 }
 

@@ -30,6 +30,7 @@ def prepare_model(
     layout_modules: bool = False,
     decompose_attention: bool | None = None,
     plain_outputs: bool | None = None,
+    idioms: bool = False,
     verify: bool = True,
 ) -> torch.fx.GraphModule:
     """Return an equal model in which every computation is a module of its own, used once.
@@ -66,8 +67,9 @@ def prepare_model(
         Whether the modules made of a reused one share its parameters, or have copies of their own, which are further
         keys of the ``state_dict`` and train apart. The target's choice if not given: ``"copy"`` for ``"aimet"``, else
         ``"tie"``.
-    hierarchy : {"flat"}
-        ``"flat"``: one graph of leaf modules.
+    hierarchy : {"flat", "keep"}
+        ``"flat"``: one graph of leaf modules. ``"keep"``: every module that is traced through stays callable, as a
+        ``GraphModule`` that runs its part; see docs/hierarchy.md.
     layout_modules : bool
         Make modules of view, permute, getitem and the like too.
     decompose_attention : bool
@@ -77,6 +79,9 @@ def prepare_model(
     plain_outputs : bool
         Return tensors, tuples, lists and dicts in place of dataclasses, model outputs and caches. The target's choice
         if not given: ``"aimet"`` has tuples of tensors, as ``torch.jit.trace`` takes them.
+    idioms : bool
+        Make one module of a composition that is written by hand, such as ``x * torch.sigmoid(x)``. Outputs are then
+        equal to rounding; see docs/idioms.md.
     verify : bool
         With example inputs: capture a second time with other values and, where the model takes it, another batch size,
         which finds values and sizes that would be frozen; and compare the outputs of both models bit for bit.
@@ -93,7 +98,7 @@ def prepare_model(
     CaptureError
         ``forward`` does something that cannot be captured; the message says what, where, and the way out.
     UnsupportedError
-        The model or an option is not supported.
+        The model is not supported.
     VerificationError
         The outputs of the prepared model differ from the original's.
 
@@ -123,6 +128,7 @@ def prepare_model(
         hierarchy=hierarchy,
         layout_modules=layout_modules,
         decompose_attention=decompose_attention,
+        idioms=idioms,
         plain_outputs=plain_outputs,
     )
     inputs = check_inputs(example_inputs, example_kwargs)
@@ -145,8 +151,10 @@ def prepare_model(
         layout_modules=layout_modules,
         tie_parameters=shared_parameters == "tie",
         decompose_attention=decompose_attention,
+        idioms=idioms,
         plain_outputs=outputs,
         plain_sizes=preset.plain_sizes,
+        keep_blocks=hierarchy == "keep",
         verify=verify,
     )
     report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
@@ -161,7 +169,7 @@ def prepare_model(
             inputs or (),
             kwargs,
             plain_outputs=outputs,
-            exact=preset.exact and not decompose_attention,
+            exact=preset.exact and not decompose_attention and not idioms,
         )
     return prepared
 
@@ -198,16 +206,11 @@ def _check_options(**options: Any) -> None:
         "layout_modules": (False, True),
         "decompose_attention": (False, True),
         "plain_outputs": (False, True),
+        "idioms": (False, True),
     }
     for name, allowed in choices.items():
         if options[name] not in allowed:
             raise _core.ArgumentError(f"{name} must be one of {allowed}, not {options[name]!r}")
-    supported = {
-        "hierarchy": ("flat",),
-    }
-    for name, values in supported.items():
-        if options[name] not in values:
-            raise _core.UnsupportedError(f"{name}={options[name]!r} is not available in this version")
 
 
 def check_inputs(example_inputs: Any, example_kwargs: Any) -> tuple[Any, ...] | None:

@@ -140,14 +140,19 @@ def prepare(
     layout_modules: bool,
     tie_parameters: bool,
     decompose_attention: bool = False,
+    idioms: bool = False,
     plain_outputs: Callable[[Any], Any] | None = None,
     plain_sizes: bool = False,
+    keep_blocks: bool = False,
     verify: bool,
     verify_each: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """
     Captures, rewrites and materialises; returns (prepared model, report data).
     """
+
+def idioms() -> list[tuple[str, str]]:
+    """The compositions that idioms=True recognises: a list of (name, graph in .mzir text)."""
 
 def capture(
     model: object,

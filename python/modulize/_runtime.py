@@ -115,6 +115,19 @@ def delete_attribute(target: Any, name: str) -> None:
     object.__delattr__(target, name)
 
 
+def required(value: Any, what: str) -> Any:
+    """A value that a block takes from around it, by keyword."""
+    if value is ...:
+        raise TypeError(what)
+    return value
+
+
+def hand_out(taken: Any, name: str, value: Any) -> None:
+    """Leave a value of a block to what is around it, if it asks: nothing that the block returns holds it."""
+    if taken is not None:
+        taken[name] = value
+
+
 def extend(target: Any, items: Any) -> None:
     """Append to a list or deque what forward has appended to it."""
     (list if isinstance(target, list) else collections.deque).extend(target, items)
@@ -202,6 +215,8 @@ if hasattr(torch.fx.node, "has_side_effect"):
         delete_attribute,
         extend,
         set_items,
+        required,
+        hand_out,
         enter,
         leave,
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["additive_mask", "attention_mask", "zero_masked_rows"]
+__all__ = ["additive_mask", "attention_mask", "quick_gelu", "zero_masked_rows"]
 
 
 def attention_mask(scores: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
@@ -91,3 +91,8 @@ def additive_mask(
         total = mask if total is None else total + mask
     assert total is not None, "a mask is given"
     return torch.nn.functional.pad(total, (0, added)) if added else total
+
+
+def quick_gelu(input: Tensor) -> Tensor:
+    """GELU approximated by a sigmoid: ``input * sigmoid(1.702 * input)``."""
+    return input * torch.sigmoid(1.702 * input)
