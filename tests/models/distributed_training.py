@@ -2,8 +2,8 @@
 
     torchrun --standalone --nproc-per-node 2 tests/models/distributed_training.py WAY MODEL
 
-WAY is ``ddp``, ``fsdp`` (FSDP2 with the whole model as one unit and each of its blocks as one) or ``checkpoint`` (a
-distributed checkpoint saved from the sharded original, loaded into the sharded prepared model). Exits with an error
+WAY is ``ddp``, ``fsdp`` (FSDP2 with the whole model as one unit and each leaf as one), ``blocks`` (FSDP2 by block, of
+a model prepared with ``hierarchy="keep"``) or ``checkpoint`` (a distributed checkpoint saved from the sharded original, loaded into the sharded prepared model). Exits with an error
 where anything differs.
 """
 
@@ -39,6 +39,15 @@ def sharded(model: nn.Module) -> nn.Module:
         if module is not model and parameters and not any(id(p) in owned for p in parameters):
             owned |= {id(p) for p in parameters}
             fully_shard(module)
+    return fully_shard(model)
+
+
+def sharded_by_block(model: nn.Module) -> nn.Module:
+    """The members of the longest container are units: the layers of a transformer, the stages of a CNN."""
+    containers = [m for m in model.modules() if isinstance(m, (nn.ModuleList, nn.Sequential))]
+    for block in max(containers, key=len):
+        if list(block.children()):
+            fully_shard(block)
     return fully_shard(model)
 
 
@@ -81,9 +90,10 @@ def main() -> None:
     entry = find(*MODELS[name])
     args, kwargs = entry.example()
     original = entry.make()
-    prepared = prepare_model(copy.deepcopy(original), example_inputs=args, example_kwargs=kwargs)
+    hierarchy = "keep" if way == "blocks" else "flat"
+    prepared = prepare_model(copy.deepcopy(original), example_inputs=args, example_kwargs=kwargs, hierarchy=hierarchy)
     batches = [entry.inputs(10 + 2 * step + dist.get_rank(), entry.rows, False) for step in range(2)]
-    wrap = DistributedDataParallel if way == "ddp" else sharded
+    wrap = {"ddp": DistributedDataParallel, "blocks": sharded_by_block}.get(way, sharded)
     original, prepared = wrap(original.train()), wrap(prepared.train())
     if way == "checkpoint":
         train(original, copy.deepcopy(batches))

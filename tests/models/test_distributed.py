@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).with_name("distributed_training.py")
 
 
 @pytest.mark.parametrize("model", ["cnn", "transformer"])
-@pytest.mark.parametrize("way", ["ddp", "fsdp", "checkpoint"])
+@pytest.mark.parametrize("way", ["ddp", "fsdp", "blocks", "checkpoint"])
 def test_two_processes(way, model):
     if model == "transformer":
         pytest.importorskip("transformers")

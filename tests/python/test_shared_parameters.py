@@ -99,12 +99,15 @@ def test_the_report_names_copies_and_ties():
     [("torch", None, False), ("aimet", None, True), ("aimet", "tie", False), ("torch", "copy", True)],
 )
 def test_the_target_decides_where_nothing_is_given(target, given, copied):
+    if target == "aimet":
+        pytest.importorskip("aimet_torch")
     prepared = prepare_model(Twice().eval(), target=target, shared_parameters=given)
     assert bool(prepared.report.copies) is copied
     assert bool(prepared.report.ties) is not copied
 
 
 def test_aimets_preparer_copies():
+    pytest.importorskip("aimet_torch")
     assert modulize.aimet.prepare_model(Twice().eval()).report.copies
 
 
