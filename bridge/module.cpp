@@ -78,6 +78,7 @@ nb::dict as_dict(const ListedNode& n) {
   out["line"] = n.line;
   out["text"] = n.text;
   out["is_leftover"] = n.is_leftover;
+  out["is_plain"] = n.is_plain;
   out["base"] = n.base;
   out["inputs"] = nb::cast(n.inputs);
   return out;

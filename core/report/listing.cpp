@@ -6,6 +6,7 @@
 #include "ir/namer.h"
 #include "ir/printer.h"
 #include "ops/op_match.h"
+#include "ops/value_types.h"
 #include "report/leftovers.h"
 
 namespace modulize {
@@ -23,8 +24,11 @@ class Lister {
     std::set<NodeId> leftovers;
     for (const Leftover& leftover : leftovers_of(graph))
       if (leftover.computes || leftover.yields_tensor) leftovers.insert(leftover.node);
+    const std::vector<ValueType> types = value_types(graph);
+    std::vector<bool> plain(graph.id_limit(), false);
     for (const NodeId id : graph.order()) {
       const Node& node = graph[id];
+      plain[id] = is_plain(node, types[id], plain);
       ListedNode entry;
       entry.name = prefix + node.name;
       entry.op = node.op == Opcode::output && !prefix.empty() ? "end" : std::string(opcode_name(node.op));
@@ -34,6 +38,7 @@ class Lister {
       entry.file = source.file;
       entry.line = source.line;
       entry.text = print_node(graph, id);
+      entry.is_plain = plain[id];
       entry.is_leftover = leftovers.count(id) > 0;
       node.for_each_input([&](NodeId input) { entry.inputs.push_back(prefix + graph[input].name); });
       const ModuleSpec* spec = node.op == Opcode::call_module ? find(graph, owner, node.target) : nullptr;
@@ -58,6 +63,16 @@ class Lister {
     // A side of a branch shows as one scope, whatever blocks its nodes belong to.
     if (inside != root || scope.path.empty()) return inside;
     return join_path(root, scope.path) + (scope.call ? "#" + std::to_string(scope.call) : "");
+  }
+
+  static bool is_plain(const Node& node, ValueType type, const std::vector<bool>& plain) {
+    if (node.op != Opcode::call_function && node.op != Opcode::call_method && node.op != Opcode::get_attr) return false;
+    if (type == ValueType::number || type == ValueType::size) return true;
+    if (type != ValueType::other) return false;
+    // A sequence of tensors, or an object made of them, is what tensors flow through.
+    bool all_plain = true;
+    node.for_each_input([&](NodeId input) { all_plain = all_plain && plain[input]; });
+    return all_plain || node.target == "builtins.getattr" || node.target.starts_with("modulize._runtime.check");
   }
 
   static const ModuleSpec* find(const Graph& graph, const Graph& owner, const std::string& path) {

@@ -17,6 +17,8 @@ struct ListedNode {
   std::string file;
   int line = 0;
   std::string text;  // the statement, as in .mzir
+  /// Yields a number, a size or another plain value, or nothing: neither a tensor nor what may be one.
+  bool is_plain = false;
   /// Is it a call that may compute and is no module (see find_leftovers)?
   bool is_leftover = false;
   std::string base;  // call_module: what a pass made the module for; empty for the model's own

@@ -276,6 +276,25 @@ def test_the_sides_of_a_branch_are_shown(browser, tmp_path):
         assert page.locator("g.box:has-text('Multiply')").count() == 1
 
 
+def test_sizes_and_checks_are_shown_on_demand(browser, tmp_path):
+    class Sizes(nn.Module):
+        def forward(self, x, flag=True):
+            return x.view(x.shape[0], -1).relu()
+
+    report = prepare_model(Sizes(), example_inputs=IMAGE).report
+    with opened(browser, report, tmp_path) as page:
+        boxes = page.locator("g.box")
+        few = boxes.count()
+        page.check("#plain")
+        assert boxes.count() > few == 5  # x, flag, view, relu, the output
+        page.uncheck("#plain")
+        assert boxes.count() == few
+        page.fill("#search", "getitem")
+        page.wait_for_selector("#results li")
+        page.click("#results li button >> nth=0")
+        assert page.is_checked("#plain")
+
+
 def test_search_and_filter_find_operations(browser, tmp_path):
     with opened(browser, prepared().report, tmp_path) as page:
         page.fill("#search", "softmax")

@@ -135,17 +135,15 @@ class ModelSource:
         constants = "".join(f"{name} = {text}\n" for name, text in self.constants.items())
         self.runtime |= self.imports.written
         local = sorted(name for name, used in (("operations", self.operations), ("runtime", self.runtime)) if used)
-        if "functools." in constants:
-            self.imports.modules.add("functools")
-        if re.search(r"\btorch\.", classes + constants):
-            self.imports.modules.add("torch")
+        code = constants + re.sub(r"^ *#.*$", "", classes, flags=re.MULTILINE)
+        self.imports.modules |= {name for name in ("functools", "torch") if re.search(rf"\b{name}\.", code)}
         head = [
             f'"""{self._summary()}"""',
             "",
-            "from collections import OrderedDict" if "OrderedDict(" in classes else None,
+            "from collections import OrderedDict" if "OrderedDict(" in code else None,
             "",
             *self.imports.statements(),
-            "import torch.nn.functional as F" if "F." in classes else None,
+            "import torch.nn.functional as F" if re.search(r"\bF\.", code) else None,
             "from torch import nn",
             "",
             f"from . import {', '.join(local)}" if local else None,

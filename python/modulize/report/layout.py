@@ -17,8 +17,8 @@ def parent_of(scope: str) -> str:
     return scope.rpartition(".")[0]
 
 
-def scope_drawings(nodes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Per scope its items with positions, and the lines between them.
+def scope_drawings(nodes: list[dict[str, Any]], *, plain: bool = True) -> dict[str, dict[str, Any]]:
+    """Per scope its items with positions, and the lines between them; without sizes and checks if not ``plain``.
 
     An item is an operation, by its index in ``nodes``; or a scope inside, by its path; or what comes from outside and
     goes there. A line is a list of points, in units of pixels.
@@ -33,12 +33,17 @@ def scope_drawings(nodes: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     items: dict[str, dict[Any, None]] = {scope: {} for scope in scopes}
     edges: dict[str, dict[tuple[Any, Any], None]] = {scope: {} for scope in scopes}
     lines = [_line_of(node["scope"]) for node in nodes]
+    left_out = {i for i, node in enumerate(nodes) if node["is_plain"] and not plain}
     for i, node in enumerate(nodes):
+        if i in left_out:
+            continue
         line = lines[i]
         for depth, scope in enumerate(line):
             items[scope][line[depth + 1] if depth + 1 < len(line) else i] = None
         for name in node["inputs"]:
             source = index_of[name]
+            if source in left_out:
+                continue
             _connect(edges, items, lines[source], source, line, i)
     return {scope: _drawing(list(items[scope]), list(edges[scope])) for scope in sorted(scopes)}
 

@@ -7,6 +7,7 @@ const kindOf = (node) => (node.k === "output" ? "input" : node.k);
 const shown = new Set(Object.keys(KINDS));
 const users = data.nodes.map(() => []);
 data.nodes.forEach((node, i) => node.i.forEach((j) => users[j].push(i)));
+const drawingOf = (path) => data.drawings[$("plain").checked ? "all" : "tensors"][path];
 let scope = "", chosen = -1, view = { x: 0, y: 0, k: 1 }, query = "";
 
 // Everything that comes from the model goes through here: it is text, never markup.
@@ -28,7 +29,7 @@ const matches = (node) => !query || (node.n + "\n" + node.w + "\n" + node.p + "\
 
 // --- the tree of scopes, opened where it is asked for ---
 const children = new Map();
-for (const path of Object.keys(data.drawings)) {
+for (const path of Object.keys(data.drawings.all)) {
   if (path === "") continue;
   const parent = path.slice(0, Math.max(path.lastIndexOf("."), 0));
   if (!children.has(parent)) children.set(parent, []);
@@ -57,6 +58,8 @@ function branch(path) {
 const svg = $("drawing"), layer = make("g");
 svg.append(layer);
 function enter(path, choose = -1) {
+  // What is shown nowhere without them brings the sizes and checks with it.
+  if (choose >= 0 && !drawingOf(path).items.some((item) => item[0] === choose)) $("plain").checked = true;
   scope = path;
   chosen = choose;
   document.querySelectorAll("#tree .link").forEach((link) => link.classList.toggle("current", link.dataset.scope === path));
@@ -68,7 +71,7 @@ function enter(path, choose = -1) {
   if (choose >= 0) details(choose);
 }
 function fit() {
-  const items = data.drawings[scope].items, size = svg.getBoundingClientRect();
+  const items = drawingOf(scope).items, size = svg.getBoundingClientRect();
   if (!items.length || !size.width) return;
   const xs = items.map((item) => item[1]), ys = items.map((item) => item[2]);
   const left = Math.min(...xs) - 110, top = Math.min(...ys) - 50, width = Math.max(...xs) - left + 110, height = Math.max(...ys) - top + 50;
@@ -79,7 +82,7 @@ function fit() {
 }
 function draw() {
   layer.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.k})`);
-  const drawing = data.drawings[scope], size = svg.getBoundingClientRect();
+  const drawing = drawingOf(scope), size = svg.getBoundingClientRect();
   const left = -view.x / view.k - 200, top = -view.y / view.k - 120, right = left + size.width / view.k + 400, bottom = top + size.height / view.k + 240;
   const inView = (x, y) => x > left && x < right && y > top && y < bottom;
   const parts = [];
@@ -156,6 +159,7 @@ function search() {
   $("results").querySelector("ol").replaceChildren(...found.slice(0, 200).map((i) => make("li", {}, link(i), ` ${data.nodes[i].w} ${data.nodes[i].s ? "in " + data.nodes[i].s : ""}`)));
   draw();
 }
+$("plain").addEventListener("change", () => enter(scope));
 let typing = 0;
 $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 120); });
 $("theme").addEventListener("click", () => {

@@ -48,7 +48,7 @@ def render(report: Any, nodes: list[dict[str, Any]], title: str) -> str:
             }
             for node in nodes
         ],
-        "drawings": scope_drawings(nodes),
+        "drawings": {"all": scope_drawings(nodes), "tensors": scope_drawings(nodes, plain=False)},
         "files": files,
         "code": [_excerpts(file, {n["line"] for n in nodes if n["file"] == file}) for file in files],
     }
