@@ -57,7 +57,9 @@ std::vector<Leftover> leftovers_of(const Graph& graph) {
     leftover.computes = mapped || row;
     leftover.has_module = mapped;
     const ValueType type = lowerings.types()[id];
-    leftover.yields_tensor = type == ValueType::tensor || type == ValueType::unknown || has_tensor_item[id];
+    // dict, list and the like hold tensors that were there before.
+    leftover.yields_tensor = !node.target.starts_with("builtins.") &&
+                             (type == ValueType::tensor || type == ValueType::unknown || has_tensor_item[id]);
     leftover.scope = graph.scope(node.scope).path;
     leftover.where = graph.where(node);
     out.push_back(std::move(leftover));

@@ -49,7 +49,7 @@ void find_non_tensors(const ModelView& model, Findings& out) {
     if (node.op != Opcode::call_module) return;
     const ModuleSpec* spec = part.graph->modules.find(node.target);
     // Our own take settings and numbers in the call: that is how they are made.
-    if (!spec || spec->kind != ModuleKind::existing) return;
+    if (!spec || spec->kind != ModuleKind::existing || spec->type.starts_with("modulize.")) return;
     const std::string path = part.path(node.target), where = part.graph->where(node);
     if (!met.insert(path).second) return;
     std::string given;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,13 +18,19 @@ struct GraphPart {
   const Graph* graph;
   std::string root;
 
-  std::string path(std::string_view inside) const { return join_path(root, inside); }
+  std::string path(std::string_view inside) const { return inside.empty() ? root : join_path(root, inside); }
 };
 
 struct ModelView {
   /// The graph itself, blocks that are graphs of their own, and both sides of branches.
   std::vector<GraphPart> parts;
   const ModelFacts& facts;
+  /// Paths of the modules that are called, and of those whose tensors are read without a call, as by
+  /// F.linear(x, self.fc.weight).
+  std::set<std::string, std::less<>> called = {}, read = {};
+
+  /// Does the module run or lend its tensors, itself or inside of one that is called as one?
+  bool is_used(std::string_view path) const;
 
   /// Calls `fn(part, node)` for every node of every part.
   template <class Fn>

@@ -1,4 +1,5 @@
 // A tensor that several modules hold: what a tool does to one module's weight, it does to the others'.
+#include <algorithm>
 #include <map>
 
 #include "support/python_repr.h"
@@ -20,6 +21,9 @@ void find_shared_parameters(const ModelView& model, Findings& out) {
   std::map<std::string, std::string, std::less<>> type_of;
   for (const ModelFacts::Module& leaf : model.facts.leaves) type_of.emplace(leaf.path, leaf.type);
   for (const std::vector<std::string>& names : model.facts.shared_tensors) {
+    // A weight that a new module adopted from one that is never called is used once.
+    const auto is_called = [&](const std::string& name) { return model.called.contains(split_path(name).first); };
+    if (std::count_if(names.begin(), names.end(), is_called) < 2) continue;
     bool folds = false, normalises = false;
     std::string text;
     for (const std::string& name : names) {

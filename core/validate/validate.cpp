@@ -37,6 +37,12 @@ bool is_known_class(std::string_view type) {
          find_op_of_module(type) != nullptr;
 }
 
+bool ModelView::is_used(std::string_view path) const {
+  for (; !path.empty(); path = split_path(path).first)
+    if (called.contains(path) || read.contains(path)) return true;
+  return false;
+}
+
 std::string shown_path(std::string_view path) { return path.empty() ? "the model" : python_repr(path); }
 
 namespace {
@@ -56,6 +62,10 @@ void collect(const Graph& graph, const std::string& root, std::vector<GraphPart>
 std::vector<Finding> validate(const Graph& graph, const ModelFacts& facts) {
   ModelView model{{}, facts};
   collect(graph, "", model.parts);
+  model.for_each_node([&](const GraphPart& part, const Node& node) {
+    if (node.op == Opcode::call_module) model.called.insert(part.path(node.target));
+    if (node.op == Opcode::get_attr) model.read.insert(part.path(split_path(node.target).first));
+  });
   Findings out;
   for (const auto rule : {find_reused_modules, find_functionals, find_opaque_modules, find_control_flow,
                           find_non_tensors, find_unused_modules, find_shared_parameters})

@@ -449,6 +449,19 @@ def test_targets_that_edit_the_graph_come_back(tmp_path):
     assert_equal_models(round_trip(prepared, tmp_path), prepared, IMAGE)
 
 
+def test_blocks_that_stay_callable_have_a_class_each(tmp_path):
+    prepared = prepare_model(Net().eval(), example_inputs=IMAGE, hierarchy="keep")
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, torch.randn(3, 3, 12, 12))
+    text = source(tmp_path)
+    assert text.count("class ") == 2
+    assert text.count("def forward(self, x") == 2
+    assert "self.blocks = nn.Sequential(Block(), Block())" in text
+    assert "x = self.blocks(x)" in text
+    x = torch.randn(1, 4, 6, 6)
+    assert torch.equal(loaded.blocks[1](x), prepared.blocks[1](x))
+
+
 @pytest.mark.parametrize("option", ["decompose_attention", "layout_modules", "plain_outputs"])
 def test_options_come_back(tmp_path, option):
     class Attends(nn.Module):

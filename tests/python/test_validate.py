@@ -77,6 +77,34 @@ def test_tied_modules_are_named_with_what_breaks():
     assert "batch norm" in found.findings[0].message
 
 
+def test_a_weight_that_was_adopted_is_not_shared():
+    class Adopts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return F.linear(x, self.fc.weight, self.fc.bias)
+
+    prepared = prepare_model(Adopts(), example_inputs=torch.randn(1, 4))
+    assert prepared.module_linear.weight is prepared.fc.weight
+    assert validate_model(prepared).of_kind("shared_parameter") == []
+
+
+def test_blocks_that_stay_callable_are_looked_into():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x, scale=2):
+            return self.fc(x).relu() * scale
+
+    model = nn.Sequential(Block(), Block())
+    prepared = prepare_model(model, example_inputs=torch.randn(1, 4), hierarchy="keep")
+    assert len(validate_model(prepared)) == 0
+
+
 def test_the_models_own_ties_are_found():
     class Tied(nn.Module):
         def __init__(self):

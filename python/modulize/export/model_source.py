@@ -41,6 +41,24 @@ def is_container(module: nn.Module) -> bool:
     return isinstance(module, _CONTAINERS) and not module._parameters
 
 
+def is_chain(module: Any) -> bool:
+    """Is this a Sequential whose forward is nn.Sequential's own: its children, one after the other?"""
+    if class_of(module) is not nn.Sequential or is_edited(module) or module.__dict__.get("_modulize_added"):
+        return False
+    nodes = module.__dict__["_modulize_program"].graph.nodes()
+    first, *calls, last = (node for node in nodes if "/" not in node["name"])  # not those inside of its children
+    before = first["name"]
+    for call, name in zip(calls, module._modules):
+        if (
+            call["op"] != "call_module"
+            or call["path"] != name
+            or f" = call_module {name}(%{before})" not in call["text"]
+        ):
+            return False
+        before = call["name"]
+    return len(calls) == len(module._modules) and last["op"] == "output" and last["inputs"] == [before]
+
+
 def class_of(module: nn.Module) -> Any:
     """The class that the original's module has."""
     return getattr(type(module), "_modulize_base", None) or type(module)
@@ -284,6 +302,8 @@ class ModelSource:
             self._aliases.append((path, self._path_of[id(module)]))
             return f"{self._runtime_name('Shared')}()"
         self._written.add(id(module))
+        if isinstance(module, PreparedModule) and is_chain(module):
+            return self._container(path, module)
         if isinstance(module, (PreparedModule, Branch)):
             wish = type(module).__name__ if isinstance(module, PreparedModule) else camel(path)
             return f"{self._class_of(path, module, wish)}()"
