@@ -1,6 +1,5 @@
 """What in-place arithmetic becomes where the out-of-place module is not the same: docs/limitations.md."""
 
-import pytest
 import torch
 
 import modulize

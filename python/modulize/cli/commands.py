@@ -84,8 +84,17 @@ DynamicOption = typer.Option(OnDynamic.branch, help="What becomes of control flo
 HierarchyOption = typer.Option(Hierarchy.flat, help="One graph of leaf modules, or callable blocks")
 SharedOption = typer.Option(None, help="Whether the modules made of a reused one share its parameters")
 LayoutOption = typer.Option(False, "--layout-modules", help="Make modules of view, permute, getitem and the like too")
-AttentionOption = typer.Option(False, "--decompose-attention", help="Open attention into matmul and softmax modules")
-PlainOption = typer.Option(False, "--plain-outputs", help="Tensors, tuples and dicts in place of dataclasses")
+AttentionOption = typer.Option(
+    None,
+    "--decompose-attention/--whole-attention",
+    help="Open attention into matmul and softmax modules; else as the target has it",
+)
+IdiomsOption = typer.Option(False, "--idioms", help="Compositions become the torch module that they mean")
+PlainOption = typer.Option(
+    None,
+    "--plain-outputs/--own-outputs",
+    help="Tensors, tuples and dicts in place of dataclasses; else as the target has it",
+)
 JsonOption = typer.Option(False, "--json", help="Print JSON on stdout and nothing else")
 QuietOption = typer.Option(False, "--quiet", "-q", help="Print nothing but errors")
 
@@ -163,8 +172,9 @@ def prepare(
     hierarchy: Hierarchy = HierarchyOption,
     shared_parameters: Optional[Shared] = SharedOption,
     layout_modules: bool = LayoutOption,
-    decompose_attention: bool = AttentionOption,
-    plain_outputs: bool = PlainOption,
+    decompose_attention: Optional[bool] = AttentionOption,
+    plain_outputs: Optional[bool] = PlainOption,
+    idioms: bool = IdiomsOption,
     verify: bool = typer.Option(True, "--verify/--no-verify", help="Capture twice and compare the outputs"),
     force: bool = typer.Option(False, "--force", "-f", help="Replace what was written there before"),
     as_json: bool = JsonOption,
@@ -196,6 +206,7 @@ def prepare(
             layout_modules=layout_modules,
             decompose_attention=decompose_attention,
             plain_outputs=plain_outputs,
+            idioms=idioms,
         )
         step("writing")
         out.mkdir(parents=True, exist_ok=True)
@@ -299,7 +310,7 @@ def opt(
     ),
     target: str = TargetOption,
     layout_modules: bool = LayoutOption,
-    decompose_attention: bool = AttentionOption,
+    decompose_attention: Optional[bool] = AttentionOption,
     list_passes: bool = typer.Option(False, "--list-passes", help="Print the names of all passes"),
 ) -> None:
     """Run passes on a graph in text form (`prepared.report.captured`) and print what comes out.
