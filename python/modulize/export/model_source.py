@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import linecache
 import os
@@ -93,6 +94,10 @@ class EditedProgram:
         return {"lines": lines, "objects": [], "aliases": [], "names": [], "globals": given}
 
 
+def program_of(module: Any) -> Any:
+    return EditedProgram(module) if is_edited(module) else module.__dict__["_modulize_program"]
+
+
 class ModelSource:
     """The source of one prepared model's ``model.py``, and what must be written beside it."""
 
@@ -110,7 +115,8 @@ class ModelSource:
         self._aliases: list[tuple[str, str]] = []  # a further path of a module, its first one
         self._classes: dict[str, str] = {}  # class body -> name
         self._paths: dict[str, list[str]] = {}  # class name -> paths of its instances
-        self._names = set(_RESERVED)
+        packages = {class_of(module).__module__.partition(".")[0] for module in self._modules.values()}
+        self._names = _RESERVED | packages | set(dir(builtins))
         self._called: set[str] = set()
         self._read: dict[str, set[str]] = {}  # path of a module -> attributes that programs read
         for prefix, program in self._programs():
@@ -123,7 +129,7 @@ class ModelSource:
     def _programs(self) -> Iterator[tuple[str, Any]]:
         for path, module in self._modules.items():
             if isinstance(module, PreparedModule):
-                yield path, EditedProgram(module) if is_edited(module) else module.__dict__["_modulize_program"]
+                yield path, program_of(module)
             elif isinstance(module, Branch):
                 owner = self._path_of[id(module._modulize_owner[0])]
                 yield from ((owner, side) for side in module._modulize_sides)
@@ -147,7 +153,6 @@ class ModelSource:
 
     def text(self) -> str:
         root = type(self.prepared).__name__
-        self._names_taken_by_imports()
         root_class = self._class_of("", self.prepared, root)
         classes = "".join(f"\n\n{self._render(body, name)}" for body, name in self._classes.items())
         constants = "".join(f"{name} = {text}\n" for name, text in self.constants.items())
@@ -176,9 +181,6 @@ class ModelSource:
         name = plain(f"{cls.__module__}.{cls.__qualname__}")
         return f"The prepared model of {name}: every computation is a module of its own, used once."
 
-    def _names_taken_by_imports(self) -> None:
-        self._names |= set(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
-
     # -- classes --
 
     def _new_name(self, wish: str) -> str:
@@ -204,9 +206,8 @@ class ModelSource:
     def _render(self, body: str, name: str) -> str:
         base, _, rest = body.partition("\n")
         paths = [repr(path) if not path.isprintable() else path for path in self._paths[name]]
-        shown = ", ".join(plain(path) for path in paths[:3] if path) + (
-            f" and {len(paths) - 3} more" * (len(paths) > 3)
-        )
+        shown = ", ".join(plain(path) for path in paths[:3] if path)
+        shown += f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         doc = f'    """{shown or "The model"}."""\n'
         functions, _, rest = rest.rpartition("\0")
         functions = functions.replace("\1", f"_{name}")
@@ -232,7 +233,7 @@ class ModelSource:
             if branches:
                 inside = [quoted(branch[len(path) + 1 if path else 0 :]) for branch in branches]
                 after.append(f"{self._runtime_name('own_branches')}(self, {', '.join(inside)})")
-            program: Any = EditedProgram(module) if is_edited(module) else module.__dict__["_modulize_program"]
+            program = program_of(module)
             self._forward(program, module, "forward", functions, methods)
             if "_modulize_module" in program.targets("get_attr"):
                 methods.insert(0, "    @property\n    def _modulize_module(self):\n        return self")
@@ -320,7 +321,8 @@ class ModelSource:
         return f"{self._class_of(path, module, type(module).__name__)}()"
 
     def _runs_whole(self, path: str) -> bool:
-        while path:
+        """Is the module called as one, itself or what it is inside of?"""
+        while path and not isinstance(self._modules.get(path), PreparedModule):
             if path in self._called:
                 return True
             path = path.rpartition(".")[0]
