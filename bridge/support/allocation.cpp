@@ -10,7 +10,8 @@
 
 #include "bridge/support/python.h"
 
-// Not visible outside of the extension (cmake/exports.map). As ours do, all callers hold the GIL.
+// Not visible outside of the extension (cmake/exports.map), which shares no memory with others: blocks from here must
+// come back here. All our code holds the GIL.
 
 namespace {
 
