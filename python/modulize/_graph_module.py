@@ -6,6 +6,8 @@ import contextlib
 import copy
 import functools
 import inspect
+import sys
+import types
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -331,7 +333,7 @@ class PreparedModule(TiedState, fx.GraphModule):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         program = self.__dict__["_modulize_program"]
         state = _state_without_program(self)
-        state["_modulize_program"] = (program.text, program.objects, program.by_attributes)
+        state["_modulize_program"] = (program.text, _picklable(program.objects), program.by_attributes)
         if is_edited(self):
             state["_fx_graph"] = _pack_graph(self._graph)
         return (_new_prepared_of, (type(self)._modulize_base, type(self).__name__), state)
@@ -546,7 +548,9 @@ class Branch(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         state = _state_without_sides(self)
-        state["_modulize_sides"] = [(side.text, side.objects, side.by_attributes) for side in self._modulize_sides]
+        state["_modulize_sides"] = [
+            (side.text, _picklable(side.objects), side.by_attributes) for side in self._modulize_sides
+        ]
         return (_new_branch, (), state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -595,6 +599,39 @@ def _new_branch() -> Any:
 
 def _new_prepared_of(base: type | None, name: str) -> Any:
     return object.__new__(prepared_class(base or nn.Module, name))
+
+
+# --- objects of the graph in pickles -----------------------------------------------------------------
+
+
+class _BehindDecorators:
+    """Stands in a pickle for a function whose name gives what decorators made of it."""
+
+    def __init__(self, outermost: Any, depth: int) -> None:
+        self.outermost, self.depth = outermost, depth
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unwrapped, (self.outermost, self.depth)
+
+
+def _unwrapped(function: Any, depth: int) -> Any:
+    for _ in range(depth):
+        function = function.__wrapped__
+    return function
+
+
+def _picklable(objects: list[Any]) -> list[Any]:
+    return [_named(item) if isinstance(item, types.FunctionType) else item for item in objects]
+
+
+def _named(function: types.FunctionType) -> Any:
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    outermost, depth = found, 0
+    while found is not None and found is not function:
+        found, depth = getattr(found, "__wrapped__", None), depth + 1
+    return _BehindDecorators(outermost, depth) if found is function and depth else function
 
 
 # --- torch.fx graphs as plain data -----------------------------------------------------------------

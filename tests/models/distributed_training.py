@@ -97,6 +97,8 @@ def main() -> None:
     original, prepared = wrap(original.train()), wrap(prepared.train())
     if way == "checkpoint":
         train(original, copy.deepcopy(batches))
+        for buffer in original.buffers():  # each rank's own; one of them is saved
+            dist.broadcast(buffer, 0)
         folder = [tempfile.mkdtemp() if dist.get_rank() == 0 else None]
         dist.broadcast_object_list(folder)
         dcp.save(get_model_state_dict(original), checkpoint_id=folder[0])
