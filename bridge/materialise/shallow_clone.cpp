@@ -76,7 +76,8 @@ nb::object instance_with_dict(PyTypeObject* type, nb::handle dict) {
     return {};
   }
   nb::object instance = nb::steal(made);
-  check(PyObject_GenericSetDict(made, dict.ptr(), nullptr));
+  // Not PyObject_GenericSetDict, which in CPython 3.13 leaves the values inside of the object in force.
+  check(PyObject_GenericSetAttr(made, ModuleTypes::instance().dict, dict.ptr()));
   return instance;
 }
 
