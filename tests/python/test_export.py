@@ -101,6 +101,27 @@ def test_importing_needs_torch_alone(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
 
 
+def test_writing_leaves_no_module_behind(tmp_path):
+    before = set(sys.modules)
+    save_source(prepare_model(nn.Sequential(nn.ReLU())), tmp_path / "net")
+    assert not [name for name in set(sys.modules) - before if "_modulize_source" in name]
+
+
+def test_what_the_model_can_the_loaded_one_can(tmp_path):
+    model = Net().eval()
+    loaded = round_trip(prepare_model(model, example_inputs=IMAGE), tmp_path)
+    expected = model(IMAGE)
+    assert torch.equal(copy.deepcopy(loaded)(IMAGE), expected)
+    assert torch.equal(torch.export.export(loaded, (IMAGE,)).module()(IMAGE), expected)
+    assert torch.equal(prepare_model(loaded, example_inputs=IMAGE)(IMAGE), expected)
+    loaded.load_state_dict(model.state_dict(), strict=True)
+    model.load_state_dict(loaded.state_dict(), strict=True)
+    loaded.train()(IMAGE).sum().backward()
+    model.train()(IMAGE).sum().backward()
+    theirs = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert {name for name, p in loaded.named_parameters() if p.grad is not None} == set(theirs)
+
+
 def test_the_same_model_gives_the_same_bytes(tmp_path):
     torch.manual_seed(3)
     first = save_source(prepare_model(Net().eval(), example_inputs=IMAGE), tmp_path / "a")

@@ -90,6 +90,7 @@ def save_source(prepared: nn.Module, folder: str | Path, *, weights: bool = True
             need("safetensors.torch", "export").save_file(tensors, str(made / _FILES[-1]), metadata={"format": "pt"})
         with contextlib.nullcontext() if weights else torch.device("meta"):
             _check(load_source(made), prepared, weights)
+        _forget(made)
         shutil.rmtree(made / "__pycache__", ignore_errors=True)
         folder.mkdir(exist_ok=True)
         for name in (*_FILES, "__pycache__"):
@@ -113,9 +114,8 @@ def load_source(folder: str | Path) -> nn.Module:
     file = folder / "__init__.py"
     if not file.is_file():
         raise ArgumentError(f"{folder} holds no package: there is no __init__.py in it")
-    name = f"_modulize_source_{abs(hash(str(folder))):x}"
-    for known in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
-        del sys.modules[known]  # the files may have been written anew
+    name = _module_name(folder)
+    _forget(folder)  # the files may have been written anew
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(folder)])
     assert spec is not None
     assert spec.loader is not None
@@ -130,6 +130,17 @@ def load_source(folder: str | Path) -> nn.Module:
         sys.dont_write_bytecode = written
     model: nn.Module = module.load()
     return model
+
+
+def _module_name(folder: Path) -> str:
+    """Under which a package is imported that need not be on ``sys.path``."""
+    return f"_modulize_source_{abs(hash(str(folder.resolve()))):x}"
+
+
+def _forget(folder: Path) -> None:
+    name = _module_name(folder)
+    for known in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
+        del sys.modules[known]
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
