@@ -52,9 +52,9 @@ NodeId Recorder::begin_block(const std::string& path, PyObject* module, PyObject
     Pause quiet(*this);
     const nb::module_ inspect = nb::module_::import_("inspect");
     empty = inspect.attr("Parameter").attr("empty");
-    const nb::object signature = inspect.attr("signature")(nb::handle(module).attr("forward"));
-    parameters = signature.attr("parameters").attr("values")();
-    const nb::object bind = signature.attr("bind");
+    const nb::object forward = inspect.attr("signature")(nb::handle(module).attr("forward"));
+    parameters = forward.attr("parameters").attr("values")();
+    const nb::object bind = forward.attr("bind");
     const nb::object bound = nb::steal(PyObject_Vectorcall(bind.ptr(), args, static_cast<std::size_t>(nargs), kwnames));
     if (!bound.is_valid()) {
       if (!PyErr_ExceptionMatches(PyExc_TypeError)) nb::raise_python_error();
@@ -63,7 +63,7 @@ NodeId Recorder::begin_block(const std::string& path, PyObject* module, PyObject
     }
     arguments = bound.attr("arguments");
   }
-  ValueList all = {Value::string(path)};
+  ValueList signature, values;
   for (nb::handle parameter : parameters) {
     const nb::object name = parameter.attr("name"), fallback = parameter.attr("default");
     const auto kind = static_cast<ParameterKind>(nb::cast<int>(nb::int_(nb::object(parameter.attr("kind")))));
@@ -72,20 +72,22 @@ NodeId Recorder::begin_block(const std::string& path, PyObject* module, PyObject
                                                                     : "";
     ValueList entry = {Value::string(stars + nb::cast<std::string>(name)),
                        Value::string(std::string(parameter_kind_name(kind)))};
-    nb::object given = nb::steal(PyObject_CallMethod(arguments.ptr(), "get", "OO", name.ptr(), empty.ptr()));
-    if (!given.is_valid()) nb::raise_python_error();
-    if (!given.is(empty))
-      entry.push_back(block_value(given.ptr(), false));
-    else if (!stars.empty())
-      entry.push_back(stars.size() == 1 ? Value::tuple({}) : Value::dict({}));
-    else
-      entry.push_back(block_value(fallback.ptr(), false));
     if (!fallback.is(empty) && stars.empty())
       entry.push_back(is_atom(fallback.ptr()) && !TorchTypes::instance().is_tensor(fallback.ptr())
                           ? to_value(fallback.ptr())
                           : Value::none());
-    all.push_back(Value::tuple(std::move(entry)));
+    signature.push_back(Value::tuple(std::move(entry)));
+    nb::object given = nb::steal(PyObject_CallMethod(arguments.ptr(), "get", "OO", name.ptr(), empty.ptr()));
+    if (!given.is_valid()) nb::raise_python_error();
+    if (!given.is(empty))
+      values.push_back(block_value(given.ptr(), false));
+    else if (!stars.empty())
+      values.push_back(stars.size() == 1 ? Value::tuple({}) : Value::dict({}));
+    else
+      values.push_back(block_value(fallback.ptr(), false));
   }
+  ValueList all = {Value::string(path), Value::tuple(std::move(signature))};
+  all.insert(all.end(), values.begin(), values.end());
   return add_function(std::string(kBeginBlock), std::move(all), ValueType::other);
 }
 
@@ -96,8 +98,8 @@ void Recorder::end_block(NodeId begin, PyObject* result) {
     for (const Part& part : parts_of(result)) {
       const Value value = block_value(part.value.ptr(), true);
       if (!value.has_node() || !PyUnicode_Check(part.key.ptr())) continue;
-      const Value key = to_value(part.key.ptr());
-      parts.push_back(Value::tuple({part.is_attribute ? Value::name(key.text()) : key, value}));
+      parts.push_back(
+          Value::tuple({Value::string(part.is_attribute ? "attribute" : "item"), to_value(part.key.ptr()), value}));
     }
     if (!parts.empty()) args.push_back(Value::tuple(std::move(parts)));
   }

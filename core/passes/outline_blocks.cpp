@@ -1,6 +1,6 @@
 // Bracketed calls (ir/blocks.h) become graph modules: each block of the model is callable by itself.
 //
-//   %b = call_function modulize.blocks.begin("fc", ("x", "positional_or_keyword", %x)) in fc
+//   %b = call_function modulize.blocks.begin("fc", (("x", "positional_or_keyword"),), %x) in fc
 //   %a = call_module fc.linear(%x) in fc
 //   %c = call_module fc.module_relu(%a) in fc
 //   %e = call_function modulize.blocks.end(%b, %c) in fc
@@ -87,12 +87,20 @@ ParameterKind kind_of(std::string_view name) {
   return ParameterKind::var_keyword;
 }
 
-std::vector<Parameter> parameters_of(const Node& begin) {
+// Nothing where the outcome of a decision stands in place of what a starred parameter got: the calls differ in more
+// than values.
+std::optional<std::vector<Parameter>> parameters_of(const Node& begin) {
   std::vector<Parameter> out;
-  for (std::size_t i = 1; i < begin.args.size(); ++i) {
-    const ValueList& entry = begin.args[i].items();
-    out.push_back({entry[0].text(), kind_of(entry[1].text()), entry[2], std::nullopt});
-    if (entry.size() > 3) out.back().fallback = entry[3];
+  if (!begin.args[1].is(ValueKind::tuple)) return std::nullopt;
+  const ValueList& signature = begin.args[1].items();
+  for (std::size_t i = 0; i < signature.size(); ++i) {
+    const ValueList& entry = signature[i].items();
+    out.push_back({entry[0].text(), kind_of(entry[1].text()), begin.args[2 + i], std::nullopt});
+    if (entry.size() > 2) out.back().fallback = entry[2];
+    const Parameter& p = out.back();
+    if ((p.kind == ParameterKind::var_positional && !p.value.is(ValueKind::tuple)) ||
+        (p.kind == ParameterKind::var_keyword && !p.value.is(ValueKind::dict)))
+      return std::nullopt;
   }
   return out;
 }
@@ -224,7 +232,10 @@ class Outline {
                 .nodes = {},
                 .inside = std::vector<bool>(graph_.id_limit(), false),
                 .result = graph_[end].args[1]};
-    block.parameters = parameters_of(graph_[begin]);
+    if (auto parameters = parameters_of(graph_[begin]))
+      block.parameters = std::move(*parameters);
+    else
+      return;
     for (NodeId id = graph_[begin].next; id != end; id = graph_[id].next) {
       // A call inside that was dropped.
       if (is_call_of(graph_[id], kBeginBlock) || is_call_of(graph_[id], kEndBlock)) continue;
@@ -247,10 +258,12 @@ class Outline {
     std::map<NodeId, Path> results;
     Path path;
     find_paths(block.result, path, results);
-    if (graph_[end].args.size() > 2)
+    if (graph_[end].args.size() > 2 && graph_[end].args[2].is(ValueKind::tuple))
       for (const Value& part : graph_[end].args[2].items()) {
-        path = {part.items()[0]};
-        find_paths(part.items()[1], path, results);
+        const ValueList& entry = part.items();
+        // A step by attribute is a name.
+        path = {entry[0] == Value::string("attribute") ? Value::name(entry[1].text()) : entry[1]};
+        find_paths(entry[2], path, results);
       }
     std::erase_if(results, [&](const auto& entry) { return !block.inside[entry.first]; });
     std::vector<NodeId> handed_out;
