@@ -328,6 +328,30 @@ def test_branches_and_regions_in_blocks():
         assert_equal(model.inner(x), prepared.inner(x))
 
 
+def test_arguments_that_a_decision_makes():
+    class Scaled(nn.Module):
+        def forward(self, x, scale, *rest):
+            return x * scale + sum(rest)
+
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Scaled(), Scaled()
+
+        def forward(self, x):
+            positive = x.sum() > 0
+            x = self.first(x, 2.0 if positive else 3.0)
+            return self.second(x, x.relu(), *([x] if positive else [x, x]))
+
+    model = Root().eval()
+    prepared = prepare_model(model, example_inputs=X, hierarchy="keep")
+    for x in (X + 3, X - 3):
+        assert_equal(model(x), prepared(x))
+    assert_equal(prepared.first(X, 3.0, truth=False), X * 3.0)
+    with pytest.raises(TypeError, match="the block 'first' needs 'truth' by keyword"):
+        prepared.first(X, 3.0)
+
+
 def test_a_module_from_elsewhere_dissolves_the_block():
     class Borrows(nn.Module):
         def __init__(self, module):
