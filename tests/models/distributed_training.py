@@ -3,8 +3,8 @@
     torchrun --standalone --nproc-per-node 2 tests/models/distributed_training.py WAY MODEL
 
 WAY is ``ddp``, ``fsdp`` (FSDP2 with the whole model as one unit and each leaf as one), ``blocks`` (FSDP2 by block, of
-a model prepared with ``hierarchy="keep"``) or ``checkpoint`` (a distributed checkpoint saved from the sharded
-original, loaded into the sharded prepared model). Exits with an error where anything differs.
+a model prepared with ``hierarchy="keep"``) or ``checkpoint`` (a distributed checkpoint saved from the sharded original,
+loaded into the sharded prepared model). Exits with an error where anything differs.
 """
 
 from __future__ import annotations
