@@ -108,6 +108,9 @@ def function_name(callable: object) -> str | None:
     """The name under which calls of a function stand in a graph, or None."""
 
 def resolve_name(name: str) -> Any: ...
+def register_target(name: str, names_as_torch_fx: bool, classes: list[tuple[str, str]]) -> None:
+    """Adds a target of the passes: pairs of an operation and the class that it becomes."""
+
 def run_passes(text: str, passes: list[str], options: list[str], target: str) -> str:
     """A graph in .mzir text after these passes, or after the default pipeline."""
 
