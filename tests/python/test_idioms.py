@@ -170,6 +170,14 @@ def test_with_attention_decomposed():
     assert {type(m).__name__ for m in prepared.children()} == {"MatMul", "Multiply", "Softmax"}
 
 
+def test_norms_of_t5():
+    norm = pytest.importorskip("transformers.models.t5.modeling_t5").T5LayerNorm(8)
+    model = nn.Sequential(norm).eval()
+    prepared = prepare_model(model, example_inputs=X, idioms=True)
+    assert type(prepared[0].module_rms_norm) is nn.RMSNorm and prepared[0].module_rms_norm.weight is norm.weight
+    torch.testing.assert_close(prepared(X), model(X), rtol=1e-5, atol=1e-6)
+
+
 def test_a_llama():
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
