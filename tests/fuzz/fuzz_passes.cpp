@@ -13,6 +13,8 @@ void run_input(const std::uint8_t* data, std::size_t size) {
   options.target = choices.one_in(2) ? "aimet" : "torch";
   options.layout_modules = choices.one_in(4);
   options.tie_parameters = !choices.one_in(8);
+  options.idioms = choices.one_in(4);
+  options.decompose_attention = choices.one_in(4);
   const Graph graph = random_graph(choices);
   try {
     verify(graph);
