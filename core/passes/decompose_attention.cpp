@@ -104,7 +104,8 @@ std::optional<std::pair<Value, Value>> dropout_in_training(const Graph& graph, c
   const auto& [condition, on_true, on_false] = std::tie(node.args[0], node.args[1], node.args[2]);
   if (!condition.is_node() || on_true.is_node() || !is_zero(on_false)) return std::nullopt;
   NodeId flag = condition.as_node();
-  if (is_call_of(graph[flag], kTruth) && graph[flag].args[0].is_node()) flag = graph[flag].args[0].as_node();
+  if (is_call_of(graph[flag], kTruth) && graph[flag].args.size() == 1 && graph[flag].args[0].is_node())
+    flag = graph[flag].args[0].as_node();
   const Node& read = graph[flag];
   const bool is_mode = read.op == Opcode::get_attr && (read.target == "training" || read.target.ends_with(".training"));
   if (!is_mode) return std::nullopt;

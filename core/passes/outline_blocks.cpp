@@ -42,6 +42,18 @@ struct Pair {
   NodeId begin, end;
 };
 
+// Brackets as blocks.h has them; a text may have others.
+bool is_begin(const Node& node) {
+  if (!is_call_of(node, kBeginBlock) || node.args.size() < 2 || !node.args[0].is(ValueKind::string)) return false;
+  if (!node.args[1].is(ValueKind::tuple) || node.args.size() != 2 + node.args[1].items().size()) return false;
+  const ValueList& signature = node.args[1].items();
+  return std::all_of(signature.begin(), signature.end(), [](const Value& entry) {
+    return entry.is(ValueKind::tuple) && entry.items().size() >= 2 && entry.items()[0].is(ValueKind::string) &&
+           entry.items()[1].is(ValueKind::string);
+  });
+}
+bool is_end(const Node& node) { return is_call_of(node, kEndBlock) && node.args.size() >= 2 && node.args[0].is_node(); }
+
 /// The calls whose brackets nest with everything else, inner ones first.
 std::vector<Pair> nested_pairs(const Graph& graph) {
   std::vector<Pair> out;
@@ -53,7 +65,7 @@ std::vector<Pair> nested_pairs(const Graph& graph) {
   };
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
-    if (is_call_of(node, kBeginBlock) || is_call_of(node, kBeginIf) || is_enter(node)) {
+    if (is_begin(node) || is_call_of(node, kBeginIf) || is_enter(node)) {
       open.push_back(id);
     } else if (is_call_of(node, kBeginElse)) {
       if (node.args[0].is_node()) close(node.args[0].as_node());
@@ -62,10 +74,10 @@ std::vector<Pair> nested_pairs(const Graph& graph) {
       if (node.args[0].is_node()) close(node.args[0].as_node());
     } else if (is_leave(node)) {
       close(region_of_leave(node));
-    } else if (is_call_of(node, kEndBlock) && node.args[0].is_node()) {
+    } else if (is_end(node)) {
       const NodeId begin = node.args[0].as_node();
       while (!open.empty() && open.back() != begin && is_call_of(graph[open.back()], kBeginBlock)) open.pop_back();
-      if (!open.empty() && open.back() == begin) out.push_back({begin, id});
+      if (!open.empty() && open.back() == begin && is_begin(graph[begin])) out.push_back({begin, id});
       std::erase(open, begin);
     }
   }
@@ -91,7 +103,6 @@ ParameterKind kind_of(std::string_view name) {
 // than values.
 std::optional<std::vector<Parameter>> parameters_of(const Node& begin) {
   std::vector<Parameter> out;
-  if (!begin.args[1].is(ValueKind::tuple)) return std::nullopt;
   const ValueList& signature = begin.args[1].items();
   for (std::size_t i = 0; i < signature.size(); ++i) {
     const ValueList& entry = signature[i].items();
@@ -199,7 +210,8 @@ class Outline {
     // Questions about the world around forward, and what it decides by them.
     for (const std::string_view start : {"torch.compiler.is_", "torch.jit.is_", "torch.onnx.is_"})
       if (node.target.starts_with(start)) return node.args.empty();
-    if (node.target == kTruth) return node.args[0].is_node() && is_cheap(graph_[node.args[0].as_node()]);
+    if (node.target == kTruth)
+      return node.args.size() == 1 && node.args[0].is_node() && is_cheap(graph_[node.args[0].as_node()]);
     if (node.type == ValueType::number || node.type == ValueType::size) {
       if (node.op == Opcode::call_function) {
         const std::string_view home = split_path(node.target).first;

@@ -37,7 +37,7 @@ std::vector<Leftover> leftovers_of(const Graph& graph) {
   // A call that yields several values yields tensors if an item of it is one.
   std::vector<bool> has_tensor_item(graph.id_limit(), false);
   for (const NodeId id : graph.order())
-    if (is_call_of(graph[id], "operator.getitem") && graph[id].args[0].is_node() &&
+    if (is_call_of(graph[id], "operator.getitem") && !graph[id].args.empty() && graph[id].args[0].is_node() &&
         lowerings.types()[id] == ValueType::tensor)
       has_tensor_item[graph[id].args[0].as_node()] = true;
   for (const NodeId id : graph.order()) {
