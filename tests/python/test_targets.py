@@ -168,3 +168,14 @@ def test_plain_outputs_that_can_be_traced(example):
     first, (boxes, features) = traceable(Mixed()(example))
     assert boxes is first and len(features) == 2
     torch.jit.trace(lambda x: traceable(Mixed()(x)), example)
+
+
+def test_a_trace_of_a_prepared_model_keeps_its_checks(example):
+    class Optional(nn.Module):
+        def forward(self, x, scale=None):
+            return torch.relu(x) if scale is None else x * scale
+
+    traced = torch.fx.symbolic_trace(prepare_model(Optional(), example_inputs=example))
+    assert torch.equal(traced(example), torch.relu(example))
+    with pytest.raises(modulize.AssumptionError, match="scale"):
+        traced(example, 2)

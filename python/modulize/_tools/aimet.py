@@ -53,9 +53,21 @@ class _Definition(QuantizationMixin):
         return True
 
 
+class _MaskDefinition(_Definition):
+    """Quantizes the scores, not what masking makes of them: minus infinity would take the whole range."""
+
+    def forward(self, scores: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        quantizer = self.output_quantizers[0]
+        scores = scores if quantizer is None else quantizer(scores)
+        return super(_Definition, self).forward(scores, *args, **kwargs)
+
+
+_MASKS = {modulize.nn.AttentionMask}
+
+
 def _define(cls: type[nn.Module]) -> None:
     name = f"Quantized{cls.__name__}"
-    defined = type(name, (_Definition, cls), {"__module__": __name__})
+    defined = type(name, (_MaskDefinition if cls in _MASKS else _Definition, cls), {"__module__": __name__})
     # Under its name, so that a pickled model finds it.
     globals()[name] = QuantizationMixin.implements(cls)(defined)
 
