@@ -58,12 +58,12 @@ def rank_correlation(a, b):
     return torch.corrcoef(ranks)[0, 1].item()
 
 
-def with_aimet(model, inputs):
+def with_aimet(model, inputs, bits):
     from aimet_torch.quantsim import QuantizationSimModel
 
     from modulize.aimet import prepare_model
 
-    sim = QuantizationSimModel(prepare_model(model, example_inputs=inputs), dummy_input=inputs)
+    sim = QuantizationSimModel(prepare_model(model, example_inputs=inputs), dummy_input=inputs, default_output_bw=bits)
     sim.compute_encodings(lambda model: similarities(model, inputs))
     return sim.model
 
@@ -75,8 +75,9 @@ def main():
     made = tokens(SENTENCES)
     inputs = tuple(made[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
     expected = similarities(model, inputs)
-    actual = similarities(with_aimet(model, inputs), inputs)
-    print(f"AIMET, 8 bits: rank correlation with float {rank_correlation(expected, actual):.4f}")
+    for bits in (8, 16):
+        actual = similarities(with_aimet(model, inputs, bits), inputs)
+        print(f"int8 weights, int{bits} activations: rank correlation {rank_correlation(expected, actual):.4f}")
 
 
 if __name__ == "__main__":
