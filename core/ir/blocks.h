@@ -12,7 +12,10 @@
 // branches and regions are dropped.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "ir/graph.h"
 
@@ -20,5 +23,30 @@ namespace modulize {
 
 inline constexpr std::string_view kBeginBlock = "modulize.blocks.begin";
 inline constexpr std::string_view kEndBlock = "modulize.blocks.end";
+
+struct BlockBrackets {
+  NodeId begin, end;
+};
+
+/// The calls whose brackets nest with those of branches and regions, inner ones first.
+std::vector<BlockBrackets> nested_blocks(const Graph& graph);
+
+struct BlockParameter {
+  std::string name;
+  ParameterKind kind;
+  Value value;
+  std::optional<Value> fallback;
+
+  bool is_starred() const { return kind == ParameterKind::var_positional || kind == ParameterKind::var_keyword; }
+};
+
+/// Of a bracket of nested_blocks. Nothing where the outcome of a decision stands in place of what a starred parameter
+/// got: the calls differ in more than values.
+std::optional<std::vector<BlockParameter>> block_parameters(const Node& begin);
+
+/// Is there a `...` in the value?
+bool holds_unknown(const Value& value);
+/// The value with None in place of each: a call cannot hand them on.
+Value without_unknown(const Value& value);
 
 }  // namespace modulize

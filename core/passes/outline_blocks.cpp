@@ -30,120 +30,12 @@
 #include "ir/blocks.h"
 #include "ir/control.h"
 #include "ir/namer.h"
-#include "ir/regions.h"
 #include "ops/op_match.h"
 #include "passes/pass.h"
 
 namespace modulize {
 
 namespace {
-
-struct Pair {
-  NodeId begin, end;
-};
-
-// Brackets as blocks.h has them; a text may have others.
-bool is_begin(const Node& node) {
-  if (!is_call_of(node, kBeginBlock) || node.args.size() < 2 || !node.args[0].is(ValueKind::string)) return false;
-  if (!node.args[1].is(ValueKind::tuple) || node.args.size() != 2 + node.args[1].items().size()) return false;
-  const ValueList& signature = node.args[1].items();
-  return std::all_of(signature.begin(), signature.end(), [](const Value& entry) {
-    return entry.is(ValueKind::tuple) && entry.items().size() >= 2 && entry.items()[0].is(ValueKind::string) &&
-           entry.items()[1].is(ValueKind::string);
-  });
-}
-bool is_end(const Node& node) { return is_call_of(node, kEndBlock) && node.args.size() >= 2 && node.args[0].is_node(); }
-
-/// The calls whose brackets nest with everything else, inner ones first.
-std::vector<Pair> nested_pairs(const Graph& graph) {
-  std::vector<Pair> out;
-  std::vector<NodeId> open;
-  // Calls that are still open then are cut in two.
-  const auto close = [&](NodeId opener) {
-    const auto it = std::find(open.begin(), open.end(), opener);
-    if (it != open.end()) open.erase(it, open.end());
-  };
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph[id];
-    if (is_begin(node) || is_call_of(node, kBeginIf) || is_enter(node)) {
-      open.push_back(id);
-    } else if (is_call_of(node, kBeginElse)) {
-      if (node.args[0].is_node()) close(node.args[0].as_node());
-      open.push_back(id);
-    } else if (is_call_of(node, kEndIf)) {
-      if (node.args[0].is_node()) close(node.args[0].as_node());
-    } else if (is_leave(node)) {
-      close(region_of_leave(node));
-    } else if (is_end(node)) {
-      const NodeId begin = node.args[0].as_node();
-      while (!open.empty() && open.back() != begin && is_call_of(graph[open.back()], kBeginBlock)) open.pop_back();
-      if (!open.empty() && open.back() == begin && is_begin(graph[begin])) out.push_back({begin, id});
-      std::erase(open, begin);
-    }
-  }
-  return out;
-}
-
-struct Parameter {
-  std::string name;
-  ParameterKind kind;
-  Value value;
-  std::optional<Value> fallback;
-
-  bool is_starred() const { return kind == ParameterKind::var_positional || kind == ParameterKind::var_keyword; }
-};
-
-ParameterKind kind_of(std::string_view name) {
-  for (int i = 0; i < static_cast<int>(ParameterKind::var_keyword); ++i)
-    if (parameter_kind_name(static_cast<ParameterKind>(i)) == name) return static_cast<ParameterKind>(i);
-  return ParameterKind::var_keyword;
-}
-
-// Nothing where the outcome of a decision stands in place of what a starred parameter got: the calls differ in more
-// than values.
-std::optional<std::vector<Parameter>> parameters_of(const Node& begin) {
-  std::vector<Parameter> out;
-  const ValueList& signature = begin.args[1].items();
-  for (std::size_t i = 0; i < signature.size(); ++i) {
-    const ValueList& entry = signature[i].items();
-    out.push_back({entry[0].text(), kind_of(entry[1].text()), begin.args[2 + i], std::nullopt});
-    if (entry.size() > 2) out.back().fallback = entry[2];
-    const Parameter& p = out.back();
-    if ((p.kind == ParameterKind::var_positional && !p.value.is(ValueKind::tuple)) ||
-        (p.kind == ParameterKind::var_keyword && !p.value.is(ValueKind::dict)))
-      return std::nullopt;
-  }
-  return out;
-}
-
-bool holds_unknown(const Value& value) {
-  switch (value.kind()) {
-    case ValueKind::ellipsis:
-      return true;
-    case ValueKind::tuple:
-    case ValueKind::list:
-      return std::any_of(value.items().begin(), value.items().end(), holds_unknown);
-    case ValueKind::dict:
-      return std::any_of(value.dict_items().begin(), value.dict_items().end(),
-                         [](const auto& item) { return holds_unknown(item.second); });
-    default:
-      return false;
-  }
-}
-
-// The unknown parts replaced by None: a call cannot hand them on.
-Value without_unknown(const Value& value) {
-  if (value.is(ValueKind::ellipsis)) return Value::none();
-  if (!holds_unknown(value)) return value;
-  if (value.is(ValueKind::dict)) {
-    ValueDict items;
-    for (const auto& [key, item] : value.dict_items()) items.emplace_back(key, without_unknown(item));
-    return Value::dict(std::move(items));
-  }
-  ValueList items;
-  for (const Value& item : value.items()) items.push_back(without_unknown(item));
-  return value.is(ValueKind::tuple) ? Value::tuple(std::move(items)) : Value::list(std::move(items));
-}
 
 /// Where a node stands inside a value: the keys to follow.
 using Path = std::vector<Value>;
@@ -183,7 +75,7 @@ class Outline {
     for (const NodeId id : graph_.order())
       if (is_call_of(graph_[id], kBeginBlock) || is_call_of(graph_[id], kEndBlock)) brackets.push_back(id);
     if (brackets.empty()) return false;
-    for (const Pair& pair : nested_pairs(graph_)) outline(pair.begin, pair.end);
+    for (const BlockBrackets& pair : nested_blocks(graph_)) outline(pair.begin, pair.end);
     for (auto it = brackets.rbegin(); it != brackets.rend(); ++it) {
       if (!graph_[*it].alive) continue;
       graph_.replace_uses(*it, Value::none());
@@ -197,7 +89,7 @@ class Outline {
     NodeId begin, end;
     std::string home;  // path of the module that was called
     std::string path;  // of the graph module
-    std::vector<Parameter> parameters;
+    std::vector<BlockParameter> parameters;
     std::vector<NodeId> nodes;
     std::vector<bool> inside;
     Value result;
@@ -244,7 +136,7 @@ class Outline {
                 .nodes = {},
                 .inside = std::vector<bool>(graph_.id_limit(), false),
                 .result = graph_[end].args[1]};
-    if (auto parameters = parameters_of(graph_[begin]))
+    if (auto parameters = block_parameters(graph_[begin]))
       block.parameters = std::move(*parameters);
     else
       return;
@@ -399,7 +291,7 @@ class Outline {
 
     void run(const std::vector<NodeId>& handed_out, std::vector<NodeId>& extra) {
       std::map<NodeId, Path> reachable;
-      for (const Parameter& p : block.parameters) {
+      for (const BlockParameter& p : block.parameters) {
         Path path;
         find_paths(p.value, path, reachable);
       }
@@ -436,7 +328,7 @@ class Outline {
 
     void add_placeholders(const std::vector<NodeId>& extra, bool hands_out) {
       std::set<std::string> names;
-      for (const Parameter& p : block.parameters) names.insert(p.name);
+      for (const BlockParameter& p : block.parameters) names.insert(p.name);
       const auto add = [&](std::string name, ParameterKind kind, ValueType type, std::optional<Value> fallback) {
         Node node;
         node.op = Opcode::placeholder;
@@ -450,7 +342,7 @@ class Outline {
         while (name == "self" || !names.insert(name).second) name += "_in";
         return name;
       };
-      std::vector<std::pair<const Parameter*, NodeId>> added;
+      std::vector<std::pair<const BlockParameter*, NodeId>> added;
       std::vector<std::pair<NodeId, NodeId>> keywords;
       const auto add_extra = [&] {
         for (const NodeId in : extra)
@@ -459,7 +351,7 @@ class Outline {
         if (hands_out) taken = add(free_name("taken"), ParameterKind::keyword_only, ValueType::other, Value::none());
       };
       bool done = false;
-      for (const Parameter& p : block.parameters) {
+      for (const BlockParameter& p : block.parameters) {
         if (p.kind == ParameterKind::var_keyword) {
           add_extra();
           done = true;
@@ -631,14 +523,14 @@ class Outline {
     // Up to the last that only a position can give, all are given.
     std::size_t by_position = 0;
     for (std::size_t i = 0; i < block.parameters.size(); ++i) {
-      const Parameter& p = block.parameters[i];
+      const BlockParameter& p = block.parameters[i];
       const bool is_given = p.kind == ParameterKind::var_positional
                                 ? !p.value.items().empty()
                                 : p.kind == ParameterKind::positional_only && !(p.fallback && p.value == *p.fallback);
       if (is_given) by_position = i + 1;
     }
     for (std::size_t i = 0; i < block.parameters.size(); ++i) {
-      const Parameter& p = block.parameters[i];
+      const BlockParameter& p = block.parameters[i];
       const Value value = without_unknown(p.value);
       if (p.kind == ParameterKind::var_positional) {
         args.insert(args.end(), value.items().begin(), value.items().end());
@@ -665,7 +557,7 @@ class Outline {
     if (!handed_out.empty()) {
       carrier = insert(Opcode::call_function, "builtins.dict", {}, {}, ValueType::other);
       std::string name = "taken";
-      for (const Parameter& p : block.parameters)
+      for (const BlockParameter& p : block.parameters)
         if (p.name == name) name += "_in";
       kwargs.emplace_back(name, Value::node(carrier));
     }
