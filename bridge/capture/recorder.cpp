@@ -100,6 +100,7 @@ Recorder::~Recorder() {
   for (const auto& [tensor, name] : constants_) untag(tensor);
   for (const Site& site : sites_) Py_DECREF(site.code);
   for (const auto& [device, node] : devices_) Py_DECREF(device);
+  for (const auto& [object, node] : whole_results_) Py_DECREF(object);
   for (const auto& [text, node] : device_types_) Py_DECREF(text);
 }
 
@@ -744,6 +745,8 @@ Value Recorder::to_value(PyObject* object) {
     const CallName& name = FunctionNames::instance().find(object);
     if (name.form == CallForm::function) return Value::name(name.name);
   }
+  if (const auto it = whole_results_.find(object); it != whole_results_.end() && it->second < graph().id_limit())
+    return Value::node(it->second);
   return capture_.objects.value(object);
 }
 
@@ -872,6 +875,12 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
     if (!devices_.insert_or_assign(result, node).second) Py_DECREF(result);
   } else if (has_parts(result)) {
     objects_.adopt_result(result, node);
+  } else if (mode_ == CaptureMode::running && !PyUnicode_Check(result) && !PyBytes_Check(result) &&
+             !PyType_Check(result) && !PyCallable_Check(result) && !PyObject_TypeCheck(result, torch.module) &&
+             Py_TYPE(result) != torch.layout && Py_TYPE(result) != torch.memory_format) {
+    // An array of numpy's: kept alive, so that its identity means this call.
+    Py_INCREF(result);
+    if (!whole_results_.insert_or_assign(result, node).second) Py_DECREF(result);
   }
   Py_INCREF(result);
   return result;

@@ -231,9 +231,10 @@ class Recorder {
     PyTypeObject* type;  // borrowed: the type of a live or once live result of torch
   };
   std::unordered_map<NodeId, Sequence> sequences_;
-  std::vector<bool> from_value_;                        // node -> its number was read out of a tensor
-  std::unordered_map<PyObject*, NodeId> devices_;       // device objects read from tensors, owned
-  std::unordered_map<PyObject*, NodeId> device_types_;  // texts read from those, owned
+  std::vector<bool> from_value_;                         // node -> its number was read out of a tensor
+  std::unordered_map<PyObject*, NodeId> whole_results_;  // objects that calls yield and that have no parts, owned
+  std::unordered_map<PyObject*, NodeId> devices_;        // device objects read from tensors, owned
+  std::unordered_map<PyObject*, NodeId> device_types_;   // texts read from those, owned
   std::unordered_set<PyObject*> met_globals_;
   std::unordered_map<PyTypeObject*, bool> forward_met_;
 
