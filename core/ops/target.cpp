@@ -13,11 +13,11 @@ struct Registry {
   std::map<std::string, Target, std::less<>> targets;
   std::unordered_map<std::string, const Op*> ops;  // by class
 
-  void add(const std::string& name, Target target) {
+  void add(std::string name, Target target) {
     for (const auto& [op, classes] : target.classes)
       for (const TargetClass& cls : classes)
         if (!cls.type.empty() && cls.method.empty()) ops.emplace(cls.type, op);
-    targets[name] = std::move(target);
+    targets.insert_or_assign(std::move(name), std::move(target));
   }
 };
 
@@ -111,8 +111,8 @@ const Target* find_target(std::string_view name) {
 
 void register_target(std::string name, NamingRule naming,
                      const std::vector<std::pair<std::string, std::string>>& classes) {
-  static const std::vector<std::string> kBuiltIn = {"torch", "aimet", "torch.ao", "brevitas"};
-  if (std::find(kBuiltIn.begin(), kBuiltIn.end(), name) != kBuiltIn.end())
+  static constexpr std::string_view kBuiltIn[] = {"torch", "aimet", "torch.ao", "brevitas"};
+  if (std::find(std::begin(kBuiltIn), std::end(kBuiltIn), name) != std::end(kBuiltIn))
     throw Error(ErrorCode::ArgumentError, "'" + name + "' is a target of modulize: give yours another name");
   Target target{.naming = naming};
   for (const auto& [call, text] : classes) {
@@ -122,7 +122,7 @@ void register_target(std::string name, NamingRule naming,
                   "target '" + name + "': no operation of the table is called " + call + " (docs/ops.md lists them)");
     target.classes.insert_or_assign(op, parse_target_classes(*op, text, ""));
   }
-  registry().add(name, std::move(target));
+  registry().add(std::move(name), std::move(target));
 }
 
 const Op* op_of_target_class(std::string_view type) {

@@ -229,17 +229,16 @@ class Recogniser {
     std::sort(inside.begin(), inside.end());
     inside.erase(std::unique(inside.begin(), inside.end()), inside.end());
     if (!stands_alone(inside, id)) return false;
-    Bindings all = bindings;
     const Node& call = pattern.graph[pattern.to];
     ValueList args;
     Kwargs kwargs;
     std::optional<Value> value;
     for (const Value& arg : call.args) {
-      if (!(value = replaced(pattern.graph, arg, all))) return false;
+      if (!(value = replaced(pattern.graph, arg, bindings))) return false;
       args.push_back(std::move(*value));
     }
     for (const auto& [key, arg] : call.kwargs) {
-      if (!(value = replaced(pattern.graph, arg, all))) return false;
+      if (!(value = replaced(pattern.graph, arg, bindings))) return false;
       kwargs.emplace_back(key, std::move(*value));
     }
     Node& node = graph_[id];
