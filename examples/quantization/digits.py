@@ -131,7 +131,7 @@ def with_brevitas(net):
     from brevitas.graph.quantize import preprocess_for_quantize, quantize
 
     prepared = prepare_model(net, example_inputs=EXAMPLE, target="brevitas")
-    quantized = quantize(preprocess_for_quantize(prepared, trace_model=False))
+    quantized = quantize(preprocess_for_quantize(prepared))
     with calibration_mode(quantized):
         calibrate(quantized)
     after = accuracy(quantized)

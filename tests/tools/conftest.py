@@ -9,7 +9,6 @@ NEEDS = {
     "test_aimet.py": ("aimet_torch", "aimet-torch"),
     "test_torch_ao.py": ("torchvision", "torchvision"),
     "test_brevitas.py": ("brevitas", "brevitas"),
-    "test_other_tools.py": ("onnxruntime", "onnxruntime"),
 }
 MISSING = {file: package for file, (module, package) in NEEDS.items() if importlib.util.find_spec(module) is None}
 collect_ignore = list(MISSING)

@@ -64,9 +64,7 @@ def torch_ao(model: nn.Module, inputs: Inputs) -> None:
 def brevitas(model: nn.Module, inputs: Inputs) -> None:
     from brevitas.graph.quantize import preprocess_for_quantize, quantize
 
-    is_prepared = isinstance(model, torch.fx.GraphModule)
-    quantized = quantize(preprocess_for_quantize(model, trace_model=not is_prepared))
-    check(quantized(*inputs))
+    check(quantize(preprocess_for_quantize(model))(*inputs))
 
 
 def nncf(model: nn.Module, inputs: Inputs) -> None:
