@@ -214,14 +214,16 @@ const char* bytes_of(PyObject* tensor, std::size_t* size) {
   static PyObject* const is_cpu = interned("is_cpu");
   static PyObject* const layout = interned("layout");
   static PyObject* const is_quantized = interned("is_quantized");
-  static PyObject* const nbytes = interned("nbytes");
+  static PyObject* const count = interned("numel");
+  static PyObject* const element = interned("element_size");
   if (ask(tensor, is_cpu).ptr() != Py_True || ask(tensor, layout).ptr() != strided ||
       ask(tensor, is_quantized).ptr() != Py_False)
     return nullptr;
   nb::object is_contiguous = nb::steal(PyObject_CallMethodNoArgs(tensor, contiguous));
   if (!is_contiguous.is_valid()) nb::raise_python_error();
   if (!is_contiguous.is(nb::handle(Py_True))) return nullptr;
-  *size = nb::cast<std::size_t>(ask(tensor, nbytes));
+  // Tensor.nbytes is of torch 2.0.
+  *size = nb::cast<std::size_t>(ask(tensor, count)()) * nb::cast<std::size_t>(ask(tensor, element)());
   nb::object address = nb::steal(PyObject_CallMethodNoArgs(tensor, data_ptr));
   if (!address.is_valid()) {
     PyErr_Clear();  // a tensor without storage of its own
