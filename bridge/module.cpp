@@ -1,11 +1,9 @@
 // The extension module modulize._core: no logic of its own.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
-#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <chrono>
 #include <optional>
 
 #include "bridge/capture/capture.h"
@@ -16,8 +14,8 @@
 #include "bridge/capture/structure.h"
 #include "bridge/capture/traced_number.h"
 #include "bridge/materialise/materialise.h"
+#include "bridge/prepare.h"
 #include "bridge/support/errors.h"
-#include "bridge/support/gc_pause.h"
 #include "bridge/support/names.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
@@ -27,34 +25,12 @@
 #include "ops/target.h"
 #include "passes/idiom_table.h"
 #include "passes/pipeline.h"
-#include "report/leftovers.h"
 #include "report/listing.h"
 #include "validate/validate.h"
 
 namespace modulize {
 
 namespace {
-
-nb::dict as_dict(const Conversion& c) {
-  nb::dict out;
-  out["pass"] = c.pass;
-  out["from"] = c.from;
-  out["to"] = c.to;
-  out["path"] = c.path;
-  out["scope"] = c.scope;
-  out["where"] = c.where;
-  return out;
-}
-
-nb::dict as_dict(const Leftover& l) {
-  nb::dict out;
-  out["call"] = l.call;
-  out["known"] = l.computes;
-  out["computes"] = l.computes || l.yields_tensor;
-  out["scope"] = l.scope;
-  out["where"] = l.where;
-  return out;
-}
 
 nb::dict as_dict(const Finding& f) {
   nb::dict out;
@@ -82,93 +58,6 @@ nb::dict as_dict(const ListedNode& n) {
   out["base"] = n.base;
   out["inputs"] = nb::cast(n.inputs);
   return out;
-}
-
-/// Of a report that nobody may ever read: entries for Python are made when they are asked for.
-struct Conversions {
-  std::vector<Conversion> entries;
-};
-
-nb::list as_list(const Conversions& conversions) {
-  nb::list out;
-  for (const Conversion& c : conversions.entries) out.append(as_dict(c));
-  return out;
-}
-
-/// Seconds since the last call.
-class Stopwatch {
- public:
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    const std::chrono::duration<double> elapsed = now - last_;
-    last_ = now;
-    return elapsed.count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
-nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineOptions& pipeline, bool verify) {
-  Stopwatch watch;
-  nb::dict seconds;
-  Capture capture;
-  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
-  {
-    // The user's forward, run on values, may rely on the collector to give memory back.
-    std::optional<GcPause> pause;
-    if (!running) pause.emplace();
-    capture_completely(model, options, verify, capture);
-  }
-  seconds["capture"] = watch.lap();
-  const GcPause pause;
-  std::vector<Conversion> conversions;
-  const auto graph = std::make_shared<Graph>(capture.graph);
-  run_pipeline(*graph, pipeline, &conversions);
-  seconds["passes"] = watch.lap();
-  nb::object prepared = materialise(capture, graph);
-  own_written_objects(prepared, capture);
-  const Graph& shipped = *graph;
-  seconds["materialise"] = watch.lap();
-
-  nb::dict report;
-  report["capture"] = running ? "running" : "symbolic";
-  report["target"] = pipeline.target;
-  report["conversions"] = nb::cast(Conversions{std::move(conversions)});
-  nb::list leftovers;
-  for (const Leftover& l : find_leftovers(shipped)) leftovers.append(as_dict(l));
-  report["leftovers"] = leftovers;
-  nb::list kept;
-  for (const Kept& k : capture.kept) {
-    nb::dict entry;
-    entry["what"] = k.what;
-    entry["scope"] = k.scope;
-    entry["reason"] = k.reason;
-    entry["where"] = k.where;
-    kept.append(entry);
-  }
-  report["kept"] = kept;
-  nb::list assumptions;
-  for (const std::string& text : find_assumptions(shipped)) assumptions.append(text);
-  report["assumptions"] = assumptions;
-  std::set<std::string> asked;
-  for (const AmbientQuestion& q : capture.ambient_questions) asked.insert(q.question);
-  nb::list questions;
-  for (const std::string& question : asked) questions.append(question);
-  report["questions"] = questions;
-  nb::list ties, copies;
-  for (const ModuleSpec& spec : shipped.modules.modules())
-    if (spec.kind == ModuleKind::copy) (spec.untied ? copies : ties).append(nb::make_tuple(spec.path, spec.copy_of));
-  report["ties"] = ties;
-  report["copies"] = copies;
-  nb::list written;
-  for (const std::string& name : capture.written_state) written.append(name);
-  report["written_state"] = written;
-  seconds["report"] = watch.lap();
-  report["seconds"] = seconds;
-  report["captured"] = nb::cast(std::move(capture.graph));
-  report["shipped"] = nb::cast(graph);
-  return nb::make_tuple(prepared, report);
 }
 
 /// `leaves`: pairs (path, qualified class); `shared`: lists of names.
@@ -293,7 +182,7 @@ NB_MODULE(_core, m) {
       .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
   nb::class_<Conversions>(m, "Conversions", "The conversions of a preparation.")
       .def("__len__", [](const Conversions& c) { return c.entries.size(); })
-      .def("entries", &as_list, "A new list of a dict each.");
+      .def("entries", &Conversions::as_list, "A new list of a dict each.");
   nb::class_<SavedState>(m, "SavedState",
                          "The attributes and buffers of a model's modules, to put back what forward writes.")
       .def(nb::init<nb::object>(), nb::arg("model"))

@@ -18,8 +18,10 @@ class ArgumentBuilder {
   /// prepared model is called. What is neither tensor nor container nor object is checked to be the same.
   nb::object build(nb::handle value, NodeId node, const std::string& text);
 
- private:
+  /// Copies tensors, unrecorded; any other leaf is itself.
   static StructureCopy::Leaf copy_leaf_of(Recorder& recorder);
+
+ private:
   nb::object build_object(nb::handle value, NodeId node, const std::string& text);
   bool is_free(nb::handle value) const;
   NodeId element(NodeId node, Value key, nb::handle item);

@@ -138,6 +138,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   std::optional<StateWrites> state;
   // Without inputs, only once something is known to be written: most models write nothing, and the capture is short.
   if (running || options.state) recorder.state = &state.emplace(recorder, options.state);
+  if (options.kept && options.kept->root) recorder.state = nullptr;  // forward itself writes
 
   nb::object forward = root.attr("forward");
   struct Restore {
@@ -179,9 +180,13 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     recorder.use_module("", root.ptr());  // the root scope: its mode flag decides about dropout
     try {
       record_forward(root, options, recorder, forward);
-    } catch (nb::python_error&) {
-      if (!recorder.request) throw;
-      // What the request became on its way through Python.
+    } catch (nb::python_error& error) {
+      // What a request or an error of ours became on its way through Python.
+      if (!recorder.request) {
+        if (is_error(error, ErrorCode::CaptureError))
+          throw Error(ErrorCode::CaptureError, text_of(nb::handle(error.value())));
+        throw;
+      }
     } catch (const Error&) {
       if (!recorder.request) throw;
     }

@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "bridge/capture/inner_calls.h"
+#include "bridge/capture/sites.h"
 #include "bridge/support/python.h"
 #include "ir/graph.h"
 #include "support/error.h"
@@ -57,6 +59,8 @@ class KeepRequest : public Error {
 struct KeptWhole {
   std::vector<std::pair<nb::object, std::string>> functions;  // Python function, why
   std::map<std::string, std::string> modules;                 // path -> why
+  /// Why the model's own forward is called as a whole. Only what it calls is prepared then.
+  std::optional<std::string> root;
 };
 
 /// Forward asked whether something outside of it is so: torch.jit.is_tracing(), ...
@@ -75,6 +79,10 @@ struct Capture {
   /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
   std::map<std::string, nb::object> constants;
   std::vector<Kept> kept;
+  /// Of modules that are traced through elsewhere, by code that is kept whole.
+  InnerCalls inner_calls;
+  KeptSites sites;  // in code that is kept whole
+  bool is_root_kept = false;
   std::vector<ModeRead> mode_reads;
   /// "file:line" -> the code of the function that the nodes with this source were recorded in. Running captures only.
   std::unordered_map<std::string, nb::object> codes;
@@ -114,7 +122,10 @@ struct CaptureOptions {
   /// The calls of blocks stand in the graph (ir/blocks.h).
   bool keep_blocks = false;
   const KeptWhole* kept = nullptr;   // borrowed
-  const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
+  /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
+  /// inputs are what other code calls the module with.
+  const std::vector<InnerCall>* more_calls = nullptr;  // borrowed
+  const StatePlan* state = nullptr;                    // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.
   bool other_random_numbers = false;
   /// Calls that an operator of Python made stand in the graph as that operator, as torch.fx has them.

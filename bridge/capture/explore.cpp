@@ -9,6 +9,7 @@
 #include "bridge/capture/dtypes.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/state_writes.h"
+#include "bridge/support/errors.h"
 #include "explore/compare.h"
 #include "explore/merge.h"
 #include "ir/control.h"
@@ -67,38 +68,7 @@ void share_tables(const Capture& from, Capture& to) {
 /// Gives `other` the numbers and names that `base` has for the same objects and constants; new ones are added to
 /// `base`. Both have the same tables afterwards.
 void adopt(Capture& base, Capture& other) {
-  std::vector<Value> objects;
-  for (std::size_t i = 0; i < other.objects.size(); ++i) {
-    nb::handle known = other.objects[static_cast<ObjectId>(i)];
-    for (std::size_t k = 0; k < base.objects.size(); ++k)
-      if (same_object(base.objects[static_cast<ObjectId>(k)], known)) {
-        known = base.objects[static_cast<ObjectId>(k)];
-        break;
-      }
-    objects.push_back(base.objects.value(known));
-  }
-  const std::function<Value(const Value&)> renumbered = [&](const Value& value) -> Value {
-    switch (value.kind()) {
-      case ValueKind::object:
-        return objects[value.as_object().id];
-      case ValueKind::tuple:
-      case ValueKind::list:
-      case ValueKind::slice: {
-        ValueList items;
-        for (const Value& item : value.items()) items.push_back(renumbered(item));
-        if (value.is(ValueKind::tuple)) return Value::tuple(std::move(items));
-        if (value.is(ValueKind::list)) return Value::list(std::move(items));
-        return Value::slice(items[0], items[1], items[2]);
-      }
-      case ValueKind::dict: {
-        ValueDict items;
-        for (const auto& [key, item] : value.dict_items()) items.emplace_back(renumbered(key), renumbered(item));
-        return Value::dict(std::move(items));
-      }
-      default:
-        return value;
-    }
-  };
+  adopt_objects(base, other);
   std::map<std::string, std::string> names;  // constants: name in `other` -> name in `base`
   for (const auto& [name, tensor] : other.constants) {
     std::string known;
@@ -119,9 +89,6 @@ void adopt(Capture& base, Capture& other) {
     if (!other.graph.modules.find_tensor(spec.path)) other.graph.modules.add_tensor(std::move(spec));
   for (const NodeId id : other.graph.order()) {
     Node& node = other.graph[id];
-    if (!node.callee.is_none()) node.callee = renumbered(node.callee);
-    for (Value& value : node.args) value = renumbered(value);
-    for (auto& [key, value] : node.kwargs) value = renumbered(value);
     if (node.op == Opcode::get_attr)
       if (const auto it = names.find(node.target); it != names.end()) node.target = it->second;
   }
@@ -138,13 +105,6 @@ bool is_explicit_raise(nb::python_error& error) {
   nb::object code = trace.attr("tb_frame").attr("f_code").attr("co_code");
   if (at < 0 || at >= PyBytes_GET_SIZE(code.ptr())) return false;
   return reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(code.ptr()))[at] == raise;
-}
-
-/// Without what nobody uses: the pieces of a sequence that is passed on whole differ in number.
-Graph without_dead_code(const Graph& graph) {
-  Graph out = graph;
-  find_pass("dead_code")->run(out, {});
-  return out;
 }
 
 /// Makes `kept` keep one more thing. False if there is nothing left to keep.
@@ -407,6 +367,8 @@ class Explorer {
 
   // What the flipped capture noted beside its graph.
   static void merge_notes(Capture& base, const Capture& other) {
+    merge_inner_calls(base.inner_calls, other.inner_calls);
+    merge_sites(base.sites, other.sites);
     for (const Kept& kept : other.kept) {
       const auto same = [&](const Kept& k) { return k.what == kept.what && k.scope == kept.scope; };
       if (std::none_of(base.kept.begin(), base.kept.end(), same)) base.kept.push_back(kept);
@@ -545,6 +507,31 @@ void add_mode_checks(Capture& capture) {
   }
 }
 
+bool is_forward(nb::handle root, nb::handle code);
+
+/// To keep the functions and modules that an error came through.
+KeepRequest request_of(nb::handle root, nb::python_error& error) {
+  const std::string why = "it cannot be recorded: " + text_of(nb::handle(error.value()));
+  const ModuleScan scan = scan_modules(root);
+  std::vector<KeepCandidate> candidates;  // outermost first
+  nb::object trace = error.traceback();
+  for (; trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) {
+    nb::object frame = trace.attr("tb_frame"), code = frame.attr("f_code");
+    if (!is_forward(root, code)) {
+      const std::string file = nb::cast<std::string>(code.attr("co_filename"));
+      if (file.starts_with(TorchTypes::instance().folder) || file.starts_with(TorchTypes::instance().our_folder))
+        continue;
+      candidates.push_back({code, ""});
+      continue;
+    }
+    nb::object self = nb::object(frame.attr("f_locals")).attr("get")("self");
+    const std::string* path = scan.path_of(self.ptr());
+    if (path && !path->empty()) candidates.push_back({nb::object(), *path});
+  }
+  std::reverse(candidates.begin(), candidates.end());
+  return KeepRequest(why, why, std::move(candidates));
+}
+
 /// Is it the code of the forward of one of the model's modules? Those are kept as modules.
 bool is_forward(nb::handle root, nb::handle code) {
   for (nb::handle module : root.attr("modules")()) {
@@ -570,6 +557,53 @@ bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& opt
 }
 
 }  // namespace
+
+void adopt_objects(Capture& base, Capture& other) {
+  std::vector<Value> objects;
+  for (std::size_t i = 0; i < other.objects.size(); ++i) {
+    nb::handle known = other.objects[static_cast<ObjectId>(i)];
+    for (std::size_t k = 0; k < base.objects.size(); ++k)
+      if (same_object(base.objects[static_cast<ObjectId>(k)], known)) {
+        known = base.objects[static_cast<ObjectId>(k)];
+        break;
+      }
+    objects.push_back(base.objects.value(known));
+  }
+  const std::function<Value(const Value&)> renumbered = [&](const Value& value) -> Value {
+    switch (value.kind()) {
+      case ValueKind::object:
+        return objects[value.as_object().id];
+      case ValueKind::tuple:
+      case ValueKind::list:
+      case ValueKind::slice: {
+        ValueList items;
+        for (const Value& item : value.items()) items.push_back(renumbered(item));
+        if (value.is(ValueKind::tuple)) return Value::tuple(std::move(items));
+        if (value.is(ValueKind::list)) return Value::list(std::move(items));
+        return Value::slice(items[0], items[1], items[2]);
+      }
+      case ValueKind::dict: {
+        ValueDict items;
+        for (const auto& [key, item] : value.dict_items()) items.emplace_back(renumbered(key), renumbered(item));
+        return Value::dict(std::move(items));
+      }
+      default:
+        return value;
+    }
+  };
+  for (const NodeId id : other.graph.order()) {
+    Node& node = other.graph[id];
+    if (!node.callee.is_none()) node.callee = renumbered(node.callee);
+    for (Value& value : node.args) value = renumbered(value);
+    for (auto& [key, value] : node.kwargs) value = renumbered(value);
+  }
+}
+
+Graph without_dead_code(const Graph& graph) {
+  Graph out = graph;
+  find_pass("dead_code")->run(out, {});
+  return out;
+}
 
 std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
                                            const Capture& other, Checks checks, Comparison* notes) {
@@ -625,7 +659,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       Explorer explorer(root, options);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);
-      if (running && verify) {
+      if (running && (verify || options.more_calls)) {
         const Prediction predict = [&](const Capture& second) {
           return decides ? explorer.predict(capture.graph, second) : capture.graph;
         };
@@ -637,7 +671,23 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       simplify_selections(capture.graph);
       return;
     } catch (const KeepRequest& request) {
-      if (!running || round >= kMaxKept || !keep_more(request, kept, tried)) throw;
+      if (!running || options.on_dynamic == "error") throw;
+      if (round >= kMaxKept || !keep_more(request, kept, tried)) {
+        if (kept.root) throw;
+        kept.root = request.why;
+      }
+    } catch (const Error& error) {
+      if (!running || options.on_dynamic == "error" || error.code() != ErrorCode::CaptureError || kept.root) throw;
+      kept.root = error.what();
+    } catch (nb::python_error& error) {
+      if (!running || options.on_dynamic == "error" || kept.root || !error.matches(PyExc_Exception) ||
+          is_error(error, ErrorCode::ModulizeError))
+        throw;
+      // The model's own, or something that only a recorded run meets?
+      kept.root = "it cannot be recorded: " + text_of(nb::handle(error.value()));
+      Capture whole;
+      capture_model(root, options, whole);
+      if (keep_more(request_of(root, error), kept, tried)) kept.root.reset();
     }
     capture = Capture();
   }

@@ -1,5 +1,6 @@
 #include "bridge/capture/forward_call.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "bridge/capture/arguments.h"
@@ -93,6 +94,95 @@ bool fixed_without_inputs(nb::handle fallback) {
   return fallback.is_valid() && (fallback.is_none() || PyBool_Check(fallback.ptr()) || PyUnicode_Check(fallback.ptr()));
 }
 
+/// One call of the original's forward on the prepared model itself: only the modules that it calls are prepared.
+void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle forward,
+                  const std::vector<Parameter>& parameters, const std::vector<NodeId>& nodes, const nb::dict& given,
+                  const nb::dict& fixed) {
+  Capture& capture = recorder.capture();
+  capture.is_root_kept = true;
+  recorder.note_kept("", options.kept->root->c_str());
+  ArgumentBuilder checks(recorder, nb::none());
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    if (const char* name = parameters[i].name.c_str(); fixed.contains(name))
+      checks.build(nb::object(fixed[name]), nodes[i], "argument '" + parameters[i].name + "'");
+
+  const nb::object function = nb::getattr(forward, "__func__", nb::borrow(forward));
+  ValueList positional;
+  if (!function.is(forward)) {
+    Node self;
+    self.op = Opcode::get_attr;
+    self.type = ValueType::other;
+    self.target = "_modulize_module";
+    positional.push_back(Value::node(recorder.add_node(std::move(self))));
+  }
+  // Each argument as the signature takes it; `*args` and `**kwargs` need a call that spreads them.
+  ValueDict keywords;
+  Value variadic = Value::tuple({}), variadic_keywords = Value::dict({});
+  bool spreads = false;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Value value = Value::node(nodes[i]);
+    const ParameterKind kind = parameters[i].kind;
+    spreads |= kind == ParameterKind::var_positional || kind == ParameterKind::var_keyword;
+    if (kind == ParameterKind::var_positional)
+      variadic = value;
+    else if (kind == ParameterKind::var_keyword)
+      variadic_keywords = value;
+    else if (kind == ParameterKind::keyword_only)
+      keywords.emplace_back(Value::string(parameters[i].name), value);
+    else
+      positional.push_back(value);
+  }
+  const std::string region = "forward";
+  const NodeId sites = recorder.enter_sites(region);
+  Node whole;
+  whole.op = Opcode::call_function;
+  if (spreads) {
+    whole.target = "modulize._runtime.call_spread";
+    whole.args = {capture.objects.value(function), Value::tuple(std::move(positional)), variadic,
+                  Value::dict(std::move(keywords)), variadic_keywords};
+  } else {
+    whole.callee = capture.objects.value(function);
+    whole.args = std::move(positional);
+    for (auto& [key, value] : keywords) whole.kwargs.emplace_back(key.text(), std::move(value));
+  }
+  NodeId result = recorder.add_node(std::move(whole));
+  recorder.leave_sites(sites);
+  if (options.plain_outputs)
+    result = recorder.add_function("modulize._plain_outputs.plain", {Value::node(result)}, ValueType::unknown);
+
+  StructureCopy copies(ArgumentBuilder::copy_leaf_of(recorder));
+  std::vector<nb::object> items;
+  nb::dict named, arguments;
+  // A positional parameter in front of `*args` that has items can only come by position.
+  const bool is_by_position = std::any_of(parameters.begin(), parameters.end(), [&](const Parameter& p) {
+    return p.kind == ParameterKind::var_positional && given.contains(p.name.c_str()) &&
+           nb::len(nb::object(given[p.name.c_str()])) > 0;
+  });
+  for (const Parameter& parameter : parameters) {
+    if (!given.contains(parameter.name.c_str())) continue;
+    const nb::object value = copies.copy(nb::object(given[parameter.name.c_str()]));
+    arguments[parameter.name.c_str()] = value;
+    if (parameter.kind == ParameterKind::var_positional)
+      for (nb::handle item : value) items.push_back(nb::borrow(item));
+    else if (parameter.kind == ParameterKind::var_keyword)
+      named.update(nb::borrow<nb::dict>(value));
+    else if (parameter.kind != ParameterKind::keyword_only &&
+             (is_by_position || parameter.kind == ParameterKind::positional_only))
+      items.push_back(value);
+    else
+      named[parameter.name.c_str()] = value;
+  }
+  {
+    const Recorder::Observe inside(recorder, &region);
+    capture.output = call(forward, items, named);
+  }
+  capture.arguments = arguments;
+  Node output;
+  output.op = Opcode::output;
+  output.args.push_back(Value::node(result));
+  recorder.graph().add(std::move(output));
+}
+
 }  // namespace
 
 void record_forward(nb::handle root, const CaptureOptions& options, Recorder& recorder, nb::handle forward) {
@@ -125,6 +215,11 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
       if (optional) fallback = nb::borrow(fixed[name]);
     }
     nodes.push_back(add_placeholder(recorder, parameters[i], fallback));
+  }
+
+  if (options.kept && options.kept->root) {
+    record_whole(options, recorder, forward, parameters, nodes, given, fixed);
+    return;
   }
 
   const std::size_t by_position =

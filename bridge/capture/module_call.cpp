@@ -109,7 +109,8 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   PyTypeObject* type = Py_TYPE(module);
   const bool is_leaf = is_library_leaf(type) && !opened_classes.contains(reinterpret_cast<PyObject*>(type));
   const char* kept = nullptr;
-  if (excluded_modules.contains(module) || excluded_classes.contains(reinterpret_cast<PyObject*>(type)))
+  const bool excluded = is_excluded(module);
+  if (excluded)
     kept = "excluded";
   else if (!is_leaf && has_hooks(module))
     kept = "it has forward hooks, which run only when the module itself is called";
@@ -118,6 +119,8 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   else if (const auto it = kept_modules.find(module); it != kept_modules.end())
     kept = it->second.c_str();
   if (kept && path) keep(*path, kept);
+  // Prepared by itself, where something in it can be.
+  if (kept && path && !is_library_leaf(type)) note_module_call(module, *path, args, nargs, kwnames);
   // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
   const bool is_anonymous = !kept && !path && !holds_anything(module);
   if (kept || (is_leaf && !is_anonymous)) {
@@ -151,6 +154,27 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   if (begin != kNoNode && result) end_block(begin, result);
   scope_ = outer;
   return result;
+}
+
+bool Recorder::is_excluded(PyObject* module) const {
+  return excluded_modules.contains(module) ||
+         excluded_classes.contains(reinterpret_cast<PyObject*>(Py_TYPE(module)));
+}
+
+void Recorder::note_module_call(PyObject* module, const std::string& path, PyObject* const* args, Py_ssize_t nargs,
+                                PyObject* kwnames) {
+  if (is_excluded(module) || PyType_IsSubtype(Py_TYPE(module), TorchTypes::instance().script_module)) return;
+  const Pause quiet(*this);
+  note_inner_call(capture_.inner_calls, path, args, nargs, kwnames);
+}
+
+PyObject* Recorder::inner_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  const std::string* path = scan_.path_of(module);
+  if (path && !is_library_leaf(Py_TYPE(module))) note_module_call(module, *path, args, nargs, kwnames);
+  // What a module that is prepared calls itself is part of it.
+  const Observe inside(*this, nullptr);
+  nb::object call = nb::steal(module_function(module));
+  return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
 }
 
 PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs) {

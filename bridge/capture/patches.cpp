@@ -82,6 +82,8 @@ PyObject* original_module_call = nullptr;  // the Python function; immortal
 PyObject* module_call_slot(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   if (Recorder* recorder = Recorder::recording())
     return guarded<PyObject*>(nullptr, [&] { return recorder->module_call(self, args, nargs, kwnames); });
+  if (Recorder* recorder = Recorder::observing())
+    return guarded<PyObject*>(nullptr, [&] { return recorder->inner_call(self, args, nargs, kwnames); });
   // Vectorcall with `self` in front.
   const Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
   std::vector<PyObject*> all(static_cast<std::size_t>(1 + nargs + named));
@@ -263,7 +265,7 @@ PyMethodDef wrapped_method_def = {"wrapped_method", as_c_function(wrapped_method
 // The body of a Python function that stays one node while a capture runs: `self` is (function, clone with the real
 // code). `why(recorder, function)` is the reason for the report, null if there is nothing to report.
 template <class Why>
-PyObject* one_node_body(PyObject* self, PyObject* const* call, Py_ssize_t nargs, Why&& why) {
+PyObject* one_node_body(PyObject* self, PyObject* const* call, Py_ssize_t nargs, bool observes, Why&& why) {
   if (nargs != 2) {
     PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
     return nullptr;
@@ -272,16 +274,16 @@ PyObject* one_node_body(PyObject* self, PyObject* const* call, Py_ssize_t nargs,
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
   return guarded<PyObject*>(nullptr,
-                            [&] { return recorder->opaque_call(function, call[0], kwargs, why(*recorder, function)); });
+                            [&] { return recorder->opaque_call(function, call[0], kwargs, why(*recorder, function), observes); });
 }
 
 PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return one_node_body(self, call, nargs, [](Recorder&, PyObject*) { return "excluded"; });
+  return one_node_body(self, call, nargs, false, [](Recorder&, PyObject*) { return "excluded"; });
 }
 PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
 
 PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return one_node_body(self, call, nargs, [](Recorder& recorder, PyObject* function) {
+  return one_node_body(self, call, nargs, true, [](Recorder& recorder, PyObject* function) {
     const auto it = recorder.kept_functions.find(function);
     return it == recorder.kept_functions.end() ? "kept" : it->second.c_str();
   });
@@ -290,7 +292,7 @@ PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr
 
 // Nothing to report: a registered function becomes a module.
 PyObject* registered_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return one_node_body(self, call, nargs, [](Recorder&, PyObject*) { return static_cast<const char*>(nullptr); });
+  return one_node_body(self, call, nargs, false, [](Recorder&, PyObject*) { return static_cast<const char*>(nullptr); });
 }
 PyMethodDef registered_def = {"registered", as_c_function(registered_slot), METH_FASTCALL, nullptr};
 
@@ -306,8 +308,9 @@ PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs
     nb::object call_args = nargs > 2 ? nb::borrow(args[2]) : nb::object(nb::tuple());
     PyObject* kwargs = nargs > 3 && args[3] != Py_None && PyDict_GET_SIZE(args[3]) ? args[3] : nullptr;
     Recorder* recorder = Recorder::recording();
-    if (!recorder) return PyObject_Call(args[0], call_args.ptr(), kwargs);
-    return recorder->torch_call(args[0], call_args.ptr(), kwargs);
+    if (recorder) return recorder->torch_call(args[0], call_args.ptr(), kwargs);
+    if (Recorder* observing = Recorder::observing()) observing->note_site(args[0], call_args.ptr(), kwargs);
+    return PyObject_Call(args[0], call_args.ptr(), kwargs);
   });
 }
 

@@ -33,6 +33,7 @@ std::int64_t common_rows(nb::handle value) {
 struct Variation {
   std::int64_t more_rows = 0;
   std::map<std::int64_t, std::int64_t> sizes;  // of dimensions behind the first: as they are -> as they become
+  bool longer_lists = false;                   // one item more in every list that is an argument and holds tensors
 };
 
 /// Other sizes of pictures, sequences and signals: the last dimensions of tensors of the highest rank. `behind`: of
@@ -56,9 +57,36 @@ std::map<std::int64_t, std::int64_t> other_sizes(nb::handle inputs, bool behind)
   return out;
 }
 
+bool is_list_of_tensors(nb::handle value) {
+  return PyList_CheckExact(value.ptr()) && PyList_GET_SIZE(value.ptr()) > 0 && holds_tensor(value.ptr());
+}
+
+/// The arguments with a copy of its first item behind each list of tensors.
+nb::object with_longer_lists(nb::handle arguments) {
+  const auto longer = [](nb::handle value) -> nb::object {
+    if (!is_list_of_tensors(value)) return nb::borrow(value);
+    StructureCopy copies([](nb::handle leaf) {
+      return TorchTypes::instance().is_tensor(leaf.ptr()) ? copy_tensor(leaf) : nb::borrow(leaf);
+    });
+    nb::list out;
+    for (nb::handle item : value) out.append(item);
+    out.append(copies.copy(value[0]));
+    return out;
+  };
+  if (nb::isinstance<nb::dict>(arguments)) {
+    nb::dict out;
+    for (auto [key, value] : nb::borrow<nb::dict>(arguments)) out[key] = longer(value);
+    return out;
+  }
+  nb::list out;
+  for (nb::handle value : arguments) out.append(longer(value));
+  return nb::tuple(out);
+}
+
 /// A copy of the inputs with the values of every tensor in another order (so that integers stay within what was seen),
 /// and with other sizes.
-nb::object vary(nb::handle value, const Variation& variation) {
+nb::object vary(nb::handle arguments, const Variation& variation) {
+  const nb::object value = variation.longer_lists ? with_longer_lists(arguments) : nb::borrow(arguments);
   return StructureCopy([&variation](nb::handle leaf) {
            if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
            nb::object t = leaf.attr("detach")();
@@ -102,9 +130,11 @@ nb::object vary_inputs(nb::handle inputs, bool more_rows) {
 
 namespace {
 
-/// Throws KeepRequest where `second` is not what was expected. True if nothing ended the comparison.
+/// Throws KeepRequest where `second` is not what was expected. True if nothing ended the comparison. `harmless`: the
+/// leaks, and with Checks::pass the checks, that expect something else.
 bool compare_with(Capture& first, const Capture& second, const Prediction& predict,
-                  const std::unordered_map<std::string, bool>& known, std::set<std::string>& harmless) {
+                  const std::unordered_map<std::string, bool>& known, std::set<std::string>& harmless,
+                  Checks checks = Checks::end) {
   const auto refuse = [&](const std::string& what, const Graph& graph, NodeId node, NodeId other) {
     // What differs may stand in either: a loop that runs once more shows in the second alone.
     std::vector<KeepCandidate> candidates;
@@ -124,7 +154,7 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
       throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
   const Graph expected = predict(second);
   Comparison notes;
-  if (const auto difference = compare_captures(expected, first, second.graph, second, Checks::end, &notes))
+  if (const auto difference = compare_captures(expected, first, second.graph, second, checks, &notes))
     refuse(difference->what, expected, difference->node, difference->other);
   for (const auto& [name, tensor] : first.constants) {
     const auto it = second.constants.find(name);
@@ -142,8 +172,10 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
            first.graph, node, kNoNode);
   }
   if (!notes.is_whole) return false;
-  for (const NodeId id : notes.other_leaks)
-    harmless.insert(expected[id].name);  // a prediction has the names of the first
+  merge_inner_calls(first.inner_calls, second.inner_calls);
+  merge_sites(first.sites, second.sites);
+  for (const std::vector<NodeId>* others : {&notes.other_leaks, &notes.other_checks})
+    for (const NodeId id : *others) harmless.insert(expected[id].name);  // a prediction has the names of the first
   return true;
 }
 
@@ -176,10 +208,59 @@ bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const V
   return true;
 }
 
+/// Where the model takes longer lists and does the same with them, they may have any length; where it does otherwise,
+/// that is kept whole.
+void try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+                      const std::unordered_map<std::string, bool>& outcomes) {
+  bool any = false;
+  for (nb::handle arguments : {nb::handle(options.example_inputs), nb::handle(options.example_kwargs)}) {
+    if (arguments.is_none()) continue;
+    const bool by_name = nb::isinstance<nb::dict>(arguments);
+    for (nb::handle value : by_name ? nb::object(arguments.attr("values")()) : nb::borrow(arguments))
+      any |= is_list_of_tensors(value);
+  }
+  if (!any) return;
+  Variation variation;
+  variation.longer_lists = true;
+  Capture second;
+  std::set<std::string> harmless;
+  if (!capture_again(root, options, variation, second) ||
+      !compare_with(first, second, predict, outcomes, harmless, Checks::pass))
+    return;
+  Graph& graph = first.graph;
+  const Graph lean = without_dead_code(graph);
+  std::set<std::string> opened;  // lists whose items are taken out
+  for (const NodeId id : lean.order())
+    if (is_call_of(lean[id], "operator.getitem")) opened.insert(lean[lean[id].args[0].as_node()].name);
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    if (!is_call_of(node, kCheck) || !harmless.contains(node.name)) continue;
+    const Node& length = graph[node.args[0].as_node()];
+    if (is_call_of(length, "builtins.len") && !opened.contains(graph[length.args[0].as_node()].name)) graph.erase(id);
+  }
+}
+
+/// Throws KeepRequest where a graph does not hold for all that the module is called with.
+void recapture_calls(nb::handle root, CaptureOptions options, Capture& first, const Prediction& predict,
+                     const std::unordered_map<std::string, bool>& outcomes) {
+  for (const InnerCall& call : *options.more_calls) {
+    options.example_inputs = call.args;
+    options.example_kwargs = call.kwargs;
+    Capture second;
+    std::set<std::string> unread;
+    if (!try_capture(root, options, second) || !compare_with(first, second, predict, outcomes, unread))
+      throw KeepRequest("it is called in several ways, which give other graphs", "it is called in several ways", {});
+  }
+}
+
 }  // namespace
 
 void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                const std::unordered_map<std::string, bool>& outcomes) {
+  if (options.more_calls)
+    recapture_calls(root, options, first, predict, outcomes);
+  else
+    try_longer_lists(root, options, first, predict, outcomes);
   const nb::object inputs = nb::make_tuple(options.example_inputs, options.example_kwargs);
   const std::int64_t rows = common_rows(inputs);
   const std::int64_t one_more = rows > 0 ? 1 : 0;

@@ -11,6 +11,7 @@
 #include "bridge/support/errors.h"
 #include "ir/control.h"
 #include "ops/op_match.h"
+#include "ir/regions.h"
 
 namespace modulize {
 
@@ -106,6 +107,7 @@ Recorder::~Recorder() {
 
 Recorder* Recorder::recording() { return current_recorder && !current_recorder->paused_ ? current_recorder : nullptr; }
 Recorder* Recorder::current() { return current_recorder; }
+Recorder* Recorder::observing() { return current_recorder && current_recorder->observed_ ? current_recorder : nullptr; }
 
 ActiveRecorder::ActiveRecorder(Recorder& recorder) : previous_(current_recorder) { current_recorder = &recorder; }
 ActiveRecorder::~ActiveRecorder() { current_recorder = previous_; }
@@ -1028,7 +1030,56 @@ NodeId Recorder::write_back(NodeId in_place) {
   return add_node(std::move(copy));
 }
 
-PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept) {
+namespace {
+/// The same in every capture of a model.
+std::string function_label(PyObject* function) {
+  nb::object code = nb::getattr(function, "__code__", nb::none());
+  const std::string name = text_of(nb::getattr(function, "__qualname__", nb::none()));
+  return code.is_none() ? name : name + ":" + text_of(nb::object(code.attr("co_firstlineno")));
+}
+}  // namespace
+
+NodeId Recorder::enter_sites(const std::string& region) {
+  Node self;
+  self.op = Opcode::get_attr;
+  self.type = ValueType::other;
+  self.target = "_modulize_module";
+  const NodeId module = add_node(std::move(self));
+  return add_function(std::string(kEnter),
+                      {Value::string(kSitesContext), Value::node(module), Value::string(region)}, ValueType::other);
+}
+
+void Recorder::leave_sites(NodeId enter) {
+  add_function(std::string(kLeave), {Value::node(enter)}, ValueType::other);
+}
+
+void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
+  const CallName& name = FunctionNames::instance().find(function);
+  if (name.form != CallForm::function && name.form != CallForm::method) return;
+  const SourceId source = current_source();
+  if (source == kNoSource) return;
+  const Site& at = sites_[source - 1];
+  nb::object code = nb::borrow(reinterpret_cast<PyObject*>(at.code));
+  KeptSite site;
+  const std::string file = nb::cast<std::string>(code.attr("co_filename"));
+  site.file = file.substr(file.rfind('/') + 1);
+  site.function = nb::cast<std::string>(code.attr("co_name"));
+  site.first_line = nb::cast<int>(code.attr("co_firstlineno"));
+  site.instruction = at.lasti;
+  site.name = text_of(nb::getattr(function, "__name__", nb::none()));
+  site.call = name;
+  site.positional = static_cast<std::size_t>(PyTuple_GET_SIZE(args));
+  PyObject *key, *value;
+  if (kwargs)
+    for (Py_ssize_t i = 0; PyDict_Next(kwargs, &i, &key, &value);)
+      site.keywords.push_back(nb::cast<std::string>(nb::handle(key)));
+  site.where = file + ":" + std::to_string(line_of(at.code, at.lasti));
+  std::vector<KeptSite>& known = capture_.sites[*observed_];
+  if (std::find(known.begin(), known.end(), site) == known.end()) known.push_back(std::move(site));
+}
+
+PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept,
+                                bool observes) {
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here
@@ -1036,6 +1087,8 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
   const KnownObjects::SeenWhole whole(objects_, kept != nullptr);
   if (excluded_functions.contains(function)) name = CallName{};
   try {
+    const std::string region = observes ? scope_path() + "|" + function_label(function) : "";
+    const NodeId sites = observes ? enter_sites(region) : kNoNode;
     // stochastic_depth(x, p, "row", self.training): the one bool among the arguments is the flag just read.
     std::size_t flags = 0, position = 0;
     Value flag;
@@ -1047,13 +1100,14 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
     if (mode_ == CaptureMode::symbolic) return make_proxy(node);
     nb::object result;
     {
-      Pause quiet(*this);
+      const Observe inside(*this, observes ? &region : nullptr);
       result = nb::steal(run(function, args, kwargs));
     }
     if (!result.is_valid()) {
       rollback(first);
       return nullptr;
     }
+    if (observes) leave_sites(sites);
     if (kept && PyBool_Check(result.ptr())) {
       graph()[node].type = ValueType::number;
       return PyBool_FromLong(decide(node, result.ptr() == Py_True));

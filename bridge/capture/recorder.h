@@ -40,6 +40,8 @@ class Recorder {
   static Recorder* recording();
   /// The recorder of this thread even while paused.
   static Recorder* current();
+  /// The recorder of this thread while code that is kept whole runs, whose calls of modules are noted.
+  static Recorder* observing();
 
   CaptureMode mode() const { return mode_; }
   std::uint32_t id() const { return id_; }
@@ -80,8 +82,8 @@ class Recorder {
   /// A module's __call__. Same contract.
   PyObject* module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
   /// A call of a Python function that stays one node. `kept` says why, for the report; null for functions that have no
-  /// inside (math.*). Same contract.
-  PyObject* opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept);
+  /// inside (math.*). `observes`: what it calls is prepared. Same contract.
+  PyObject* opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept, bool observes = false);
 
   /// The check that `value` still is `expected` when the prepared model runs; `text` says what was assumed.
   void add_check(NodeId value, Value expected, const std::string& text);
@@ -174,6 +176,34 @@ class Recorder {
     bool was_;
   };
 
+  /// While one lives, nothing is recorded, and calls of modules are noted as examples to prepare these with.
+  class Observe {
+   public:
+    /// `region`: of the sites that are noted; null: nothing is noted.
+    Observe(Recorder& recorder, const std::string* region) : recorder_(recorder), was_(recorder.observed_) {
+      if (region)
+        flag_.emplace(recorder);
+      else
+        pause_.emplace(recorder);
+      recorder.observed_ = region;
+    }
+    ~Observe() { recorder_.observed_ = was_; }
+
+   private:
+    std::optional<Pause> pause_;
+    std::optional<PauseFlag> flag_;  // our function mode stays: it sees what is called
+    Recorder& recorder_;
+    const std::string* was_;
+  };
+  /// Opens a region of sites around code that is kept whole; the text names it in Capture::sites.
+  NodeId enter_sites(const std::string& region);
+  void leave_sites(NodeId enter);
+  /// A call of torch by such code.
+  void note_site(PyObject* function, PyObject* args, PyObject* kwargs);
+  /// A module's __call__ by such code: notes its arguments and calls `original` with them. Same contract as
+  /// module_call.
+  PyObject* inner_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
+
   /// Called with the globals of every function met, to put recording functions in place of math.* and others.
   std::function<void(PyObject* globals)> on_globals;
   /// Meets the globals of the functions of the module's class and its bases.
@@ -202,6 +232,10 @@ class Recorder {
   /// Is this the public function that started the capture?
   bool is_entry(PyCodeObject* code);
   PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs);
+  bool is_excluded(PyObject* module) const;
+  /// Of a module that is not recorded here: an example to prepare it with.
+  void note_module_call(PyObject* module, const std::string& path, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames);
   void keep(const std::string& what, const char* reason);
 
   std::uint32_t id_;
@@ -209,6 +243,7 @@ class Recorder {
   const ModuleScan& scan_;
   Capture& capture_;
   bool paused_ = false;
+  const std::string* observed_ = nullptr;  // the region that runs
   ScopeId scope_ = kRootScope;
   // The module whose mode flag was read last and not yet given to a call, and the node of that read.
   PyObject* training_read_ = nullptr;

@@ -12,6 +12,9 @@ void bind_errors(nb::module_& m);
 /// Sets the Python error for `error`. For C slots, which nanobind does not guard.
 void set_error(const Error& error);
 
+/// True if the Python error is the one that `set_error` made of an Error with this code.
+bool is_error(const nb::python_error& error, ErrorCode code);
+
 /// Runs `body` in a C slot: a C++ exception becomes the Python error, and `failed` is returned.
 template <class Result, class Body>
 Result guarded(Result failed, Body&& body) {
@@ -22,7 +25,7 @@ Result guarded(Result failed, Body&& body) {
   } catch (const Error& e) {
     set_error(e);
   } catch (const std::exception& e) {
-    PyErr_SetString(PyExc_RuntimeError, e.what());
+    set_error(Error(ErrorCode::ModulizeError, std::string("internal error: ") + e.what()));
   }
   return failed;
 }

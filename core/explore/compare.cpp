@@ -37,6 +37,10 @@ class Comparer {
         notes_.is_whole = false;
         return std::nullopt;
       }
+      if (is_call_of(x, kCheck) && expects_otherwise && checks_ == Checks::pass) {
+        notes_.other_checks.push_back(a);
+        continue;
+      }
       if (is_call_of(x, kLeak) && expects_otherwise) {
         notes_.other_leaks.push_back(a);
         continue;

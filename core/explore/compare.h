@@ -21,6 +21,7 @@ struct Difference {
 struct Comparison {
   bool is_whole = true;             // no check ended it
   std::vector<NodeId> other_leaks;  // leaks of the first graph whose numbers are others in the second
+  std::vector<NodeId> other_checks;  // Checks::pass: checks of the first graph that expect something else
 };
 
 /// True if object `first` of the first capture and `second` of the second one are the same thing.
@@ -29,6 +30,7 @@ using SameObject = std::function<bool(ObjectId first, ObjectId second)>;
 enum class Checks : std::uint8_t {
   end,    // a check whose expectation differs ends the comparison: what follows it is guarded
   equal,  // the expectations must be equal
+  pass,   // a check whose expectation differs is noted, and what follows must be equal all the same
 };
 
 /// The first place where two captures of the same forward differ in anything but names and sources; nothing if they do

@@ -71,6 +71,11 @@ def require(condition: Any, expected: bool, error: Any) -> None:
         raise copy.copy(error)
 
 
+def call_spread(function: Any, args: Any, more: Any, kwargs: Any, more_kwargs: Any) -> Any:
+    """``function(*args, *more, **kwargs, **more_kwargs)``."""
+    return function(*args, *more, **kwargs, **more_kwargs)
+
+
 # torch 2.1 and later
 _is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", bool)
 
