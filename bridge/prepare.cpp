@@ -93,7 +93,7 @@ class Preparation {
       const nb::object module = nb::borrow(find_module(capture.root.ptr(), here));
       CaptureOptions options = options_;
       options.concrete_args = nb::none();
-      options.plain_outputs = false;
+      options.plain_outputs = nb::none();
       options.example_inputs = calls.front().args;
       options.example_kwargs = calls.front().kwargs;
       const std::vector<InnerCall> more(calls.begin() + 1, calls.end());

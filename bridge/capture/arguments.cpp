@@ -58,9 +58,12 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
   } else if (has_parts(o)) {
     return build_object(value, node, text);
   } else {
-    if (PyIter_Check(o) || (PyAnySet_Check(o) && holds_tensor(o)))
-      throw Error(ErrorCode::CaptureError, text + " is a " + nb::cast<std::string>(nb::type_name(value.type())) +
-                                               ", whose items have no place of their own: give a list");
+    const std::string type = nb::cast<std::string>(nb::type_name(value.type()));
+    if (PyIter_Check(o))
+      throw Error(ErrorCode::ArgumentError, text + " is a " + type + ", which can be read once: give a list");
+    if (PyAnySet_Check(o) && holds_tensor(o))
+      throw Error(ErrorCode::CaptureError,
+                  text + " is a " + type + ", whose items have no place of their own: give a list");
     recorder_.add_check(node, recorder_.to_value(o), text);
     return PySet_CheckExact(o) ? objects_.copy(value) : nb::borrow(value);
   }

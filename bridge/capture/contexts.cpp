@@ -44,7 +44,10 @@ void Regions::enter(PyObject* context, Maker maker) {
 
 void Regions::leave(PyObject* context) {
   const auto it = std::find_if(open_.rbegin(), open_.rend(), [&](const Open& o) { return o.context == context; });
-  if (it == open_.rend()) return;
+  if (it == open_.rend())
+    throw Error(ErrorCode::CaptureError, "forward leaves a context" + recorder_.place() +
+                                             " that it did not enter: exclude the module (modules_to_exclude) that "
+                                             "does it");
   if (it != open_.rbegin())
     throw Error(ErrorCode::CaptureError, "forward leaves " + it->name + ", entered" + it->where + ", before " +
                                              open_.back().name + ", which it entered after it" + open_.back().where +
@@ -64,7 +67,8 @@ void Regions::leave(PyObject* context) {
 
 void Regions::finish() {
   if (open_.empty()) return;
-  throw Error(ErrorCode::CaptureError, "forward enters " + open_.back().name + open_.back().where +
+  // The state that it leaves behind would be everybody's: not even running it as it is does.
+  throw Error(ErrorCode::UnsupportedError, "forward enters " + open_.back().name + open_.back().where +
                                            " and returns without leaving it: exclude the module (modules_to_exclude) "
                                            "that does it");
 }

@@ -147,8 +147,13 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
   }
   NodeId result = recorder.add_node(std::move(whole));
   recorder.leave_sites(sites);
-  if (options.plain_outputs)
-    result = recorder.add_function("modulize._plain_outputs.plain", {Value::node(result)}, ValueType::unknown);
+  if (!options.plain_outputs.is_none()) {
+    Node plain;
+    plain.op = Opcode::call_function;
+    plain.callee = capture.objects.value(options.plain_outputs);
+    plain.args = {Value::node(result)};
+    result = recorder.add_node(std::move(plain));
+  }
 
   StructureCopy copies(ArgumentBuilder::copy_leaf_of(recorder));
   std::vector<nb::object> items;

@@ -120,7 +120,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
     kept = it->second.c_str();
   if (kept && path) keep(*path, kept);
   // Prepared by itself, where something in it can be.
-  if (kept && path && !is_library_leaf(type)) note_module_call(module, *path, args, nargs, kwnames);
+  if (kept && path && !is_leaf) note_module_call(module, *path, args, nargs, kwnames);
   // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
   const bool is_anonymous = !kept && !path && !holds_anything(module);
   if (kept || (is_leaf && !is_anonymous)) {

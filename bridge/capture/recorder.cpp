@@ -490,6 +490,11 @@ std::uintptr_t number_from(PyObject* object, PyObject* method) {
 
 // A copy of all Parameters would double a model's memory: only those that a recorded call writes are copied, before it
 // does.
+void Recorder::save_before_writes(const CallName& name, PyObject* args, PyObject* kwargs) {
+  if (name.in_place && PyTuple_GET_SIZE(args) > 0) save_before_write(PyTuple_GET_ITEM(args, 0));
+  if (PyObject* out = kwargs ? PyDict_GetItemString(kwargs, "out") : nullptr) save_before_write(out);
+}
+
 void Recorder::save_before_write(PyObject* tensor) {
   if (!TorchTypes::instance().is_tensor(tensor)) return;
   static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
@@ -989,8 +994,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
   try {
     NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
     if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
-    if (name.in_place && PyTuple_GET_SIZE(args) > 0) save_before_write(PyTuple_GET_ITEM(args, 0));
-    if (PyObject* out = kwargs ? PyDict_GetItemString(kwargs, "out") : nullptr) save_before_write(out);
+    save_before_writes(name, args, kwargs);
     nb::object result = nb::steal(run(function, args, kwargs));
     if (!result.is_valid()) {
       rollback(first);
@@ -1056,6 +1060,7 @@ void Recorder::leave_sites(NodeId enter) {
 void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   const CallName& name = FunctionNames::instance().find(function);
   if (name.form != CallForm::function && name.form != CallForm::method) return;
+  save_before_writes(name, args, kwargs);
   const SourceId source = current_source();
   if (source == kNoSource) return;
   const Site& at = sites_[source - 1];

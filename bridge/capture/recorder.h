@@ -257,6 +257,7 @@ class Recorder {
   KnownObjects objects_;
   NodeId write_back(NodeId in_place);
   void save_before_write(PyObject* tensor);
+  void save_before_writes(const CallName& name, PyObject* args, PyObject* kwargs);
   std::multimap<std::uintptr_t, PyObject*> unsaved_;  // where the data of the model's tensors begins -> tensor
   bool unsaved_known_ = false;
   std::vector<std::pair<nb::object, nb::object>> overwritten_;  // tensor, copy

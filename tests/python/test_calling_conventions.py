@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from modulize import AssumptionError, CaptureError, prepare_model
+from modulize import ArgumentError, AssumptionError, CaptureError, prepare_model
 
 
 @dataclasses.dataclass
@@ -394,24 +394,32 @@ def test_an_argument_of_the_example_that_is_left_out_raises():
         prepared(rows(2))
 
 
+def circle():
+    made = [rows(2)]
+    made.append(made)
+    return made
+
+
 @pytest.mark.parametrize(
     "argument",
     [
         pytest.param(lambda: {rows(2)}, id="set of tensors"),
         pytest.param(lambda: Batch(rows(2), mask={rows(2)}), id="set of tensors in an object"),
-        pytest.param(lambda: iter([rows(2)]), id="iterator"),
+        pytest.param(circle, id="list that holds itself"),
     ],
 )
-def test_arguments_without_an_order_are_refused(argument):
+def test_arguments_without_an_order_go_to_a_forward_that_runs_as_it_is(argument):
     def read(value):
         return value.image if isinstance(value, Batch) else next(iter(value))
 
-    with pytest.raises(CaptureError, match=r"no (order|place)"):
-        prepare_model(Net(read).eval(), example_inputs=(argument(),))
+    model = Net(read).eval()
+    prepared = prepare_model(model, example_inputs=(argument(),))
+    given = argument()
+    assert torch.equal(prepared(given), model(given))
+    assert [kept["what"] for kept in prepared.report.kept] == [""]
+    assert isinstance(prepared.module_relu, nn.ReLU)
 
 
-def test_a_list_that_holds_itself_is_refused():
-    circle = [rows(2)]
-    circle.append(circle)
-    with pytest.raises(CaptureError, match="nest"):
-        prepare_model(Net(lambda c: c[0]).eval(), example_inputs=(circle,))
+def test_iterators_are_refused():
+    with pytest.raises(ArgumentError, match="can be read once"):
+        prepare_model(Net(lambda value: next(value)).eval(), example_inputs=(iter([rows(2)]),))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from modulize import AssumptionError, CaptureError, prepare_model
+from modulize import AssumptionError, CaptureError, UnsupportedError, prepare_model
 
 X, OTHER, MORE = torch.randn(2, 6), torch.randn(2, 6), torch.randn(4, 6)
 both_captures = pytest.mark.parametrize("capture", ["run", "symbolic"])
@@ -417,12 +417,28 @@ def entered_late(self, x):
 @both_captures
 @pytest.mark.parametrize(
     ("function", "words"),
-    [(not_nested, "before torch.autocast"), (never_left, "without leaving it"), (entered_late, "entered only later")],
+    [(not_nested, "before torch.autocast"), (entered_late, "entered only later")],
 )
-def test_what_cannot_be_a_block_is_refused(function, words, capture):
-    try:
+def test_what_cannot_be_a_block_keeps_the_model_whole(function, words, capture):
+    model = net(function)
+    if capture != "run":
         with pytest.raises(CaptureError, match=words) as caught:
-            prepared_of(net(function), capture)
+            prepared_of(model, capture)
+        assert "test_contexts.py" in str(caught.value)
+    else:
+        prepared = prepared_of(model, capture)
+        assert words in prepared.report.kept[0]["reason"]
+        assert "test_contexts.py" in prepared.report.kept[0]["reason"]
+        x = torch.randn(5, 6)
+        assert torch.equal(prepared(x), model(x))
+    assert torch.is_grad_enabled()
+
+
+@both_captures
+def test_a_context_that_is_never_left_is_refused(capture):
+    try:
+        with pytest.raises(UnsupportedError, match="without leaving it") as caught:
+            prepared_of(net(never_left), capture)
         assert "test_contexts.py" in str(caught.value)
         assert torch.is_grad_enabled()
     finally:
@@ -430,7 +446,7 @@ def test_what_cannot_be_a_block_is_refused(function, words, capture):
         torch.clear_autocast_cache()
 
 
-def test_entered_in_one_module_and_left_in_another_is_refused():
+def test_entered_in_one_module_and_left_in_another_keeps_the_model_whole():
     held = []
 
     class Enter(nn.Module):
@@ -444,8 +460,10 @@ def test_entered_in_one_module_and_left_in_another_is_refused():
             held[-1].__exit__(None, None, None)
             return x * 2
 
-    with pytest.raises(CaptureError, match="left in another module call"):
-        prepared_of(nn.Sequential(Enter(), Leave()))
+    model = nn.Sequential(Enter(), Leave())
+    prepared = prepared_of(model)
+    assert "left in another module call" in prepared.report.kept[0]["reason"]
+    assert torch.equal(prepared(torch.ones(2, 6)), torch.full((2, 6), 2.0))
     assert torch.is_grad_enabled()
 
 

@@ -251,9 +251,14 @@ def test_a_loop_on_values_is_kept_whole():
         assert torch.equal(prepared(x), model(x))
 
 
-def test_a_loop_on_values_in_the_root_is_refused():
-    with pytest.raises(CaptureError, match=r"test_control_flow.py:.*a loop|a loop.*test_control_flow.py:"):
-        prepare_model(net(until_large), example_inputs=torch.ones(2, 4))
+def test_a_loop_on_values_in_the_root_runs_as_it_is_and_computes_in_modules():
+    model = net(until_large)
+    prepared = prepare_model(model, example_inputs=torch.ones(2, 4))
+    assert [k["what"] for k in prepared.report.kept] == [""]
+    assert "a loop" in prepared.report.kept[0]["reason"]
+    for x in values():
+        assert torch.equal(prepared(x), model(x))
+    assert {type(m).__name__ for n, m in prepared.named_children() if n.startswith("module_")} >= {"Add", "Sum"}
 
 
 def test_on_dynamic():

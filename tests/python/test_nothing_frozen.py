@@ -45,9 +45,12 @@ FROZEN = {
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_what_would_be_frozen_in_the_root_is_refused(name):
-    with pytest.raises(CaptureError, match=r"test_nothing_frozen|other inputs"):
-        prepare_model(net(FROZEN[name]), example_inputs=X)
+def test_what_would_be_frozen_in_the_root_keeps_it_whole(name):
+    model = net(FROZEN[name])
+    prepared = prepare_model(model, example_inputs=X)
+    assert [kept["what"] for kept in prepared.report.kept] == [""]
+    for x in (X, OTHER, MORE):
+        assert torch.equal(prepared(x), model(x))
 
 
 @pytest.mark.parametrize("name", FROZEN)

@@ -314,9 +314,11 @@ def test_a_transform_over_self_uses_the_prepared_models_modules():
     ],
     ids=["vjp", "jvp", "jacrev"],
 )
-def test_other_transforms_in_the_root_are_refused(function):
-    with pytest.raises(CaptureError, match=r"torch.func"):
-        prepared_of(net(function))
+def test_other_transforms_in_the_root_keep_it_whole(function):
+    model = net(function)
+    prepared = prepared_of(model)
+    assert "torch.func" in prepared.report.kept[0]["reason"]
+    assert torch.equal(prepared(OTHER), model(OTHER))
 
 
 # --- custom operators and results by other ways -----------------------------------------------------------------------

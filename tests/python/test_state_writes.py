@@ -304,15 +304,19 @@ def test_a_model_prepared_after_its_first_call_works():
         assert torch.equal(prepared(x), model(x))
 
 
-def test_a_tensor_hidden_in_an_attribute_is_refused():
+def test_a_tensor_hidden_in_an_attribute_keeps_the_model_whole():
     class Hides(nn.Module):
         def forward(self, x):
             y = x.relu()
             self.later = lambda: y
             return y
 
-    with pytest.raises(CaptureError, match="attribute 'later' a function with tensors"):
-        prepare_model(Hides().eval(), example_inputs=torch.randn(2, 3))
+    model = Hides().eval()
+    prepared = prepare_model(model, example_inputs=torch.randn(2, 3))
+    assert "attribute 'later' a function with tensors" in prepared.report.kept[0]["reason"]
+    x = torch.randn(4, 3)
+    assert torch.equal(prepared(x), model(x))
+    assert torch.equal(prepared.later(), x.relu())
 
 
 # --- Parameters ---------------------------------------------------------------------------------------------------
