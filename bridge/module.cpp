@@ -245,7 +245,7 @@ NB_MODULE(_core, m) {
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
          const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
          bool decompose_attention, bool idioms, nb::object plain_outputs, bool plain_sizes, bool keep_blocks,
-         bool verify, bool verify_each) {
+         std::optional<std::string> keep_root, bool prepare_inner, bool verify, bool verify_each) {
         CaptureOptions options{std::move(example_inputs),
                                std::move(example_kwargs),
                                std::move(concrete_args),
@@ -257,6 +257,8 @@ NB_MODULE(_core, m) {
                                decompose_attention,
                                keep_blocks};
         options.spell_operators = names_as_torch_fx(target);
+        options.keep_root = std::move(keep_root);
+        options.prepares_inner = prepare_inner;
         PipelineOptions pipeline;
         pipeline.target = target;
         pipeline.layout_modules = layout_modules;
@@ -272,7 +274,8 @@ NB_MODULE(_core, m) {
       nb::arg("module_classes_to_exclude").none(), nb::arg("functions_to_exclude").none(),
       nb::arg("on_dynamic") = "branch", nb::arg("target"), nb::arg("layout_modules"), nb::arg("tie_parameters"),
       nb::arg("decompose_attention") = false, nb::arg("idioms") = false, nb::arg("plain_outputs").none() = nb::none(),
-      nb::arg("plain_sizes") = false, nb::arg("keep_blocks") = false, nb::arg("verify"), nb::arg("verify_each") = false,
+      nb::arg("plain_sizes") = false, nb::arg("keep_blocks") = false, nb::arg("keep_root") = nb::none(),
+      nb::arg("prepare_inner") = true, nb::arg("verify"), nb::arg("verify_each") = false,
       "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "idioms",

@@ -60,7 +60,7 @@ class Preparation {
     rewrite(top_, *graph, "");
     note(top_, *graph, "");
     seconds["passes"] = watch.lap();
-    if (!top_.inner_calls.empty()) {
+    if (options_.prepares_inner && !top_.inner_calls.empty()) {
       pause.reset();
       add_inner(top_, *graph, "");
       pause.emplace();
@@ -94,6 +94,7 @@ class Preparation {
       CaptureOptions options = options_;
       options.concrete_args = nb::none();
       options.plain_outputs = nb::none();
+      options.keep_root.reset();
       options.example_inputs = calls.front().args;
       options.example_kwargs = calls.front().kwargs;
       const std::vector<InnerCall> more(calls.begin() + 1, calls.end());

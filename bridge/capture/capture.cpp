@@ -97,6 +97,33 @@ void exclude_tree(Recorder& recorder, nb::handle module) {
   for (nb::handle child : module.attr("modules")()) recorder.excluded_modules.insert(child.ptr());
 }
 
+/// The attributes of the root's classes. The prepared model is of a class of its own, so that `type(self).count += 1`
+/// would count there.
+class ClassAttributes {
+ public:
+  explicit ClassAttributes(nb::handle root) {
+    PyObject* const mro = Py_TYPE(root.ptr())->tp_mro;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); ++i) {
+      auto* const type = reinterpret_cast<PyTypeObject*>(PyTuple_GET_ITEM(mro, i));
+      if (type == TorchTypes::instance().module) break;
+      classes_.emplace_back(type, nb::steal<nb::dict>(PyDict_Copy(type->tp_dict)));
+    }
+  }
+  void require_unwritten() const {
+    for (const auto& [type, before] : classes_) {
+      PyObject *key, *value;
+      for (Py_ssize_t at = 0; PyDict_Next(type->tp_dict, &at, &key, &value);)
+        if (PyDict_GetItem(before.ptr(), key) != value)
+          throw Error(ErrorCode::CaptureError,
+                      "forward writes '" + text_of(nb::handle(key)) + "' of the class " + type->tp_name +
+                          ", which a prepared model cannot: keep it in the model or in its module");
+    }
+  }
+
+ private:
+  std::vector<std::pair<PyTypeObject*, nb::dict>> classes_;
+};
+
 }  // namespace
 
 void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
@@ -179,7 +206,10 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     recorder.meet_globals_of(root.ptr());
     recorder.use_module("", root.ptr());  // the root scope: its mode flag decides about dropout
     try {
+      std::optional<ClassAttributes> attributes;
+      if (options.kept && options.kept->root) attributes.emplace(root);
       record_forward(root, options, recorder, forward);
+      if (attributes) attributes->require_unwritten();
     } catch (nb::python_error& error) {
       // What a request or an error of ours became on its way through Python.
       if (!recorder.request) {

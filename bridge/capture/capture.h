@@ -121,6 +121,10 @@ struct CaptureOptions {
   bool decompose_attention = false;
   /// The calls of blocks stand in the graph (ir/blocks.h).
   bool keep_blocks = false;
+  /// The model's own forward is called as a whole from the start, for this reason.
+  std::optional<std::string> keep_root = {};
+  /// The modules that kept code calls are prepared too.
+  bool prepares_inner = true;
   const KeptWhole* kept = nullptr;   // borrowed
   /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
   /// inputs are what other code calls the module with.

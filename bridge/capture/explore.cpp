@@ -639,6 +639,7 @@ void throw_keep_request(const Capture& capture, NodeId node, const std::string& 
 void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture) {
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   KeptWhole kept;
+  kept.root = options.keep_root;
   std::set<PyObject*> tried;
   options.kept = &kept;
   StatePlan state;

@@ -248,6 +248,18 @@ PyObject* range_slot(PyObject* function, PyObject* args, PyObject*) {
 }
 PyMethodDef range_def = {"range", as_c_function(range_slot), METH_VARARGS, nullptr};
 
+// The dtype is asked for when the prepared model runs. `self` is torch.get_default_dtype.
+PyObject* default_dtype_slot(PyObject* original, PyObject*) {
+  nb::object dtype = nb::steal(PyObject_CallNoArgs(original));
+  Recorder* recorder = Recorder::recording();
+  if (!dtype.is_valid() || !recorder) return dtype.release().ptr();
+  return guarded<PyObject*>(nullptr, [&] {
+    const NodeId node = recorder->add_function("torch.get_default_dtype", {}, ValueType::other);
+    return recorder->wrap_result(dtype.ptr(), node, false);
+  });
+}
+PyMethodDef default_dtype_def = {"get_default_dtype", as_c_function(default_dtype_slot), METH_NOARGS, nullptr};
+
 // A method under torch.fx.wrap: `self` is (original, name); the first argument is the instance.
 PyObject* wrapped_method_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   PyObject* original = PyTuple_GET_ITEM(self, 0);
@@ -351,6 +363,9 @@ ModeOnStack::~ModeOnStack() {
 }
 
 void patch_torch(Patches& patches, CaptureMode mode) {
+  nb::object torch = nb::module_::import_("torch");
+  patches.set_attribute(torch, "get_default_dtype",
+                        c_function(&default_dtype_def, nb::object(torch.attr("get_default_dtype"))));
   nb::object module_class = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().module));
   if (!original_module_call) original_module_call = nb::object(module_class.attr("__call__")).release().ptr();
   // A method descriptor binds to the instance; a plain builtin function would not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,6 +118,7 @@ def prepare_model(
     ReLU()
     """
     check_model(model)
+    model = _before_compiling(model)
     preset = find_target(target)
     preset.require_package()
     shared_parameters = preset.shared_parameters if shared_parameters is None else shared_parameters
@@ -138,40 +140,56 @@ def prepare_model(
     check_concrete_args(model, concrete_args)
 
     outputs = preset.outputs if plain_outputs else None
-    prepared, data = _core.prepare(
-        model,
-        example_inputs=inputs,
-        example_kwargs=example_kwargs,
-        concrete_args=concrete_args or None,
-        modules_to_exclude=modules_to_exclude,
-        module_classes_to_exclude=module_classes_to_exclude,
-        functions_to_exclude=functions_to_exclude,
-        on_dynamic=on_dynamic,
-        target=target,
-        layout_modules=layout_modules,
-        tie_parameters=shared_parameters == "tie",
-        decompose_attention=decompose_attention,
-        idioms=idioms,
-        plain_outputs=outputs,
-        plain_sizes=preset.plain_sizes,
-        keep_blocks=hierarchy == "keep",
-        verify=verify,
-    )
-    report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
-    prepared._modulize = report
-    if preset.finish:
-        preset.finish(prepared, inputs)
-    if verify and data["capture"] == "running":
-        kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
-        report.largest_difference = verify_outputs(
+
+    def attempt(keep_root: str | None = None, prepare_inner: bool = True) -> torch.fx.GraphModule:
+        prepared, data = _core.prepare(
             model,
-            prepared,
-            inputs or (),
-            kwargs,
+            example_inputs=inputs,
+            example_kwargs=example_kwargs,
+            concrete_args=concrete_args or None,
+            modules_to_exclude=modules_to_exclude,
+            module_classes_to_exclude=module_classes_to_exclude,
+            functions_to_exclude=functions_to_exclude,
+            on_dynamic=on_dynamic,
+            target=target,
+            layout_modules=layout_modules,
+            tie_parameters=shared_parameters == "tie",
+            decompose_attention=decompose_attention,
+            idioms=idioms,
             plain_outputs=outputs,
-            exact=preset.exact and not decompose_attention and not idioms,
+            plain_sizes=preset.plain_sizes,
+            keep_blocks=hierarchy == "keep",
+            keep_root=keep_root,
+            prepare_inner=prepare_inner,
+            verify=verify,
         )
-    return prepared
+        report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
+        prepared._modulize = report
+        if preset.finish:
+            preset.finish(prepared, inputs)
+        if verify and data["capture"] == "running":
+            kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
+            report.largest_difference = verify_outputs(
+                model,
+                prepared,
+                inputs or (),
+                kwargs,
+                plain_outputs=outputs,
+                exact=preset.exact and not decompose_attention and not idioms,
+            )
+        return prepared
+
+    try:
+        return attempt()
+    except _core.VerificationError as error:
+        if on_dynamic == "error":
+            raise
+        # Something decides that no capture has seen: the original's code knows what.
+        why = f"captured, it gives something else: {error}"
+    try:
+        return attempt(why)
+    except _core.VerificationError:
+        return attempt(why, prepare_inner=False)
 
 
 def _sharing_tensors(prepared: Any, copies: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -189,6 +207,14 @@ def _sharing_tensors(prepared: Any, copies: list[tuple[str, str]]) -> list[tuple
 def capture(model: torch.nn.Module, inputs: Any, kwargs: Any, concrete_args: Any) -> _core.Graph:
     """The captured graph alone. Recorded places end at this file: see Recorder::is_entry."""
     return _core.capture(model, inputs, kwargs, concrete_args or None)
+
+
+def _before_compiling(model: torch.nn.Module) -> torch.nn.Module:
+    """The model that ``torch.compile`` was given, of one that it has made; any other itself."""
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    while dynamo and isinstance(model, dynamo.OptimizedModule):
+        model = model._orig_mod
+    return model
 
 
 def check_model(model: Any) -> None:

@@ -147,6 +147,8 @@ def prepare(
     plain_outputs: Callable[[Any], Any] | None = None,
     plain_sizes: bool = False,
     keep_blocks: bool = False,
+    keep_root: str | None = None,
+    prepare_inner: bool = True,
     verify: bool,
     verify_each: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
