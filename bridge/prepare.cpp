@@ -148,6 +148,8 @@ class Preparation {
     for (const ModuleSpec& spec : outer.modules.modules()) {
       if (spec.kind == ModuleKind::graph && path.starts_with(spec.path + "."))
         return "called by code that is kept whole, and by module '" + spec.path + "', which is prepared";
+      if (spec.kind == ModuleKind::copy && spec.copy_of == path)
+        return "kept whole and called several times: nothing inside is a module of its own";
       // A module that is kept whole itself is only called, and stands there alone.
       if ((spec.path == path && !is_called(outer, path)) || spec.path.starts_with(path + "."))
         return "called by code that is kept whole, and by code that is prepared";

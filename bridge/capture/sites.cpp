@@ -17,6 +17,7 @@ struct Lowered {
   ValueList positional;  // what the module is called with: positions and keywords of the site
   ValueDict keywords;
   bool writes_back = false;  // the result is copied into the first argument, and is it
+  bool on_copy = false;      // of the first argument, which backward needs as it was
 };
 
 /// What the passes make of a call of this form whose arguments are all values. Nothing if no module runs there, or one
@@ -50,14 +51,18 @@ std::optional<Lowered> lower(const KeptSite& site, const PipelineOptions& option
   std::vector<NodeId> made;
   for (const NodeId id : graph.order())
     if (graph[id].op != Opcode::placeholder && graph[id].op != Opcode::output) made.push_back(id);
+  const bool on_copy = made.size() == 3 && graph[made[0]].op == Opcode::call_method &&
+                       graph[made[0]].target == "clone" && graph[made[0]].args == ValueList{Value::node(0)};
+  if (on_copy) made.erase(made.begin());
   if (made.empty() || conversions.size() != 1 || graph[made[0]].op != Opcode::call_module) return std::nullopt;
   const Node& node = graph[made[0]];
   const ModuleSpec* spec = graph.modules.find(node.target);
   if (!spec || spec->kind != ModuleKind::constructed || !spec->adopts.empty()) return std::nullopt;
-  Lowered out{*spec, conversions[0], {}, {}, false};
+  Lowered out{*spec, conversions[0], {}, {}};
   const auto source = [&](const Value& value) -> std::optional<Value> {
-    if (!value.is_node() || value.as_node() >= sources.size()) return std::nullopt;
-    return sources[value.as_node()];
+    if (!value.is_node()) return std::nullopt;
+    if (value.as_node() < sources.size()) return sources[value.as_node()];
+    return on_copy && graph[value.as_node()].target == "clone" ? std::optional(sources[0]) : std::nullopt;
   };
   for (const Value& value : node.args) {
     const auto from = source(value);
@@ -76,6 +81,7 @@ std::optional<Lowered> lower(const KeptSite& site, const PipelineOptions& option
                       write.args[1] == Value::node(made[0]) && graph[graph.output()].args[0] == Value::node(made[1]);
   if (!copies) return std::nullopt;
   out.writes_back = true;
+  out.on_copy = on_copy;
   return out;
 }
 
@@ -87,7 +93,8 @@ Value entry(const KeptSite& site, const Lowered& lowered) {
                        Value::integer(site.instruction), Value::string(site.name),
                        Value::integer(static_cast<std::int64_t>(site.positional)), Value::tuple(std::move(keywords)),
                        Value::string(lowered.module.path), Value::tuple(lowered.positional),
-                       Value::dict(lowered.keywords), Value::boolean(lowered.writes_back)});
+                       Value::dict(lowered.keywords), Value::boolean(lowered.writes_back),
+                       Value::boolean(lowered.on_copy)});
 }
 
 }  // namespace

@@ -167,7 +167,7 @@ class Report:
         ]
         lines += [f"  {c['path']}: {c['from']} -> {c['to']}  {c['where']}".rstrip() for c in self.conversions]
         for title, entries in (
-            ("kept whole", [f"{k['what']}: {k['reason']}  {k['where']}".rstrip() for k in self.kept]),
+            ("kept whole", [f"{k['what'] or 'forward'}: {k['reason']}  {k['where']}".rstrip() for k in self.kept]),
             (f"no class in target {self.target!r}", [f"{c['path']}: {c['to']}" for c in self.fallbacks]),
             ("left as calls", [f"{c['call']}  {c['where']}".rstrip() for c in self.leftovers]),
             ("assumptions", self.assumptions),

@@ -26,7 +26,8 @@ class Sites(TorchFunctionMode):
     entries : tuple
         One for each place: file, function, its first line, the instruction; the name of what is called there, the
         number of positional arguments and the keywords; the path of the module, what positions and keywords of the call
-        its arguments come from, and whether the result is copied into the first argument.
+        its arguments come from, whether the result is copied into the first argument, and whether it is computed on a
+        copy of that, which the backward pass needs as it was.
     """
 
     def __init__(self, root: torch.nn.Module, entries: Any) -> None:
@@ -55,7 +56,10 @@ class Sites(TorchFunctionMode):
         entry = self._find(func.__name__, len(args), frozenset(kwargs))
         if entry is None:
             return func(*args, **kwargs)
-        path, positional, keywords, writes_back = entry
+        path, positional, keywords, writes_back, on_copy = entry
+        target = args[0] if writes_back else None
+        if on_copy:
+            args = (args[0].clone(), *args[1:])
         given = [args[i] if isinstance(i, int) else kwargs[i] for i in positional]
         named = {key: args[i] if isinstance(i, int) else kwargs[i] for key, i in keywords.items()}
         _inside.site = True
@@ -63,7 +67,7 @@ class Sites(TorchFunctionMode):
             result = self._root.get_submodule(path)(*given, **named)
         finally:
             _inside.site = False
-        return args[0].copy_(result) if writes_back else result
+        return target.copy_(result) if writes_back else result
 
     def _find(self, *form: Any) -> Any:
         frame: Any = sys._getframe(2)

@@ -154,7 +154,7 @@ def test_the_python_package_is_thin():
         if not {"nn", *FOR_PEOPLE, *FOR_TOOLS} & set(path.relative_to(package).parts)  # generated, and functions
     }
     assert lines
-    assert sum(lines.values()) < 2400, lines
+    assert sum(lines.values()) < 2500, lines
 
 
 def test_nothing_leans_on_the_tracing_of_torch_fx():

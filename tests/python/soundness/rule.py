@@ -185,7 +185,10 @@ def outcome(model: nn.Module, call: Call, seed: int, attributes: tuple[str, ...]
             output = model(*args, **kwargs)
         left["output"] = copy.deepcopy(detached(output))
         left["inputs"] = copy.deepcopy(detached((args, kwargs)))
-    left["buffers"] = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    left["buffers"] = {
+        name.removeprefix("_orig_mod."): buffer.detach().clone()  # of a compiled model the original is prepared
+        for name, buffer in model.named_buffers()
+    }
     left["attributes"] = {
         name: copy.deepcopy(detached(getattr(model.inner if hasattr(model, "inner") else model, name)))
         for name in attributes
