@@ -57,7 +57,7 @@ class Sites(TorchFunctionMode):
         if entry is None:
             return func(*args, **kwargs)
         path, positional, keywords, writes_back, on_copy = entry
-        target = args[0] if writes_back else None
+        target: Any = args[0] if writes_back else None
         if on_copy:
             args = (args[0].clone(), *args[1:])
         given = [args[i] if isinstance(i, int) else kwargs[i] for i in positional]

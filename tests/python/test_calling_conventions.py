@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from modulize import ArgumentError, AssumptionError, CaptureError, prepare_model
+from modulize import ArgumentError, AssumptionError, prepare_model
 
 
 @dataclasses.dataclass

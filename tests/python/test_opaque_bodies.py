@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from modulize import CaptureError, UnsupportedError, prepare_model
+from modulize import UnsupportedError, prepare_model
 from test_contexts import Net, assert_same_training, both_captures, prepared_of
 
 X, OTHER, MORE = torch.randn(2, 6), torch.randn(2, 6), torch.randn(4, 6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from modulize import AssumptionError, CaptureError, prepare_model
+from modulize import AssumptionError, prepare_model
 
 
 class Counter(nn.Module):

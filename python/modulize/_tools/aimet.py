@@ -103,8 +103,9 @@ def finish(prepared: torch.fx.GraphModule) -> None:
             _define(cls)
         elif cls.forward is not nn.Module.forward:
             QuantizationMixin.ignore(cls)
-    config = getattr(prepared, "config", None)
+    config: Any = getattr(prepared, "config", None)
     if getattr(config, "return_dict", False):
         # AIMET refuses a transformers model that would return an object; this one returns a plain dict.
-        prepared.config = copy.deepcopy(config)
-        prepared.config.return_dict = False
+        config = copy.deepcopy(config)
+        config.return_dict = False
+        prepared.config = config
