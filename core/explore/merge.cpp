@@ -747,12 +747,9 @@ Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& out
       const Source& source = merged.source(node.source);
       copy.source = out.add_source(source.file, source.line);
     }
-    if (is_call_of(node, kTruth)) {
-      const auto it = outcomes.find(id);
-      if (it == outcomes.end())
-        throw Error(ErrorCode::ModulizeError, "the outcome of the decision %" + node.name + " is not given");
-      known[id] = it->second;
-    }
+    // One without an outcome is no decision: with on_dynamic="specialize" it is checked.
+    if (is_call_of(node, kTruth))
+      if (const auto it = outcomes.find(id); it != outcomes.end()) known[id] = it->second;
     at[id] = Value::node(out.add(std::move(copy)));
   }
   return out;

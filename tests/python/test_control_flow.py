@@ -276,6 +276,26 @@ def test_on_dynamic():
         assert torch.equal(kept(x), outer(x))
 
 
+def test_specialised_decisions_beside_those_by_the_mode():
+    def forward(self, x):
+        if x.sum() > 0:
+            x = x * 2
+        return F.dropout(self.fc(x), 0.5) if self.training else self.fc(x)
+
+    model = net(forward)
+    x = torch.ones(2, 4)
+    prepared = prepare_model(model, example_inputs=x, on_dynamic="specialize")
+    assert torch.equal(prepared(x), model(x))
+    with pytest.raises(AssumptionError, match="decision on a value"):
+        prepared(-x)
+    prepared.train(), model.train()
+    outputs = []
+    for module in (model, prepared):
+        torch.manual_seed(1)
+        outputs.append(module(x))
+    assert torch.equal(*outputs)
+
+
 def by_mode(self, x):
     if self.training:
         x = F.dropout(x, 0.5)
