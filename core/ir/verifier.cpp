@@ -33,8 +33,8 @@
 // 18. The brackets of branches (control.h) pair up and nest. What is made on one side is used on that side, and by its
 //     end_if.
 // 19. Context regions (ir/regions.h): an enter names what it enters and is used by one node, its leave; the two stand
-// in
-//     the same scope, and regions nest, with the brackets of branches too.
+//     in the same scope, and regions nest, with the brackets of branches too.
+// 20. What begins a block (ir/blocks.h) is used by what ends it alone.
 #include "ir/verifier.h"
 
 #include <algorithm>
@@ -43,6 +43,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "ir/blocks.h"
 #include "ir/control.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
@@ -387,8 +388,10 @@ class Verifier {
         continue;
       }
       node.for_each_input([&](NodeId used) {
-        if (used < graph_.id_limit() && is_enter(graph_[used]))
-          fail(19, at(id) + " uses a region and is not its leave");
+        if (used >= graph_.id_limit()) return;
+        if (is_enter(graph_[used])) fail(19, at(id) + " uses a region and is not its leave");
+        if (is_call_of(graph_[used], kBeginBlock) && !is_call_of(node, kEndBlock))
+          fail(20, at(id) + " uses the begin of a block and is not its end");
       });
       if (!is_enter(node)) continue;
       if (node.args.empty() || !node.args[0].is(ValueKind::string)) fail(19, at(id) + " does not name what it enters");

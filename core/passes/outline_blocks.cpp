@@ -642,7 +642,10 @@ class Outline {
 }  // namespace
 
 PassResult outline_blocks(Graph& graph, const PassContext& context) {
-  return {.modified = Outline(graph, context).run()};
+  if (!Outline(graph, context).run()) return {};
+  // What only the inside of a block used, and is computed there now.
+  find_pass("dead_code")->run(graph, context);
+  return {.modified = true};
 }
 
 }  // namespace modulize

@@ -312,5 +312,11 @@ TEST(Verifier, invariant_17_graph_modules_and_their_calls) {
             "invariant 3: in graph module 'side': graph 'inner' does not end in an output node");
 }
 
+TEST(Verifier, ends_of_blocks_alone_use_their_begin) {
+  EXPECT_EQ(verdict("%x = placeholder x\n%b = call_function modulize.blocks.begin('f', (), %x)\n"
+                    "%y = call_function torch.relu(%b)\noutput %y"),
+            "invariant 20: `%y = call_function torch.relu(%b)` uses the begin of a block and is not its end");
+}
+
 }  // namespace
 }  // namespace modulize
