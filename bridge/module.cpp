@@ -229,7 +229,7 @@ NB_MODULE(_core, m) {
       },
       "The names of operations that compute no floating-point values, without their homes: \"view\", \"arange\".");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
-  m.def("register_operation", &register_operation, nb::arg("function"), nb::arg("call"), nb::arg("module"),
+  m.def("register_operation", &register_operation, nb::arg("function").none(), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");
 
   m.def(

@@ -126,7 +126,7 @@ def passive_operations() -> list[str]:
 def is_known_operation(call: str) -> bool:
     """Whether the op table itself maps the call."""
 
-def register_operation(function: object, call: str, module: str, base: str) -> None:
+def register_operation(function: object | None, call: str, module: str, base: str) -> None:
     """Makes later calls of `function`, recorded as `call`, calls of a new `module()`."""
 
 def prepare(

@@ -123,3 +123,19 @@ def class_name(module_class: Any) -> str:
     except TypeError as error:
         raise _core.ArgumentError(f"module_class must be constructible without arguments: {error}") from error
     return qualified
+
+
+def _register_vision() -> None:
+    """The operators of torchvision that compute, by name: torchvision need not be there."""
+    classes = {
+        "roi_align": "RoIAlign",
+        "roi_pool": "RoIPool",
+        "ps_roi_align": "PSRoIAlign",
+        "ps_roi_pool": "PSRoIPool",
+        "deform_conv2d": "DeformConv2d",
+    }
+    for name, module in classes.items():
+        _core.register_operation(None, f"torch.ops.torchvision.{name}", f"modulize.nn.{module}", name)
+
+
+_register_vision()

@@ -1,7 +1,8 @@
 """Models of the catalogue that do not hold everything yet, with the reason, in this one place.
 
 Each is refused at preparation, or raises at the call that breaks an assumption, by a ModulizeError that says where and
-what to do, or has a root that runs as Python code (with modules for what it computes); none is silently different. A test asserts that, and that what starts to hold leaves the list.
+what to do, or has a root that runs as Python code (with modules for what it computes); none is silently different. A
+test asserts that, and that what starts to hold leaves the list.
 """
 
 from __future__ import annotations

@@ -10,3 +10,4 @@ tensor([4., 4.])
 
 from modulize.nn._generated import *  # noqa: F403
 from modulize.nn._generated import __all__ as __all__
+from modulize.nn._vision import DeformConv2d, PSRoIAlign, PSRoIPool, RoIAlign, RoIPool  # noqa: F401
