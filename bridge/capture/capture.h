@@ -125,11 +125,11 @@ struct CaptureOptions {
   std::optional<std::string> keep_root = {};
   /// The modules that kept code calls are prepared too.
   bool prepares_inner = true;
-  const KeptWhole* kept = nullptr;   // borrowed
+  const KeptWhole* kept = nullptr;  // borrowed
   /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
   /// inputs are what other code calls the module with.
   const std::vector<InnerCall>* more_calls = nullptr;  // borrowed
-  const StatePlan* state = nullptr;                    // borrowed; none: every attribute is written and none is read live
+  const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.
   bool other_random_numbers = false;
   /// Calls that an operator of Python made stand in the graph as that operator, as torch.fx has them.

@@ -68,9 +68,10 @@ void Regions::leave(PyObject* context) {
 void Regions::finish() {
   if (open_.empty()) return;
   // The state that it leaves behind would be everybody's: not even running it as it is does.
-  throw Error(ErrorCode::UnsupportedError, "forward enters " + open_.back().name + open_.back().where +
-                                           " and returns without leaving it: exclude the module (modules_to_exclude) "
-                                           "that does it");
+  throw Error(ErrorCode::UnsupportedError,
+              "forward enters " + open_.back().name + open_.back().where +
+                  " and returns without leaving it: exclude the module (modules_to_exclude) "
+                  "that does it");
 }
 
 void Regions::rollback(NodeId first) {

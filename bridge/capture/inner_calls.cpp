@@ -17,7 +17,8 @@ bool is_alike(const InnerCall& a, const InnerCall& b) {
   if (!structure_difference(y, structure_of(x), "").empty()) return false;
   const auto kinds = [](const nb::object& value) {
     std::vector<std::pair<nb::object, int>> out;
-    for_each_tensor(value.ptr(), [&](nb::handle t) { out.emplace_back(t.attr("dtype"), nb::cast<int>(t.attr("ndim"))); });
+    for_each_tensor(value.ptr(),
+                    [&](nb::handle t) { out.emplace_back(t.attr("dtype"), nb::cast<int>(t.attr("ndim"))); });
     return out;
   };
   const auto ours = kinds(x), theirs = kinds(y);
@@ -44,8 +45,7 @@ void note_inner_call(InnerCalls& calls, const std::string& path, PyObject* const
     NumberOrigin origin;
     return traced_origin(leaf.ptr(), &origin) ? nb::steal(plain_number(leaf.ptr())) : nb::borrow(leaf);
   });
-  for (Py_ssize_t i = 0; i < nargs; ++i)
-    PyTuple_SET_ITEM(call.args.ptr(), i, copies.copy(args[i]).release().ptr());
+  for (Py_ssize_t i = 0; i < nargs; ++i) PyTuple_SET_ITEM(call.args.ptr(), i, copies.copy(args[i]).release().ptr());
   if (kwnames && PyTuple_GET_SIZE(kwnames)) {
     nb::dict kwargs;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)

@@ -157,8 +157,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
 }
 
 bool Recorder::is_excluded(PyObject* module) const {
-  return excluded_modules.contains(module) ||
-         excluded_classes.contains(reinterpret_cast<PyObject*>(Py_TYPE(module)));
+  return excluded_modules.contains(module) || excluded_classes.contains(reinterpret_cast<PyObject*>(Py_TYPE(module)));
 }
 
 void Recorder::note_module_call(PyObject* module, const std::string& path, PyObject* const* args, Py_ssize_t nargs,

@@ -285,8 +285,8 @@ PyObject* one_node_body(PyObject* self, PyObject* const* call, Py_ssize_t nargs,
   PyObject *function = PyTuple_GET_ITEM(self, 0), *kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
-  return guarded<PyObject*>(nullptr,
-                            [&] { return recorder->opaque_call(function, call[0], kwargs, why(*recorder, function), observes); });
+  return guarded<PyObject*>(
+      nullptr, [&] { return recorder->opaque_call(function, call[0], kwargs, why(*recorder, function), observes); });
 }
 
 PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
@@ -304,7 +304,8 @@ PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr
 
 // Nothing to report: a registered function becomes a module.
 PyObject* registered_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return one_node_body(self, call, nargs, false, [](Recorder&, PyObject*) { return static_cast<const char*>(nullptr); });
+  return one_node_body(self, call, nargs, false,
+                       [](Recorder&, PyObject*) { return static_cast<const char*>(nullptr); });
 }
 PyMethodDef registered_def = {"registered", as_c_function(registered_slot), METH_FASTCALL, nullptr};
 

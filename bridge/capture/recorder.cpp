@@ -10,8 +10,8 @@
 #include "bridge/capture/proxy.h"
 #include "bridge/support/errors.h"
 #include "ir/control.h"
-#include "ops/op_match.h"
 #include "ir/regions.h"
+#include "ops/op_match.h"
 
 namespace modulize {
 
@@ -1049,13 +1049,11 @@ NodeId Recorder::enter_sites(const std::string& region) {
   self.type = ValueType::other;
   self.target = "_modulize_module";
   const NodeId module = add_node(std::move(self));
-  return add_function(std::string(kEnter),
-                      {Value::string(kSitesContext), Value::node(module), Value::string(region)}, ValueType::other);
+  return add_function(std::string(kEnter), {Value::string(kSitesContext), Value::node(module), Value::string(region)},
+                      ValueType::other);
 }
 
-void Recorder::leave_sites(NodeId enter) {
-  add_function(std::string(kLeave), {Value::node(enter)}, ValueType::other);
-}
+void Recorder::leave_sites(NodeId enter) { add_function(std::string(kLeave), {Value::node(enter)}, ValueType::other); }
 
 void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   const CallName& name = FunctionNames::instance().find(function);
@@ -1083,8 +1081,7 @@ void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (std::find(known.begin(), known.end(), site) == known.end()) known.push_back(std::move(site));
 }
 
-PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept,
-                                bool observes) {
+PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept, bool observes) {
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here

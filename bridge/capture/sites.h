@@ -39,6 +39,7 @@ inline constexpr const char* kSitesContext = "modulize._sites.Sites";
 
 /// Gives every region of `graph` modules for its sites, one for each that the op table has a module for; regions
 /// without any are dissolved. The graph is as captured: no pass has run.
-void lower_sites(Graph& graph, const KeptSites& sites, const PipelineOptions& options, std::vector<Conversion>& conversions);
+void lower_sites(Graph& graph, const KeptSites& sites, const PipelineOptions& options,
+                 std::vector<Conversion>& conversions);
 
 }  // namespace modulize

@@ -54,9 +54,7 @@ void bind_errors(nb::module_& m) {
   });
 }
 
-bool is_error(const nb::python_error& error, ErrorCode code) {
-  return error.type().is(nb::handle(class_of(code)));
-}
+bool is_error(const nb::python_error& error, ErrorCode code) { return error.type().is(nb::handle(class_of(code))); }
 
 void set_error(const Error& error) { PyErr_SetString(class_of(error.code()), error.what()); }
 

@@ -19,8 +19,8 @@ struct Difference {
 
 /// What a comparison without a finding has seen.
 struct Comparison {
-  bool is_whole = true;             // no check ended it
-  std::vector<NodeId> other_leaks;  // leaks of the first graph whose numbers are others in the second
+  bool is_whole = true;              // no check ended it
+  std::vector<NodeId> other_leaks;   // leaks of the first graph whose numbers are others in the second
   std::vector<NodeId> other_checks;  // Checks::pass: checks of the first graph that expect something else
 };
 

@@ -19,8 +19,8 @@
 // 11. A call or a constructor has no keyword twice.
 // 12. A module has what its kind needs and nothing that belongs to another: a class (existing, constructed),
 // constructor
-//     arguments without nodes (constructed), `copy_of` naming another module that is not a copy itself (copy; a graph may have one), a graph
-//     (graph). Every path of the tree is found under itself.
+//     arguments without nodes (constructed), `copy_of` naming another module that is not a copy itself (copy; a graph
+//     may have one), a graph (graph). Every path of the tree is found under itself.
 // 13. What a module adopts are tensors of the module tree, each under a name of its own.
 // 14. Scope 0 is the root. The scopes of nodes, and the scopes around these, exist; a parent has a lower number than
 // its

@@ -78,6 +78,7 @@ def first_spellings(row):
 CASES = [
     pytest.param(row, spelling, id=f"{row['call']}-{spelling['call']}")
     for row in ROWS
+    if not row["call"].startswith("modulize.")  # what passes write; in a model's forward they are traced through
     for spelling in first_spellings(row)
 ]
 
