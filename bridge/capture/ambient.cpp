@@ -87,10 +87,7 @@ PyMethodDef builtin_def = {"ambient", as_c_function(builtin_slot), METH_VARARGS 
 // A Python function. `self` is (function, clone with the real code, question). Torch's own code asks for reasons of its
 // own: a function under torch.jit.script_if_tracing is the same scripted or not.
 PyObject* function_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   nb::object truth = nb::steal(PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], call[1]));
   Recorder* recorder = truth.is_valid() ? Recorder::recording() : nullptr;
   if (!recorder) return truth.release().ptr();

@@ -507,7 +507,15 @@ void add_mode_checks(Capture& capture) {
   }
 }
 
-bool is_forward(nb::handle root, nb::handle code);
+/// Is it the code of the forward of one of the model's modules? Those are kept as modules.
+bool is_forward(nb::handle root, nb::handle code) {
+  for (nb::handle module : root.attr("modules")()) {
+    nb::object forward = nb::getattr(module, "forward", nb::none());
+    while (nb::hasattr(forward, "__wrapped__")) forward = forward.attr("__wrapped__");
+    if (nb::getattr(forward, "__code__", nb::none()).is(code)) return true;
+  }
+  return false;
+}
 
 /// To keep the functions and modules that an error came through.
 KeepRequest request_of(nb::handle root, nb::python_error& error) {
@@ -530,16 +538,6 @@ KeepRequest request_of(nb::handle root, nb::python_error& error) {
   }
   std::reverse(candidates.begin(), candidates.end());
   return KeepRequest(why, why, std::move(candidates));
-}
-
-/// Is it the code of the forward of one of the model's modules? Those are kept as modules.
-bool is_forward(nb::handle root, nb::handle code) {
-  for (nb::handle module : root.attr("modules")()) {
-    nb::object forward = nb::getattr(module, "forward", nb::none());
-    while (nb::hasattr(forward, "__wrapped__")) forward = forward.attr("__wrapped__");
-    if (nb::getattr(forward, "__code__", nb::none()).is(code)) return true;
-  }
-  return false;
 }
 
 /// Decides how to capture what forward leaves for the next call, which is known after a first capture. True if it must

@@ -127,10 +127,7 @@ NodeId next_node(Recorder& recorder) { return static_cast<NodeId>(recorder.graph
 // `apply` is a builtin that may have been bound long before the capture; what it calls is not. `self` is (forward,
 // clone with the real code, the class if forward has no context argument, else None).
 PyObject* function_forward_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   PyObject *clone = PyTuple_GET_ITEM(self, 1), *args = call[0], *kwargs = or_null(call[1]);
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(clone, args, kwargs);
@@ -163,10 +160,7 @@ PyMethodDef function_forward_def = {"forward", as_c_function(function_forward_sl
 
 // `setup_context` belongs to the call. `self` is (function, clone).
 PyObject* unrecorded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], or_null(call[1]));
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
@@ -261,10 +255,7 @@ void patch_script_functions(Patches& patches) {
 // `self` is (implementation, clone, a name). The call becomes one node, which `begin(recorder, node, name)` starts.
 template <class Begin>
 PyObject* whole_call(PyObject* self, PyObject* const* call, Py_ssize_t nargs, Begin&& begin) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   PyObject *clone = PyTuple_GET_ITEM(self, 1), *args = call[0], *kwargs = or_null(call[1]);
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(clone, args, kwargs);
@@ -331,10 +322,7 @@ PyObject* record_through(Recorder& recorder, PyObject* function, PyObject* args,
 
 // `self` is (checkpoint, clone).
 PyObject* checkpoint_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder || PyTuple_GET_SIZE(call[0]) == 0 || PyTuple_GET_ITEM(call[0], 0) == Py_None)
     return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], or_null(call[1]));
@@ -353,10 +341,7 @@ PyMethodDef checkpoint_def = {"checkpoint", as_c_function(checkpoint_slot), METH
 
 // `self` is (_checkpoint_impl, clone): (function, args, kwargs, *, use_reentrant, ...).
 PyObject* checkpoint_impl_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder || PyTuple_GET_SIZE(call[0]) != 3)
     return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], or_null(call[1]));
@@ -385,10 +370,7 @@ void patch_checkpoint(Patches& patches) {
 
 // `self` is (Parameter.__new__, clone).
 PyObject* parameter_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   PyObject *clone = PyTuple_GET_ITEM(self, 1), *args = call[0], *kwargs = or_null(call[1]);
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(clone, args, kwargs);

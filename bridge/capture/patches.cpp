@@ -278,10 +278,7 @@ PyMethodDef wrapped_method_def = {"wrapped_method", as_c_function(wrapped_method
 // code). `why(recorder, function)` is the reason for the report, null if there is nothing to report.
 template <class Why>
 PyObject* one_node_body(PyObject* self, PyObject* const* call, Py_ssize_t nargs, bool observes, Why&& why) {
-  if (nargs != 2) {
-    PyErr_SetString(PyExc_TypeError, "expected (args, kwargs)");
-    return nullptr;
-  }
+  if (!is_args_and_kwargs(nargs)) return nullptr;
   PyObject *function = PyTuple_GET_ITEM(self, 0), *kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);

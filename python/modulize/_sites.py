@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from modulize._runtime import _is_compiling
 
-_OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
+_OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
 
 
 class Sites(TorchFunctionMode):
@@ -99,7 +99,8 @@ def _of_code(code: CodeType) -> Any:
     """What entries call a function; None for torch's own and ours."""
     known = _known_codes.get(id(code))
     if known is None or known[0] is not code:
-        is_ours = code.co_filename.startswith(_OURS)
+        # As Recorder::is_user_code has it.
+        is_ours = code.co_filename.startswith(_OURS) or code.co_filename == "<string>"
         name = (os.path.basename(code.co_filename), code.co_name, code.co_firstlineno)
         known = _known_codes[id(code)] = (code, None if is_ours else name)
     return known[1]

@@ -9,13 +9,15 @@ import argparse
 import collections
 import json
 import multiprocessing.connection
-import os
 import sys
 import time
-import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zoo import Worker
+from zoo import Worker, serve
+
+if TYPE_CHECKING:
+    from catalogue import Entry
 
 LIBRARIES = ("trap", "torchvision", "timm", "transformers")
 
@@ -37,31 +39,18 @@ def chosen(library: str, names: list[str]) -> list[str]:
 
 
 def work(connection: multiprocessing.connection.Connection, operations: list[str]) -> None:
-    """Answers (library, name) with the cells as tuples, (library, None) with the names of the library."""
-    warnings.simplefilter("ignore")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import torch
-
-    from catalogue import entries, find
+    """Serves cells as tuples; a text where the model cannot be prepared."""
     from promises import Subject
 
-    torch.set_num_threads(1)
-    while True:
+    def cells(entry: Entry) -> object:
         try:
-            library, name = connection.recv()
-        except EOFError:
-            return
-        if name is None:
-            connection.send([entry.name for entry in entries(library)])
-            continue
-        try:
-            subject = Subject(find(library, name))
+            subject = Subject(entry)
         except Exception as error:
-            connection.send(f"not prepared: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-            continue
-        cells = [subject.check(operation) for operation in operations]
-        connection.send([(cell.operation, cell.verdict, cell.message) for cell in cells])
+            return f"not prepared: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        checked = [subject.check(operation) for operation in operations]
+        return [(cell.operation, cell.verdict, cell.message) for cell in checked]
+
+    serve(connection, cells)
 
 
 def main() -> int:

@@ -16,6 +16,10 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from catalogue import Entry
 
 LIBRARIES = ("torchvision", "timm", "transformers", "ultralytics")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
@@ -24,16 +28,15 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
 # --- the worker -------------------------------------------------------------------------------------------------------
 
 
-def work(connection: multiprocessing.connection.Connection, warm: bool) -> None:
-    """Answers (library, name) with a row as dict, (library, None) with the names of the library."""
+def serve(connection: multiprocessing.connection.Connection, answer: Callable[[Entry], object]) -> None:
+    """Answers (library, name) with what ``answer`` says of the entry, (library, None) with the names of the library."""
+    import torch
+
+    from catalogue import entries, find
+
     warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import torch
-
-    from catalogue import entries
-    from measure import Row, measure
-
     torch.set_num_threads(1)  # sums come out in one order
     while True:
         try:
@@ -42,12 +45,22 @@ def work(connection: multiprocessing.connection.Connection, warm: bool) -> None:
             return
         if name is None:
             connection.send([entry.name for entry in entries(library)])
-            continue
+        else:
+            connection.send(answer(find(library, name)))
+
+
+def work(connection: multiprocessing.connection.Connection, warm: bool) -> None:
+    """Serves rows as dicts."""
+    from measure import Row, measure
+
+    def row(entry: Entry) -> dict[str, object]:
         try:
-            row = measure(next(entry for entry in entries(library) if entry.name == name), warm=warm)
+            return measure(entry, warm=warm).as_dict()
         except BaseException as error:
-            row = Row(library, name, error=f"entry: {type(error).__name__}", message=" ".join(str(error).split())[:400])
-        connection.send(row.as_dict())
+            message = " ".join(str(error).split())[:400]
+            return Row(entry.library, entry.name, error=f"entry: {type(error).__name__}", message=message).as_dict()
+
+    serve(connection, row)
 
 
 class Worker:
