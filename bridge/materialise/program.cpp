@@ -52,6 +52,7 @@ Program::Program(std::shared_ptr<const Graph> graph, std::vector<nb::object> obj
   CodegenOptions options;
   options.access = access;
   options.tree = tree_queries(root, /*for_reading=*/false);
+  options.replayed_by_tracers = true;
   GeneratedSource& generated = shared_->generated;
   generated = generate(*graph_, options);
   for (const std::string& name : generated.names) resolve_name(name);

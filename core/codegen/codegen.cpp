@@ -25,15 +25,18 @@ class Writer {
         expressions_(graph, plan_, names_, options) {}
 
   GeneratedSource run() {
-    std::string signature = parameters();
+    const std::string replayed = options_.replayed_by_tracers ? replay() : "";
+    const std::string head = "def forward(self" + parameters() + "):\n" + replayed;
+    const std::size_t head_lines = replayed.empty() ? 0 : 2;
     write_body();
     GeneratedSource source;
     if (pieces_.empty()) {
-      source.pieces.push_back("def forward(self" + signature + "):\n" + body_);
+      source.pieces.push_back(head + body_);
+      line_nodes_.insert(line_nodes_.begin(), head_lines, kNoNode);
       source.line_nodes.push_back(std::move(line_nodes_));
     } else {
       finish_piece({});
-      std::string forward = "def forward(self" + signature + "):\n";
+      std::string forward = head;
       for (std::size_t i = 0; i < pieces_.size(); ++i) {
         const Piece& piece = pieces_[i];
         const std::string name = "_forward_" + std::to_string(i + 1);
@@ -46,7 +49,7 @@ class Writer {
         forward += name + "(self" + inputs + ")\n";
       }
       source.pieces.push_back(std::move(forward));
-      source.line_nodes.emplace_back(pieces_.size(), kNoNode);
+      source.line_nodes.emplace_back(head_lines + pieces_.size(), kNoNode);
     }
     names_.write_to(source);
     return source;
@@ -84,6 +87,13 @@ class Writer {
     }
     if (positional_only) text += ", /";
     return text;
+  }
+
+  std::string replay() {
+    const std::string names = parameter_names();
+    if (names.empty()) return "";
+    return "    if " + names_.qualified("modulize._tools.replay.is_traced") + "(" + names + "):\n        return " +
+           names_.qualified("modulize._tools.replay.replay") + "(self, " + names + ")\n";
   }
 
   ParameterKind kind(const Node& node, std::size_t index) const {
@@ -216,7 +226,7 @@ class Writer {
   }
 
   void finish_piece(std::string outputs) {
-    std::string inputs = pieces_.empty() ? first_inputs() : pieces_.back().outputs;
+    std::string inputs = pieces_.empty() ? parameter_names() : pieces_.back().outputs;
     pieces_.push_back({std::move(body_), std::move(inputs), std::move(outputs), std::move(line_nodes_)});
     body_.clear();
     line_nodes_.clear();
@@ -224,8 +234,8 @@ class Writer {
     declared_.clear();
   }
 
-  // The first piece takes every parameter, read or not.
-  std::string first_inputs() const {
+  // Every parameter, read or not.
+  std::string parameter_names() const {
     std::string names;
     for (const NodeId id : graph_.order())
       if (graph_[id].op == Opcode::placeholder) names += (names.empty() ? "" : ", ") + plan_.variable[id];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 
 import pytest
@@ -179,3 +180,41 @@ def test_a_trace_of_a_prepared_model_keeps_its_checks(example):
     assert torch.equal(traced(example), torch.relu(example))
     with pytest.raises(modulize.AssumptionError, match="scale"):
         traced(example, 2)
+
+
+class Asking(nn.Module):
+    """What the stand-ins of torch.fx cannot answer: its own trace stops at each of these."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x, **kwargs):
+        x = F.relu(self.fc(x))
+        mask = torch.zeros(x.shape, device=x.device)
+        mask[1:, : x.shape[1] // 2] = 1
+        first, second = x.chunk(2, 1)
+        y = torch.cat([second, first], 1) * mask
+        return y + 1 if y.sum() > 0 else y - 1
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_torch_fx_traces_what_it_cannot_trace_itself(copied):
+    model, x = Asking().eval(), torch.randn(3, 4)
+    prepared = prepare_model(model, example_inputs=x)
+    with pytest.raises(Exception, match="item assignment"):
+        torch.fx.symbolic_trace(model)
+    traced = torch.fx.symbolic_trace(copy.deepcopy(prepared) if copied else prepared)
+    for value in (x, -x, torch.zeros(3, 4)):
+        assert torch.equal(traced(value), model(value))
+    assert {"fc", "module_relu"} <= {node.target for node in traced.graph.nodes if node.op == "call_module"}
+
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = prepared
+
+        def forward(self, x):
+            return self.inner(x * 2)
+
+    assert torch.equal(torch.fx.symbolic_trace(Around())(x), model(x * 2))

@@ -166,4 +166,6 @@ def build(name: str) -> tuple[nn.Module, Inputs]:
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
+            elif isinstance(module, nn.Linear) and not module.weight.any():  # the head of torchvision's ViT
+                module.weight.normal_(0, 0.1)
     return model, network.inputs()

@@ -1,80 +1,143 @@
-"""What "runs" means with each tool: the model goes through the tool, and what comes out computes finite numbers.
+"""Every network with every tool, as it is and prepared: does it go through, and how near are the numbers?
 
-    python tests/tools/tools.py [--tool NAME ...] [--write docs/tools.md]
+    python tests/tools/tools.py [--tool NAME ...] [--network NAME ...] [--results FILE.json] [--write docs/tools.md]
 
-prints the table model x tool x (raw, prepared), with a reason for every empty cell.
+Each cell runs in a process of its own with a time limit. Results are added to the JSON file, of which --write makes the
+page.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import json
 import logging
-import signal
+import math
+import multiprocessing
+import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")  # it compiles an extension the first time
 
 import torch
 from torch import nn
 
 from modulize import prepare_model
+from modulize._plain_outputs import traceable
 from networks import NETWORKS, build
 
 Inputs = tuple[torch.Tensor, ...]
-SECONDS = 150
+SECONDS = 240
+FORK = multiprocessing.get_context("fork")
 
 
-def finite(value: Any) -> bool:
+class Stubs(nn.Module):
+    """The borders that eager quantization wants around a model as it is."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.quant = torch.ao.quantization.QuantStub()
+        self.dequant = torch.ao.quantization.DeQuantStub()
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        outputs = self.model(*(self.quant(x) if x.is_floating_point() else x for x in inputs))
+        return [self.dequant(tensor) for tensor in tensors(outputs)]
+
+
+class Plain(nn.Module):
+    """NNCF takes a torch.fx.GraphModule for one that torch.export made; inside of another module it is a module."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.model(*inputs)
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    """The floating-point tensors of an output."""
     if isinstance(value, torch.Tensor):
-        return bool(value.isfinite().all()) if value.is_floating_point() else True
-    if isinstance(value, dict):
-        return all(finite(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(finite(item) for item in value)
-    return True
+        return [value] if value.is_floating_point() or value.is_quantized else []
+    if not isinstance(value, (list, tuple)):
+        value = traceable(value)
+    return [tensor for item in value for tensor in tensors(item)] if isinstance(value, (list, tuple)) else []
 
 
-def check(value: Any) -> None:
-    if not finite(value):
+def agreement(expected: list[torch.Tensor], actual: list[torch.Tensor]) -> float:
+    """The signal in decibels over the difference, of all outputs together."""
+    if not all(tensor.isfinite().all() for tensor in actual):
         raise ArithmeticError("the quantized model gives numbers that are not finite")
+    if [t.shape for t in expected] != [t.shape for t in actual]:
+        raise ArithmeticError("the quantized model gives other outputs")
+    signal = sum(e.double().pow(2).sum() for e in expected)
+    noise = sum((e.double() - a.double()).pow(2).sum() for e, a in zip(expected, actual))
+    return 10 * math.log10(signal / noise) if noise else math.inf
 
 
-def aimet(model: nn.Module, inputs: Inputs) -> None:
+def aimet(model: nn.Module, inputs: Inputs) -> Any:
     from aimet_torch.quantsim import QuantizationSimModel
 
     sim = QuantizationSimModel(model, dummy_input=inputs)
     sim.compute_encodings(lambda m: m(*inputs))
-    check(sim.model(*inputs))
+    return sim.model(*inputs)
 
 
-def torch_ao(model: nn.Module, inputs: Inputs) -> None:
+def torch_ao_eager(model: nn.Module, inputs: Inputs) -> Any:
+    from torch.ao import quantization as ao
+
+    from modulize.torch_ao import fusable_modules
+
+    if isinstance(model, torch.fx.GraphModule):
+        chains = fusable_modules(model)
+        model = ao.fuse_modules(model, chains) if chains else model
+    else:
+        model = Stubs(model)
+    model.qconfig = ao.get_default_qconfig("x86")
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.qconfig = ao.float_qparams_weight_only_qconfig
+    observed = ao.prepare(model)
+    observed(*inputs)
+    return ao.convert(observed)(*inputs)
+
+
+def torch_ao_fx(model: nn.Module, inputs: Inputs) -> Any:
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
     observed = prepare_fx(model, get_default_qconfig_mapping("x86"), inputs)
     observed(*inputs)
-    check(convert_fx(observed)(*inputs))
+    return convert_fx(observed)(*inputs)
 
 
-def brevitas(model: nn.Module, inputs: Inputs) -> None:
+def brevitas(model: nn.Module, inputs: Inputs) -> Any:
+    from brevitas.graph.calibrate import calibration_mode
     from brevitas.graph.quantize import preprocess_for_quantize, quantize
 
-    check(quantize(preprocess_for_quantize(model))(*inputs))
+    quantized = quantize(preprocess_for_quantize(model))
+    with calibration_mode(quantized):
+        quantized(*inputs)
+    return quantized(*inputs)
 
 
-def nncf(model: nn.Module, inputs: Inputs) -> None:
+def nncf(model: nn.Module, inputs: Inputs) -> Any:
     import nncf
 
+    if isinstance(model, torch.fx.GraphModule):
+        model = Plain(model)
     data = nncf.Dataset([inputs], lambda item: item if len(item) > 1 else item[0])
-    check(nncf.quantize(model, data, subset_size=1)(*inputs))
+    return nncf.quantize(model, data, subset_size=1)(*inputs)
 
 
-def pt2e(model: nn.Module, inputs: Inputs) -> None:
+def pt2e(model: nn.Module, inputs: Inputs) -> Any:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
         X86InductorQuantizer,
@@ -84,10 +147,10 @@ def pt2e(model: nn.Module, inputs: Inputs) -> None:
     quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
     observed = prepare_pt2e(torch.export.export(model, inputs).module(), quantizer)
     observed(*inputs)
-    check(convert_pt2e(observed)(*inputs))
+    return convert_pt2e(observed)(*inputs)
 
 
-def onnx(model: nn.Module, inputs: Inputs) -> None:
+def onnx(model: nn.Module, inputs: Inputs) -> Any:
     import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
@@ -106,80 +169,126 @@ def onnx(model: nn.Module, inputs: Inputs) -> None:
         session = onnxruntime.InferenceSession(after, providers=["CPUExecutionProvider"])
         kept = {entry.name for entry in session.get_inputs()}
         feed = {name: tensor.numpy() for name, tensor in zip(names, inputs) if name in kept}
-        check([torch.from_numpy(value) for value in session.run(None, feed)])
+        return [torch.from_numpy(value) for value in session.run(None, feed)]
 
 
-class Tool:
-    def __init__(self, run: Callable[[nn.Module, Inputs], None], **options: Any) -> None:
-        self.run = run
-        self.options = options  # of prepare_model
+class Tool(NamedTuple):
+    run: Callable[[nn.Module, Inputs], Any]
+    packages: tuple[str, ...]
+    """Imported once, before the cells."""
+    options: dict[str, Any]
+    """Of prepare_model."""
 
 
+PLAIN = {"plain_outputs": True}
 TOOLS = {
-    "AIMET": Tool(aimet, target="aimet"),
-    "torch.ao FX": Tool(torch_ao, plain_outputs=True),
-    "Brevitas": Tool(brevitas, target="brevitas", plain_outputs=True),
-    "NNCF": Tool(nncf, plain_outputs=True),
-    "pt2e": Tool(pt2e, plain_outputs=True),
-    "ONNX Runtime": Tool(onnx, plain_outputs=True),
+    "AIMET": Tool(aimet, ("aimet_torch.quantsim",), {"target": "aimet"}),
+    "torch.ao eager": Tool(torch_ao_eager, ("torch.ao.quantization",), {"target": "torch.ao", **PLAIN}),
+    "torch.ao FX": Tool(torch_ao_fx, ("torch.ao.quantization.quantize_fx",), PLAIN),
+    "Brevitas": Tool(brevitas, ("brevitas.graph.quantize",), {"target": "brevitas", **PLAIN}),
+    "NNCF": Tool(nncf, ("nncf", "nncf.torch"), PLAIN),
+    "pt2e": Tool(pt2e, ("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer",), PLAIN),
+    "ONNX Runtime": Tool(onnx, ("onnx", "onnxruntime.quantization"), PLAIN),
 }
 
 
-class OutOfTime(Exception):
-    pass
-
-
 def attempt(tool: Tool, name: str, prepared: bool) -> str:
-    """An empty text if the network runs with the tool, or why not."""
-
-    def stop(*_: Any) -> None:
-        raise OutOfTime(f"not done after {SECONDS} seconds")
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    """The agreement in decibels if the network goes through the tool, or why not."""
     try:
         model, inputs = build(name)
         with torch.no_grad():
+            expected = tensors(model(*inputs))
             if prepared:
                 model = prepare_model(copy.deepcopy(model), example_inputs=inputs, **tool.options)
-            tool.run(model, inputs)
+            return f"{agreement(expected, tensors(tool.run(model, inputs))):.0f} dB"
     except Exception as error:  # the reason in the table
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-        return f"{type(error).__name__}: {lines[0]}"[:160]
-    finally:
-        signal.alarm(0)
-    return ""
+        return f"{type(error).__name__}: {lines[0]}"[:200]
 
 
-def cells(tools: list[str], networks: list[str]) -> Iterator[tuple[str, str, bool, str]]:
-    for tool in tools:
-        for name in networks:
-            for prepared in (False, True):
-                yield tool, name, prepared, attempt(TOOLS[tool], name, prepared)
+def in_process(seconds: float | None, function: Callable[..., Any], *args: Any) -> Any:
+    """What the function returns in a process of its own, or a text that says how that ended."""
+    receiver, sender = FORK.Pipe(duplex=False)
+
+    def run() -> None:
+        if seconds is not None:
+            silent = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silent, 1)
+            os.dup2(silent, 2)
+        sender.send(function(*args))
+
+    process = FORK.Process(target=run)
+    process.start()
+    sender.close()
+    answer = None
+    try:
+        if receiver.poll(seconds):
+            answer = receiver.recv()
+        else:
+            process.kill()
+            answer = f"not done after {seconds} seconds"
+    except EOFError:
+        process.join()
+        answer = f"the process ends with status {process.exitcode}"
+    process.join()
+    return answer
 
 
-def table(results: dict[str, str]) -> str:
+def run_tool(name: str, networks: list[str], results: dict[str, str], file: Path | None) -> dict[str, str]:
+    tool = TOOLS[name]
+    for package in tool.packages:
+        importlib.import_module(package)
+    for network in networks:
+        for how in ("raw", "prepared"):
+            answer = in_process(SECONDS, attempt, tool, network, how == "prepared")
+            results[f"{name}|{network}|{how}"] = answer
+            print(f"{name:14} {network:14} {how:9} {answer}", file=sys.stderr, flush=True)
+            if file:
+                file.write_text(json.dumps(results, indent=1))
+    return results
+
+
+def ran(answer: str) -> bool:
+    return answer.endswith(" dB")
+
+
+def page(results: dict[str, str]) -> str:
     """Markdown of results by "tool|network|raw or prepared"."""
     tools = [tool for tool in TOOLS if any(key.startswith(f"{tool}|") for key in results)]
-    head = "| network | " + " | ".join(f"{tool} raw | {tool} prepared" for tool in tools) + " |"
-    rows, reasons = [head, "|---" * (1 + 2 * len(tools)) + "|"], []
+    rows = ["| network | " + " | ".join(tools) + " |", "|---" * (1 + len(tools)) + "|"]
     numbers: dict[str, int] = {}
-    for name in NETWORKS:
-        row = [name]
-        for tool in tools:
-            for how in ("raw", "prepared"):
-                reason = results.get(f"{tool}|{name}|{how}")
-                if reason is None:
-                    row.append("")
-                elif not reason:
-                    row.append("yes")
-                else:
-                    if reason not in numbers:
-                        numbers[reason] = len(numbers) + 1
-                        reasons.append(f"{numbers[reason]}. `{reason.replace('`', chr(39))}`")
-                    row.append(f"({numbers[reason]})")
-        rows.append("| " + " | ".join(row) + " |")
-    return "\n".join(rows) + "\n\n" + "\n".join(reasons) + "\n"
+
+    def cell(key: str) -> str:
+        answer = results.get(key, "")
+        if not answer or ran(answer):
+            return answer.removesuffix(" dB")
+        return f"[{numbers.setdefault(answer, len(numbers) + 1)}]"
+
+    for network in NETWORKS:
+        cells = [" / ".join(cell(f"{tool}|{network}|{how}") for how in ("raw", "prepared")) for tool in tools]
+        rows.append("| " + " | ".join([network, *cells]) + " |")
+    totals = []
+    for tool in tools:
+        counts = [
+            sum(ran(results.get(f"{tool}|{network}|{how}", "")) for network in NETWORKS) for how in ("raw", "prepared")
+        ]
+        totals.append(" / ".join(map(str, counts)))
+    rows.append("| " + " | ".join([f"go through, of {len(NETWORKS)}", *totals]) + " |")
+    reasons = [f"{number}. `{reason.replace('`', chr(39))}`" for reason, number in numbers.items()]
+    return PAGE.format(table="\n".join(rows), reasons="\n".join(reasons))
+
+
+PAGE = """# Networks and tools
+
+Written by `python tests/tools/tools.py --write docs/tools.md` in the environment of `./dev test-tools`. Each cell is
+the network as it is / prepared: the agreement of int8 with float in decibels (random weights, one batch for calibration
+and comparison, the tool's default settings), or the number of the reason below. An agreement says that the network went
+through the tool and ran; that of a network as it is may be high because the tool quantized little of it.
+
+{table}
+
+{reasons}
+"""
 
 
 def main() -> None:
@@ -195,16 +304,15 @@ def main() -> None:
     if arguments.results and arguments.results.exists():
         results = json.loads(arguments.results.read_text())
     if not arguments.write or arguments.tool:
-        for tool, name, prepared, reason in cells(arguments.tool or list(TOOLS), arguments.network or list(NETWORKS)):
-            how = "prepared" if prepared else "raw"
-            results[f"{tool}|{name}|{how}"] = reason
-            print(f"{tool:14} {name:14} {how:9} {reason or 'yes'}", file=sys.stderr, flush=True)
-            if arguments.results:
-                arguments.results.write_text(json.dumps(results, indent=1))
+        for tool in arguments.tool or TOOLS:
+            answer = in_process(None, run_tool, tool, arguments.network or list(NETWORKS), results, arguments.results)
+            if isinstance(answer, str):
+                sys.exit(f"{tool}: {answer}")
+            results = answer
     if arguments.write:
-        arguments.write.write_text(table(results))
+        arguments.write.write_text(page(results))
     else:
-        print(table(results))
+        print(page(results))
 
 
 if __name__ == "__main__":
