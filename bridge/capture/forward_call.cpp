@@ -108,13 +108,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
 
   const nb::object function = nb::getattr(forward, "__func__", nb::borrow(forward));
   ValueList positional;
-  if (!function.is(forward)) {
-    Node self;
-    self.op = Opcode::get_attr;
-    self.type = ValueType::other;
-    self.target = "_modulize_module";
-    positional.push_back(Value::node(recorder.add_node(std::move(self))));
-  }
+  if (!function.is(forward)) positional.push_back(Value::node(recorder.root_module()));
   // Each argument as the signature takes it; `*args` and `**kwargs` need a call that spreads them.
   ValueDict keywords;
   Value variadic = Value::tuple({}), variadic_keywords = Value::dict({});

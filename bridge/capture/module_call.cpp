@@ -33,21 +33,6 @@ bool only_looks_on(PyObject* hook) {
   return std::find(std::begin(kModules), std::end(kModules), text) != std::end(kModules);
 }
 
-bool has_hooks(PyObject* module) {
-  PyObject** slot = _PyObject_GetDictPtr(module);
-  if (!slot || !*slot) return false;
-  static PyObject* const forward = PyUnicode_InternFromString("_forward_hooks");
-  static PyObject* const pre = PyUnicode_InternFromString("_forward_pre_hooks");
-  for (PyObject* key : {forward, pre}) {
-    PyObject* hooks = PyDict_GetItem(*slot, key);
-    if (!hooks || !PyDict_Check(hooks)) continue;
-    PyObject *name, *hook;
-    for (Py_ssize_t at = 0; PyDict_Next(hooks, &at, &name, &hook);)
-      if (!only_looks_on(hook)) return true;
-  }
-  return false;
-}
-
 bool holds_anything(PyObject* module) {
   PyObject** slot = _PyObject_GetDictPtr(module);
   if (!slot || !*slot) return true;
@@ -68,6 +53,21 @@ bool is_training(PyObject* module) {
 }
 
 }  // namespace
+
+bool has_hooks(PyObject* module) {
+  PyObject** slot = _PyObject_GetDictPtr(module);
+  if (!slot || !*slot) return false;
+  static PyObject* const forward = PyUnicode_InternFromString("_forward_hooks");
+  static PyObject* const pre = PyUnicode_InternFromString("_forward_pre_hooks");
+  for (PyObject* key : {forward, pre}) {
+    PyObject* hooks = PyDict_GetItem(*slot, key);
+    if (!hooks || !PyDict_Check(hooks)) continue;
+    PyObject *name, *hook;
+    for (Py_ssize_t at = 0; PyDict_Next(hooks, &at, &name, &hook);)
+      if (!only_looks_on(hook)) return true;
+  }
+  return false;
+}
 
 void Recorder::keep(const std::string& what, const char* reason) {
   for (const Kept& k : capture_.kept)

@@ -552,6 +552,22 @@ void Recorder::tag(PyObject* tensor, NodeId node) {
   if (failed) nb::raise_python_error();
 }
 
+NodeId Recorder::root_module() {
+  Node node;
+  node.op = Opcode::get_attr;
+  node.type = ValueType::other;
+  node.target = "_modulize_module";
+  return add_node(std::move(node));
+}
+
+// The hooks of the root run before forward does, as the old torch.nn.utils.weight_norm: what they may set is read at
+// every call, and no module can hold it.
+bool Recorder::may_be_set_by_hooks(PyObject* tensor, const std::string& path) {
+  PyObject* root = scan_.modules.front().module;
+  PyObject** dict = _PyObject_GetDictPtr(root);
+  return dict && *dict && PyDict_GetItemString(*dict, path.c_str()) == tensor && has_hooks(root);
+}
+
 Value Recorder::tensor_value(PyObject* tensor) {
   if (const NodeId node = tag_of(tensor); node != kNoNode) return Value::node(node);
   const auto describe = [&](const std::string& path, TensorKind kind) {
@@ -571,6 +587,10 @@ Value Recorder::tensor_value(PyObject* tensor) {
   node.type = ValueType::tensor;
   const TorchTypes& torch = TorchTypes::instance();
   if (const auto it = scan_.tensors.find(tensor); it != scan_.tensors.end()) {
+    if (may_be_set_by_hooks(tensor, it->second)) {
+      return Value::node(
+          add_function("builtins.getattr", {Value::node(root_module()), Value::string(it->second)}, ValueType::tensor));
+    }
     const bool parameter = Py_TYPE(tensor) == torch.parameter || PyType_IsSubtype(Py_TYPE(tensor), torch.parameter);
     Pause quiet(*this);
     describe(it->second, parameter ? TensorKind::parameter : TensorKind::buffer);
@@ -1044,12 +1064,8 @@ std::string function_label(PyObject* function) {
 }  // namespace
 
 NodeId Recorder::enter_sites(const std::string& region) {
-  Node self;
-  self.op = Opcode::get_attr;
-  self.type = ValueType::other;
-  self.target = "_modulize_module";
-  const NodeId module = add_node(std::move(self));
-  return add_function(std::string(kEnter), {Value::string(kSitesContext), Value::node(module), Value::string(region)},
+  return add_function(std::string(kEnter),
+                      {Value::string(kSitesContext), Value::node(root_module()), Value::string(region)},
                       ValueType::other);
 }
 

@@ -69,6 +69,8 @@ class Recorder {
   NodeId add_node(Node node);
   /// A node like add_node whose type is known.
   NodeId add_function(std::string target, ValueList args, ValueType type);
+  /// A node for the prepared model itself.
+  NodeId root_module();
   /// The brackets around a call. kNoNode if the arguments do not fit forward.
   NodeId begin_block(const std::string& path, PyObject* module, PyObject* const* args, Py_ssize_t nargs,
                      PyObject* kwnames);
@@ -216,6 +218,7 @@ class Recorder {
 
  private:
   friend class ActiveRecorder;
+  bool may_be_set_by_hooks(PyObject* tensor, const std::string& path);
   Value tensor_value(PyObject* tensor);
   void tag(PyObject* tensor, NodeId node);
   NodeId tag_of(PyObject* tensor);
@@ -300,6 +303,9 @@ class ActiveRecorder {
   Recorder* previous_;
 };
 
+/// Has the module forward hooks or pre-hooks that may change something?
+bool has_hooks(PyObject* module);
+
 /// Facts about the installed torch that the capture asks often; read once a process.
 struct TorchTypes {
   static const TorchTypes& instance();
@@ -314,7 +320,7 @@ struct TorchTypes {
   PyTypeObject* module;
   PyTypeObject* sequential;
   PyTypeObject* script_module;
-  PyObject* push_mode;  // torch._C._push_on_torch_function_stack
+  PyObject* push_mode;  // torch.overrides._push_mode
   PyObject* pop_mode;
   PyObject* mode_stack_length;
   PyObject* mode_at;

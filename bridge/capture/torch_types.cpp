@@ -23,8 +23,9 @@ const TorchTypes& TorchTypes::instance() {
     t->module = type(torch.attr("nn"), "Module");
     t->sequential = type(torch.attr("nn"), "Sequential");
     t->script_module = type(torch.attr("jit"), "ScriptModule");
-    t->push_mode = object(c, "_push_on_torch_function_stack");
-    t->pop_mode = object(c, "_pop_torch_function_stack");
+    // In torch 1.13 these switch the modes on and off too, which torch._C's functions do not.
+    t->push_mode = object(torch.attr("overrides"), "_push_mode");
+    t->pop_mode = object(torch.attr("overrides"), "_pop_mode");
     t->mode_stack_length = object(c, "_len_torch_function_stack");
     t->mode_at = object(c, "_get_function_stack_at");
     t->detach = object(nb::handle(reinterpret_cast<PyObject*>(t->tensor_base)), "detach");

@@ -193,6 +193,30 @@ class WeightNorms(nn.Module):
 
 
 @trap(6)
+class WeightNormOfTheRoot(nn.Module):
+    """A hook of the model itself makes the weight, before forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 6))
+        self.bias = nn.Parameter(torch.randn(6))
+        torch.nn.utils.weight_norm(self)
+
+    def forward(self, x):
+        return F.relu(F.linear(x, self.weight, self.bias)) * self.weight.mean()
+
+
+@trap(6)
+class WeightNormOfABlock(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = WeightNormOfTheRoot()
+
+    def forward(self, x):
+        return self.block(x + 1)
+
+
+@trap(6)
 class SpectralNorms(nn.Module):
     def __init__(self):
         super().__init__()
@@ -300,6 +324,21 @@ class PlainTensors(nn.Module):
 
     def forward(self, x):
         return self.fc(x + self.offset) * self.many[1] + self.many[0]
+
+
+@trap(6)
+class NeverCalled(nn.Module):
+    """Modules that forward does not use, before and between those that it does, one with running statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = nn.Linear(3, 2)
+        self.fc = nn.Linear(6, 6)
+        self.unused = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.fc(self.relu(x)))
 
 
 @trap(5)

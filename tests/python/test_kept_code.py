@@ -301,3 +301,58 @@ def test_fixed_arguments_of_a_kept_root_are_checked():
     assert torch.equal(prepared(torch.ones(3, 4)), Fixed()(torch.ones(3, 4), 0.5))
     with pytest.raises(AssumptionError):
         prepared(torch.ones(3, 4), 0.25)
+
+
+def halves(x):
+    """What is yielded has no place in a graph: an array of numpy's, alone and among others."""
+    array = x.detach().numpy() * 0.5
+    return array
+
+
+def parts(x):
+    return {"mean": x.detach().numpy().mean(0), "rows": [x.shape[0], x * 2]}
+
+
+class Arrays(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        half = torch.from_numpy(halves(self.fc(x)))
+        some = parts(F.relu(half))
+        return some["rows"][1] + torch.as_tensor(some["mean"]) + some["rows"][0]
+
+
+def test_functions_that_yield_arrays_of_numpy():
+    model = seeded(Arrays)
+    prepared = prepare_model(model, example_inputs=inputs()[0])
+    for x in inputs():
+        assert torch.equal(prepared(x), model(x))
+    assert prepared.report.kept
+    assert "fc" in ran_modules(prepared, inputs()[0])
+
+
+class ArrayOfAModule(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return F.relu(self.fc(x)).detach().numpy()
+
+
+def test_a_module_that_yields_an_array_of_numpy():
+    class Caller(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = ArrayOfAModule()
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return F.relu(self.head(torch.from_numpy(self.inner(x))))
+
+    model = seeded(Caller)
+    prepared = prepare_model(model, example_inputs=inputs()[0])
+    for x in inputs():
+        assert torch.equal(prepared(x), model(x))

@@ -1,26 +1,29 @@
 #!/usr/bin/env bash
 # A small test set on other versions of torch: ./dev test-versions [VERSION...]
-# Each gets a virtual environment that is removed afterwards (KEEP=1 keeps it); the extension is built once a CPython.
+# Each gets a folder of its own that is removed afterwards (KEEP=1 keeps it); the extension is built once a CPython.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 folder=$root/build/versions
 tools=$root/.venv/bin
 [ -x "$tools/cmake" ] || tools=$(dirname "$(command -v "${MODULIZE_TOOLS:-cmake}")")
 
-# torch, CPython, numpy that the wheel was built against
+# Name, CPython, torch for pip, numpy that the wheel was built against. `debian`: the torch 1.13 of Debian 12, small.
 TABLE="
-1.9.1  3.9  numpy<2
-1.11.0 3.9  numpy<2
-1.13.1 3.10 numpy<2
-2.0.1  3.11 numpy<2
-2.4.1  3.12 numpy<3
-2.8.0  3.13 numpy<3
+1.9.1  3.9  torch==1.9.1  numpy<2
+1.11.0 3.9  torch==1.11.0 numpy<2
+1.13.1 3.10 torch==1.13.1 numpy<2
+2.0.1  3.11 torch==2.0.1  numpy<2
+2.4.1  3.12 torch==2.4.1  numpy<3
+2.8.0  3.13 torch==2.8.0  numpy<3
+debian 3.11
 "
+
+is_cpython() { "$1" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" 2>/dev/null; }
 
 python_of() {
   local candidate
   for candidate in "python$1" "$HOME/.pyenv/versions/$1".*/bin/python; do
-    if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
+    if is_cpython "$candidate" "$1"; then
       command -v "$candidate"
       return
     fi
@@ -28,31 +31,60 @@ python_of() {
   return 1
 }
 
-failed=""
-while read -r torch cpython numpy; do
-  [ -n "$torch" ] || continue
-  [ $# -eq 0 ] || [[ " $* " == *" $torch "* ]] || continue
-  if ! python=$(python_of "$cpython"); then
-    echo "torch $torch: no CPython $cpython found; install it (pyenv install $cpython)" >&2
-    failed+=" $torch"
-    continue
+# The packages of Debian's torch that this system lacks, unpacked below a folder: no rights are needed.
+unpack_debian() {
+  local into=$1 wanted
+  wanted=$(apt-get install -s --no-install-recommends python3-torch 2>/dev/null | awk '/^Inst/ {print $2}') || return
+  mkdir -p "$into/archives"
+  (cd "$into/archives" && { [ -z "$wanted" ] || apt-get download -qq $wanted; }) 2>/dev/null || return
+  find "$into/archives" -name '*.deb' -exec dpkg-deb -x {} "$into" \;
+  rm -rf "$into/archives"
+}
+
+# The package for a CPython, as it would be installed; the extension is that of the development build where it fits.
+package_for() {
+  local python=$1 cpython=$2 build=$folder/cpython-$2
+  if [ -x "$tools/python" ] && is_cpython "$tools/python" "$cpython" && ls "$root"/python/modulize/_core.*.so >/dev/null 2>&1; then
+    echo "$root/python"
+    return
   fi
-  venv=$folder/venv-$torch build=$folder/cpython-$cpython
-  mkdir -p "$folder"
-  [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-  "$venv/bin/python" -m pip install -q --no-cache-dir "torch==$torch" "$numpy" pytest nanobind || { failed+=" $torch"; continue; }
-  # The package as it would be installed, with the extension of this CPython beside it; none is built for a torch.
-  rm -rf "$build/package"
-  mkdir -p "$build/package"
-  if [ ! -f "$build/build.ninja" ]; then
-    PATH=$tools:$PATH cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSKBUILD=ON -DPython_EXECUTABLE="$venv/bin/python" >/dev/null
+  rm -rf "$build/package" && mkdir -p "$build/package" || return
+  if [ ! -f "$build/build.ninja" ]; then  # quick to build, not to run
+    PATH=$tools:$PATH cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DSKBUILD=ON \
+      -DPython_EXECUTABLE="$python" >&2 || return
   fi
-  PATH=$tools:$PATH cmake --build "$build" -j "${JOBS:-$(nproc)}" >/dev/null
-  PATH=$tools:$PATH cmake --install "$build" --prefix "$build/package" >/dev/null
+  PATH=$tools:$PATH cmake --build "$build" -j "${JOBS:-$(nproc)}" >&2 || return
+  PATH=$tools:$PATH cmake --install "$build" --prefix "$build/package" >&2 || return
   cp -rn "$root/python/modulize" "$build/package/"
-  echo "torch $torch on CPython $cpython:"
-  PYTHONPATH=$build/package "$venv/bin/python" -m pytest -q -p no:cacheprovider -c /dev/null --rootdir "$root/tests/versions" \
-    "$root/tests/versions" || failed+=" $torch"
-  [ -n "${KEEP:-}" ] || rm -rf "$venv"
+  echo "$build/package"
+}
+
+test_version() {
+  local name=$1 cpython=$2 torch=${3:-} numpy=${4:-} python package path= libraries= venv=$folder/venv-$1
+  python=$(python_of "$cpython") || { echo "no CPython $cpython found; install it (pyenv install $cpython)" >&2; return 1; }
+  if [ "$name" = debian ]; then
+    python=/usr/bin/python$cpython  # for which Debian builds; its packages may be installed
+    [ -x "$venv/bin/python" ] || "$python" -m venv --system-site-packages "$venv" || return
+    "$venv/bin/python" -m pip install -q --ignore-installed pytest || return
+    unpack_debian "$venv/debian" || { echo "apt-get has no python3-torch: not run" >&2; return 0; }
+    path=:$venv/debian/usr/lib/python3/dist-packages
+    libraries=$(find "$venv/debian" -name '*.so*' -printf '%h\n' | sort -u | tr '\n' ':')
+  else
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || return
+    "$venv/bin/python" -m pip install -q --no-cache-dir "$torch" "$numpy" pytest nanobind || return
+  fi
+  package=$(package_for "$venv/bin/python" "$cpython" 2>"$folder/build.log") || { cat "$folder/build.log" >&2; return 1; }
+  PYTHONPATH=$package$path LD_LIBRARY_PATH=$libraries "$venv/bin/python" -m pytest -q -p no:cacheprovider \
+    -c /dev/null --rootdir "$root/tests/versions" "$root/tests/versions"
+}
+
+failed=""
+mkdir -p "$folder"
+while read -r name rest; do
+  [ -n "$name" ] || continue
+  [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+  echo "torch $name on CPython ${rest%% *}:"
+  test_version "$name" $rest || failed+=" $name"
+  [ -n "${KEEP:-}" ] || rm -rf "$folder/venv-$name"
 done <<<"$TABLE"
 [ -z "$failed" ] || { echo "failed:$failed" >&2; exit 1; }
