@@ -17,7 +17,6 @@ constexpr OpRow kRows[] = {
      .torch_ao = "FloatFunctional:add(input: tensor, other: tensor); "
                  "FloatFunctional:add_scalar(input: tensor, other: number); "
                  "FloatFunctional:add_scalar(other: tensor, input: number)",
-     .brevitas = "-",
      .body = "return input + other if alpha == 1 else torch.add(input, other, alpha=alpha)",
      .doc = "`input + alpha * other`",
      .sample = "f32[2,3], f32[2,3], alpha=2"},
@@ -261,7 +260,6 @@ constexpr OpRow kRows[] = {
      .also = "torch.concat, torch.concatenate",
      .aimet = "Concat[axis=dim](*tensors)",
      .torch_ao = "FloatFunctional:cat(tensors, dim)",
-     .brevitas = "-",
      .doc = "The tensors one after the other along `dim`",
      .sample = "[f32[2,3], f32[2,3]], dim=1"},
     {.call = "torch.stack",

@@ -109,6 +109,7 @@ constexpr OpRow kRows[] = {
      .module = "modulize.nn.ScaledDotProductAttention",
      .signature = "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs",
      .aimet = "ScaledDotProductAttention",
+     .brevitas = "ScaledDotProductAttention",
      .doc = "`softmax(query @ key.T * scale + attn_mask) @ value`",
      .sample = "f32[2,4,3], f32[2,4,3], f32[2,4,3], is_causal=True",
      .random = true},

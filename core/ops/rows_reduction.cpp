@@ -13,7 +13,6 @@ constexpr OpRow kRows[] = {
      .signature = "input, *args, **kwargs",
      .also = "Tensor.mean",
      .aimet = "Mean",
-     .brevitas = "-",
      .doc = "The mean of all elements, or along `dim`",
      .sample = "f32[2,3], dim=1"},
     {.call = "torch.sum",

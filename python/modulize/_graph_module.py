@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 
 from modulize import _core
-from modulize._tools.replay import is_proxy, is_traced
+from modulize._tools.replay import is_traced, replay_branch
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -522,9 +522,8 @@ class Branch(nn.Module):
     _modulize_sides: tuple[Any, Any]
 
     def __call__(self, *args: Any) -> Any:
-        if is_traced(*args):  # which side runs is not known
-            tracer = next(value.tracer for value in args if is_proxy(value))
-            return tracer.create_proxy("call_module", tracer.path_of_module(self), args, {})
+        if is_traced(*args):
+            return replay_branch(self, *args)
         # A trace shows what the side that runs computes, as it does of the original; tools take a module for one unit.
         return self.forward(*args) if torch.jit.is_tracing() else super().__call__(*args)
 

@@ -57,6 +57,10 @@ class Sites(TorchFunctionMode):
         if entry is None:
             return func(*args, **kwargs)
         path, positional, keywords, writes_back, on_copy = entry
+        try:
+            module = self._root.get_submodule(path)
+        except AttributeError:  # taken away
+            return func(*args, **kwargs)
         target: Any = args[0] if writes_back else None
         if on_copy:
             args = (args[0].clone(), *args[1:])
@@ -64,7 +68,7 @@ class Sites(TorchFunctionMode):
         named = {key: args[i] if isinstance(i, int) else kwargs[i] for key, i in keywords.items()}
         _inside.site = True
         try:
-            result = self._root.get_submodule(path)(*given, **named)
+            result = module(*given, **named)
         finally:
             _inside.site = False
         return target.copy_(result) if writes_back else result

@@ -47,7 +47,7 @@ class Target:
 def _finish_for_aimet(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
     from modulize._tools.aimet import finish
 
-    finish(prepared)
+    finish(prepared, example)
 
 
 def _finish_for_torch_ao(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
@@ -73,7 +73,7 @@ _targets: dict[str, Target] = {
             finish=_finish_for_aimet,
         ),
         Target("torch.ao", exact=False, finish=_finish_for_torch_ao),  # SiLU in two operations
-        Target("brevitas"),
+        Target("brevitas", package="brevitas", install="pip install brevitas"),
     )
 }
 

@@ -153,11 +153,6 @@ def test_torch_ao_calls_methods_of_float_functionals(example):
     assert "call_method add_scalar(" in text and "call_method cat(" in text
 
 
-def test_brevitas_finds_its_calls(example):
-    text = called(Net(), example, "brevitas")
-    assert "module_relu" in text and "torch.cat(" in text and "modulize.nn" not in text
-
-
 def test_plain_outputs_that_can_be_traced(example):
     class Mixed(nn.Module):
         def forward(self, x):
@@ -218,3 +213,19 @@ def test_torch_fx_traces_what_it_cannot_trace_itself(copied):
             return self.inner(x * 2)
 
     assert torch.equal(torch.fx.symbolic_trace(Around())(x), model(x * 2))
+
+
+class Moody(nn.Module):
+    def forward(self, x):
+        if not self.training:
+            return torch.relu(x)
+        return torch.tanh(x)
+
+
+def test_a_trace_follows_the_mode_of_a_model_in_training():
+    x = torch.randn(2, 3)
+    prepared = prepare_model(Moody().eval(), example_inputs=x)
+    assert "module_relu" in str(torch.fx.symbolic_trace(prepared).graph)
+    traced = torch.fx.symbolic_trace(prepared.train())
+    assert torch.equal(traced(x), torch.tanh(x))
+    assert torch.equal(traced.eval()(x), torch.relu(x))

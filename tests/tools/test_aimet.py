@@ -29,7 +29,7 @@ logging.getLogger("Quant").setLevel(logging.WARNING)
 WITHOUT_OWN_QUANTIZER = {
     "QuantizedMaxPool2d",
     "QuantizedDropout",
-    "QuantizedIdentity",
+    "Identity",  # AIMET ignores the class
     "QuantizedEmbedding",
     "QuantizedFlatten",
     "QuantizedInterpolate",

@@ -113,16 +113,32 @@ def torch_ao_fx(model: nn.Module, inputs: Inputs) -> Any:
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-    observed = prepare_fx(model, get_default_qconfig_mapping("x86"), inputs)
+    from modulize.torch_ao import unobservable_modules
+
+    mapping = get_default_qconfig_mapping("x86")
+    if isinstance(model, torch.fx.GraphModule):
+        for path in unobservable_modules(model, *inputs):
+            mapping.set_module_name(path, None)
+    observed = prepare_fx(model, mapping, inputs)
     observed(*inputs)
     return convert_fx(observed)(*inputs)
 
 
-def brevitas(model: nn.Module, inputs: Inputs) -> Any:
+def brevitas_graph(model: nn.Module, inputs: Inputs) -> Any:
     from brevitas.graph.calibrate import calibration_mode
     from brevitas.graph.quantize import preprocess_for_quantize, quantize
 
     quantized = quantize(preprocess_for_quantize(model))
+    with calibration_mode(quantized):
+        quantized(*inputs)
+    return quantized(*inputs)
+
+
+def brevitas_layers(model: nn.Module, inputs: Inputs) -> Any:
+    from brevitas.graph.calibrate import calibration_mode
+    from brevitas.graph.quantize import layerwise_quantize
+
+    quantized = layerwise_quantize(model)
     with calibration_mode(quantized):
         quantized(*inputs)
     return quantized(*inputs)
@@ -185,10 +201,11 @@ TOOLS = {
     "AIMET": Tool(aimet, ("aimet_torch.quantsim",), {"target": "aimet"}),
     "torch.ao eager": Tool(torch_ao_eager, ("torch.ao.quantization",), {"target": "torch.ao", **PLAIN}),
     "torch.ao FX": Tool(torch_ao_fx, ("torch.ao.quantization.quantize_fx",), PLAIN),
-    "Brevitas": Tool(brevitas, ("brevitas.graph.quantize",), {"target": "brevitas", **PLAIN}),
+    "Brevitas graph": Tool(brevitas_graph, ("brevitas.graph.quantize",), {"target": "brevitas", **PLAIN}),
+    "Brevitas layers": Tool(brevitas_layers, ("brevitas.graph.quantize",), {"target": "brevitas", **PLAIN}),
     "NNCF": Tool(nncf, ("nncf", "nncf.torch"), PLAIN),
     "pt2e": Tool(pt2e, ("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer",), PLAIN),
-    "ONNX Runtime": Tool(onnx, ("onnx", "onnxruntime.quantization"), PLAIN),
+    "ONNX Runtime": Tool(onnx, ("onnx", "onnxruntime.quantization"), {"decompose_attention": True, **PLAIN}),
 }
 
 

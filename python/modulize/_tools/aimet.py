@@ -86,21 +86,26 @@ ConnectedGraph.math_invariant_types.update(_core.passive_operations())
 
 # A branch computes nothing: the modules of its sides do.
 QuantizationMixin.ignore(Branch)
+# By AIMET itself: what computes nothing.
+_ALWAYS_IGNORED = frozenset(QuantizationMixin._ignored_module_types)
 
 
-def finish(prepared: torch.fx.GraphModule) -> None:
+def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
     """Give AIMET a definition of every class that `prepared` calls, and let it pass by those that it does not.
 
     Modules that were traced through hold nothing any more that computes: their class is ignored.
     """
+    if example is not None:
+        _drop_integer_sites(prepared, example)
     access_by_attributes(prepared)  # AIMET's export puts markers around containers
     called = {node.target for node in prepared.graph.nodes if node.op == "call_module"}
     for path, module in prepared.named_modules():
         cls = type(module)
-        if cls in QuantizationMixin.cls_to_qcls or cls is Branch or any(True for _ in module.children()):
+        if cls in QuantizationMixin.cls_to_qcls or cls in _ALWAYS_IGNORED or any(True for _ in module.children()):
             continue
         if path in called:
             _define(cls)
+            QuantizationMixin._ignored_module_types.discard(cls)  # traced through in a model before
         elif cls.forward is not nn.Module.forward:
             QuantizationMixin.ignore(cls)
     config: Any = getattr(prepared, "config", None)
@@ -109,3 +114,34 @@ def finish(prepared: torch.fx.GraphModule) -> None:
         config = copy.deepcopy(config)
         config.return_dict = False
         prepared.config = config
+
+
+def _drop_integer_sites(prepared: torch.fx.GraphModule, example: tuple[Any, ...]) -> None:
+    """Leave to the code that is kept whole what it computes on integers and flags.
+
+    There is nothing to quantize, and AIMET wants each module to run once, while code may pass a place several times.
+    """
+    paths = {
+        entry[7]
+        for node in prepared.graph.nodes
+        if node.op == "call_function" and node.args[:1] == ("modulize._sites.Sites",)
+        for entry in node.args[2]
+    }
+    floating: set[str] = set()
+
+    def note(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.is_floating_point():
+                floating.add(path)
+
+        return hook
+
+    hooks = [prepared.get_submodule(path).register_forward_hook(note(path)) for path in paths]
+    if hooks:
+        with torch.no_grad():
+            prepared(*example)
+    for hook in hooks:
+        hook.remove()
+    for path in paths - floating:
+        parent, _, name = path.rpartition(".")
+        delattr(prepared.get_submodule(parent), name)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 import torch.fx
 
-from modulize._runtime import _is_compiling
+from modulize._runtime import Bound, _is_compiling
 
-__all__ = ["is_proxy", "is_traced", "replay"]
+__all__ = ["is_proxy", "is_traced", "replay", "replay_branch"]
 
 
 def is_traced(*values: Any) -> bool:
@@ -29,24 +29,57 @@ def replay(prepared: Any, *values: Any) -> Any:
     """What forward computes, node by node as calls that the tracer of the arguments records.
 
     Running forward on the tracer's proxies would stop at what Python asks them: ``x[i] = y``, ``len(x)``, ``**kwargs``.
-    Modules are called, so that the tracer decides which of them it looks into.
+    Modules are called, so that the tracer decides which of them it looks into. Of a model in evaluation, what depends
+    on the mode is what evaluation does, as in any trace of torch.fx; one in training asks the mode at every call.
     """
-    tracer: Any = next(value.tracer for value in values if is_proxy(value))
-    prefix = "" if tracer.root is prepared else tracer.path_of_module(prepared) + "."
+    return _replay(prepared, prepared.graph, values)
+
+
+def replay_branch(branch: Any, condition: Any, *values: Any) -> Any:
+    """The side that runs; where only a call can tell, the branch is one module."""
+    if is_proxy(condition):
+        return condition.tracer.create_proxy(
+            "call_module", condition.tracer.path_of_module(branch), (condition, *values), {}
+        )
+    (owner,), (on_true, on_false) = branch._modulize_owner, branch._modulize_sides
+    return _replay(owner, (on_true if condition else on_false).make_fx_graph(owner), values)
+
+
+def _replay(root: Any, graph: Any, values: tuple[Any, ...]) -> Any:
+    tracer = next(value.tracer for value in values if is_proxy(value))
+    prefix = "" if tracer.root is root else tracer.path_of_module(root) + "."
     given = iter(values)
     known: dict[torch.fx.Node, Any] = {}
+    decided = set()  # nodes that depend on the mode alone
 
     def value_of(argument: Any) -> Any:
         return torch.fx.node.map_arg(argument, known.__getitem__)
 
-    for node in prepared.graph.nodes:
+    for node in graph.nodes:
+        args, kwargs = value_of(node.args), value_of(node.kwargs)
         if node.op == "placeholder":
             known[node] = next(given)
         elif node.op == "output":
-            return value_of(node.args[0])
+            return args[0]
         elif node.op == "call_module":
-            known[node] = prepared.get_submodule(node.target)(*value_of(node.args), **value_of(node.kwargs))
+            known[node] = root.get_submodule(node.target)(*args, **kwargs)
+        elif node.op == "get_attr" and node.target == "_modulize_module":  # no attribute that a tool could copy
+            known[node] = tracer.create_proxy("call_function", Bound(_itself, {0: root}), (), {})
+        elif node.op == "get_attr" and node.target.rpartition(".")[2] == "training" and _in_evaluation(root, node):
+            known[node] = False
+            decided.add(node)
+        elif node.op == "call_function" and node.all_input_nodes and decided.issuperset(node.all_input_nodes):
+            known[node] = node.target(*args, **kwargs)
+            decided.add(node)
         else:
             target = prefix + node.target if node.op == "get_attr" else node.target
-            known[node] = tracer.create_proxy(node.op, target, value_of(node.args), value_of(node.kwargs))
+            known[node] = tracer.create_proxy(node.op, target, args, kwargs)
     return None
+
+
+def _itself(root: Any) -> Any:
+    return root
+
+
+def _in_evaluation(root: Any, flag: torch.fx.Node) -> bool:
+    return root.get_submodule(str(flag.target).rpartition(".")[0]).training is False

@@ -1,4 +1,4 @@
-"""What eager quantization of torch.ao needs beside `FloatFunctional`s."""
+"""What quantization by torch.ao needs beside `FloatFunctional`s."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from torch.ao.nn.quantized import FloatFunctional
 from torch.ao.quantization import DeQuantStub, QuantStub
 
-__all__ = ["SiLU", "finish"]
+__all__ = ["SiLU", "finish", "fusable_modules", "unobservable_modules"]
 
 
 class SiLU(nn.Module):
@@ -63,3 +63,75 @@ def _add(prepared: nn.Module, name: str, stub: nn.Module, numbered: bool) -> str
         path = f"{name}_{number}"
     prepared.add_module(path, stub)
     return path
+
+
+_CHAINS = (
+    (nn.Conv1d, nn.BatchNorm1d, nn.ReLU),
+    (nn.Conv2d, nn.BatchNorm2d, nn.ReLU),
+    (nn.Conv3d, nn.BatchNorm3d, nn.ReLU),
+    (nn.Linear, nn.ReLU),
+    (nn.BatchNorm2d, nn.ReLU),
+)
+
+
+def fusable_modules(prepared: torch.fx.GraphModule) -> list[list[str]]:
+    """Chains of modules that ``torch.ao.quantization.fuse_modules`` makes one of, by their paths.
+
+    Convolution, batch norm and ReLU in this order, and the parts of it that torch can fuse; only where each feeds the
+    next and nothing else.
+    """
+    modules = dict(prepared.named_modules())
+    taken: set[str] = set()
+    found = []
+    for node in prepared.graph.nodes:
+        chain = _chain_from(node, modules)
+        if len(chain) > 1 and not taken & set(chain):
+            taken |= set(chain)
+            found.append(chain)
+    return found
+
+
+def unobservable_modules(prepared: torch.fx.GraphModule, *inputs: Any) -> list[str]:
+    """Paths of the modules that compute with integers or with numbers of the graph, which no observer can take.
+
+    ``prepare_fx`` would observe them all the same: ``qconfig_mapping.set_module_name(path, None)`` for each.
+    """
+    given: dict[nn.Module, tuple[Any, ...]] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, args: given.update({module: args}))
+        for module in prepared.modules()
+    ]
+    try:
+        with torch.no_grad():
+            prepared(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [
+        str(node.target)
+        for node in prepared.graph.nodes
+        if node.op == "call_module"
+        and not all(map(_is_observable, node.args, given.get(prepared.get_submodule(str(node.target)), ())))
+    ]
+
+
+def _is_observable(argument: Any, value: Any) -> bool:
+    if isinstance(argument, (list, tuple)):
+        return all(map(_is_observable, argument, value))
+    return not isinstance(argument, torch.fx.Node) or (isinstance(value, torch.Tensor) and value.is_floating_point())
+
+
+def _chain_from(node: torch.fx.Node, modules: dict[str, nn.Module]) -> list[str]:
+    chain: list[str] = []
+    kinds: list[type] = []
+    while node.op == "call_module":
+        kind = type(modules[str(node.target)])
+        wanted = [*kinds, kind]
+        # A chain may leave the batch norm out, but keeps the order.
+        if not any(wanted == [k for k in chain_of if k in wanted] for chain_of in _CHAINS):
+            break
+        kinds, chain = wanted, [*chain, str(node.target)]
+        if len(node.users) != 1:
+            break
+        node = next(iter(node.users))
+    return chain
