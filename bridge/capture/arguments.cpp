@@ -65,7 +65,7 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
       throw Error(ErrorCode::CaptureError,
                   text + " is a " + type + ", whose items have no place of their own: give a list");
     recorder_.add_check(node, recorder_.to_value(o), text);
-    return PySet_CheckExact(o) ? objects_.copy(value) : nb::borrow(value);
+    return Py_IS_TYPE(o, &PySet_Type) ? objects_.copy(value) : nb::borrow(value);
   }
   --depth_;
   if (recorder_.mode() == CaptureMode::running && !PyTuple_Check(o)) recorder_.objects().adopt(made.ptr(), node);

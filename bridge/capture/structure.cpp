@@ -271,7 +271,7 @@ void set_parts(PyObject* object, const std::vector<Part>& parts) {
 
 nb::object StructureCopy::copy(nb::handle value) {
   PyObject* o = value.ptr();
-  if (PySet_CheckExact(o)) return checked(PySet_New(o));
+  if (Py_IS_TYPE(o, &PySet_Type)) return checked(PySet_New(o));
   if (!has_parts(o)) {
     if (!TorchTypes::instance().is_tensor(o)) return leaf_(value);
     const auto it = memo_.find(o);

@@ -1,4 +1,4 @@
-"""Every promise on many models, as a table: ./dev promises [LIBRARY] [MODEL] [--operations plain|compilers|NAME,...]
+"""Every promise on many models, as a table: ./dev promises [LIBRARY] [MODEL...] [--operations plain|compilers|NAME,...]
 
 What the original itself cannot do is left out of the count. Each model runs in a worker process under a time limit.
 """
@@ -53,44 +53,101 @@ def work(connection: multiprocessing.connection.Connection, operations: list[str
     serve(connection, cells)
 
 
+PAGE = """# What prepared models can do
+
+Written by `./dev promises --write`. Each operation runs on the original and on the prepared model, which must give the
+same: outputs bit for bit, gradients and training steps to 1e-5, names, order, ties and keys. Counted are the models
+whose original itself can do it. The operations stand in tests/models/promises.py, one function each, and are tests too,
+on fewer models; what fails is listed below, in [limitations](limitations.md) and in tests/models/promise_gaps.py.
+"""
+
+Cells = dict[str, tuple[str, str]]  # operation -> verdict, message
+
+
+def write_page(found: dict[str, Cells], operations: list[str]) -> None:
+    """docs/promises.md: how many of the models that can do an operation still can, by operation and library."""
+    from promises import FAILS, REFUSED
+
+    libraries = [library for library in LIBRARIES if any(key.startswith(library + " ") for key in found)]
+
+    def counts(chosen: list[str], library: str) -> str:
+        cells = [
+            cells[name][0]
+            for key, cells in found.items()
+            for name in chosen
+            if key.startswith(library) and name in cells
+        ]
+        able = [verdict for verdict in cells if verdict != REFUSED]
+        return f"{len(able) - able.count(FAILS)} of {len(able)}" if cells else ""
+
+    lines = [
+        PAGE,
+        "| operation | " + " | ".join(libraries) + " |",
+        "|---|" + "---:|" * len(libraries),
+    ]
+    for name in operations:
+        row = [counts([name], library + " ") for library in libraries]
+        if any(row):
+            lines.append(f"| {name} | " + " | ".join(row) + " |")
+    lines.append("| all | " + " | ".join(counts(operations, library + " ") for library in libraries) + " |")
+    lines += [
+        "",
+        "Models: "
+        + ", ".join(f"{sum(key.startswith(name + ' ') for key in found)} of {name}" for name in libraries)
+        + ".",
+    ]
+    lines += ["", "## What fails", ""]
+    for key, cells in found.items():
+        for name, (verdict, message) in cells.items():
+            if verdict == FAILS:
+                said = re.sub(r"\S*site-packages/", "", message).replace("`", "")[:150]
+                lines.append(f"- {key}, {name}: `{said}`")
+    (Path(__file__).parents[2] / "docs" / "promises.md").write_text("\n".join(lines) + "\n")
+
+
 def main() -> int:
     from promises import COMPILERS, FAILS, HOLDS, OPERATIONS, PLAIN, REFUSED
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("library", nargs="?", choices=LIBRARIES)
-    parser.add_argument("model", nargs="?")
+    parser.add_argument("models", nargs="*")
     parser.add_argument("--operations", default="plain", help="plain, compilers, all, or names")
     parser.add_argument("--limit", type=float, default=600, help="seconds a model")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--results", type=Path, help="a file of results, where those that it has are kept and counted")
+    parser.add_argument("--write", action="store_true", help="write docs/promises.md")
     arguments = parser.parse_args()
     sets = {"plain": PLAIN, "compilers": COMPILERS, "all": list(OPERATIONS)}
     operations = sets.get(arguments.operations) or arguments.operations.split(",")
-    worker, found, start = Worker(work, operations), {}, time.perf_counter()
+    found: dict[str, Cells] = {}
+    if arguments.results and arguments.results.exists():
+        found = json.loads(arguments.results.read_text())
+    worker, start = Worker(work, operations), time.perf_counter()
     for library in (arguments.library,) if arguments.library else LIBRARIES:
-        names = worker.ask((library, None), 300)
-        for name in [arguments.model] if arguments.model else chosen(library, names):
-            answer = worker.ask((library, name), arguments.limit)
-            found[f"{library} {name}"] = answer
-            if isinstance(answer, str):
-                print(f"{library} {name}: {answer}", flush=True)
+        for name in arguments.models or chosen(library, worker.ask((library, None), 300)):
+            cells = found.setdefault(f"{library} {name}", {})
+            if all(operation in cells for operation in operations):
                 continue
-            failed = [cell for cell in answer if cell[1] == FAILS]
-            refused = sum(cell[1] == REFUSED for cell in answer)
-            print(f"{library} {name}: {len(answer) - len(failed) - refused} hold, {refused} cannot", flush=True)
-            for operation, _, message in failed:
-                print(f"    {operation}: {message[:250]}", flush=True)
+            answer = worker.ask((library, name), arguments.limit)
+            if isinstance(answer, str):
+                answer = [("prepared", FAILS, answer)]
+            cells.update({operation: (verdict, message) for operation, verdict, message in answer})
+            counts = collections.Counter(verdict for _, verdict, _ in answer)
+            print(f"{library} {name}: {counts[HOLDS]} hold, {counts[REFUSED]} cannot", flush=True)
+            for operation, verdict, message in answer:
+                if verdict == FAILS:
+                    print(f"    {operation}: {message[:250]}", flush=True)
+            if arguments.results:
+                arguments.results.write_text(json.dumps(found, indent=1))
     worker.close()
-    counts = collections.Counter(cell[1] for answer in found.values() if isinstance(answer, list) for cell in answer)
-    none = [name for name, answer in found.items() if isinstance(answer, str)]
-    cells = counts[HOLDS] + counts[FAILS]
+    counts = collections.Counter(verdict for cells in found.values() for verdict, _ in cells.values())
+    total = counts[HOLDS] + counts[FAILS]
     print(
-        f"\n{len(found)} models, {cells} cells that the original can: {counts[FAILS]} fail "
-        f"({counts[FAILS] / max(cells, 1):.1%}), {counts[REFUSED]} that it cannot; no answer: {none}; "
-        f"{time.perf_counter() - start:.0f} s"
+        f"\n{len(found)} models, {total} cells that the original can: {counts[FAILS]} fail "
+        f"({counts[FAILS] / max(total, 1):.1%}), {counts[REFUSED]} that it cannot; {time.perf_counter() - start:.0f} s"
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1))
-    return 1 if counts[FAILS] or none else 0
+    if arguments.write:
+        write_page(found, list(OPERATIONS))
+    return 1 if counts[FAILS] else 0
 
 
 if __name__ == "__main__":

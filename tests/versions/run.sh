@@ -31,10 +31,12 @@ python_of() {
   return 1
 }
 
+missing_packages() { apt-get install -s --no-install-recommends python3-torch 2>/dev/null | awk '/^Inst/ {print $2}'; }
+
 # The packages of Debian's torch that this system lacks, unpacked below a folder: no rights are needed.
 unpack_debian() {
   local into=$1 wanted
-  wanted=$(apt-get install -s --no-install-recommends python3-torch 2>/dev/null | awk '/^Inst/ {print $2}') || return
+  wanted=$(missing_packages) || { apt-get update -qq && wanted=$(missing_packages); } 2>/dev/null || return
   mkdir -p "$into/archives"
   (cd "$into/archives" && { [ -z "$wanted" ] || apt-get download -qq $wanted; }) 2>/dev/null || return
   find "$into/archives" -name '*.deb' -exec dpkg-deb -x {} "$into" \;
@@ -61,15 +63,15 @@ package_for() {
 
 test_version() {
   local name=$1 cpython=$2 torch=${3:-} numpy=${4:-} python package path= libraries= venv=$folder/venv-$1
-  python=$(python_of "$cpython") || { echo "no CPython $cpython found; install it (pyenv install $cpython)" >&2; return 1; }
   if [ "$name" = debian ]; then
     python=/usr/bin/python$cpython  # for which Debian builds; its packages may be installed
-    [ -x "$venv/bin/python" ] || "$python" -m venv --system-site-packages "$venv" || return
-    "$venv/bin/python" -m pip install -q --ignore-installed pytest || return
-    unpack_debian "$venv/debian" || { echo "apt-get has no python3-torch: not run" >&2; return 0; }
+    { [ -x "$python" ] && unpack_debian "$venv/debian"; } || { echo "not run: apt-get has no torch for $python" >&2; return 0; }
     path=:$venv/debian/usr/lib/python3/dist-packages
     libraries=$(find "$venv/debian" -name '*.so*' -printf '%h\n' | sort -u | tr '\n' ':')
+    [ -x "$venv/bin/python" ] || "$python" -m venv --system-site-packages "$venv" || return
+    "$venv/bin/python" -m pip install -q --ignore-installed pytest nanobind || return
   else
+    python=$(python_of "$cpython") || { echo "no CPython $cpython found; install it (pyenv install $cpython)" >&2; return 1; }
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || return
     "$venv/bin/python" -m pip install -q --no-cache-dir "$torch" "$numpy" pytest nanobind || return
   fi
