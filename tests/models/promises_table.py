@@ -9,6 +9,7 @@ import argparse
 import collections
 import json
 import multiprocessing.connection
+import re
 import sys
 import time
 from pathlib import Path
