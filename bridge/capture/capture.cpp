@@ -135,7 +135,8 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
         "the model is a ScriptModule, compiled by torch.jit, and has no Python code to capture: prepare the model "
         "that it was made of, then script or trace that");
   FunctionNames::instance();  // before math.* and others are replaced, so that it knows the real ones
-  const ModuleScan scan = scan_modules(root);
+  std::optional<ModuleScan> own_scan;
+  const ModuleScan& scan = options.scan ? *options.scan : own_scan.emplace(scan_modules(root));
   if (!running) proxy_type();
   CaptureTurn turn;
   QuietRun quiet;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bridge/capture/inner_calls.h"
+#include "bridge/capture/module_scan.h"
 #include "bridge/capture/sites.h"
 #include "bridge/support/python.h"
 #include "ir/graph.h"
@@ -125,7 +126,9 @@ struct CaptureOptions {
   std::optional<std::string> keep_root = {};
   /// The modules that kept code calls are prepared too.
   bool prepares_inner = true;
-  const KeptWhole* kept = nullptr;  // borrowed
+  /// Of the root. A capture leaves the tree as it was, so that one serves all captures of a preparation.
+  const ModuleScan* scan = nullptr;  // borrowed; none: made anew
+  const KeptWhole* kept = nullptr;   // borrowed
   /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
   /// inputs are what other code calls the module with.
   const std::vector<InnerCall>* more_calls = nullptr;  // borrowed

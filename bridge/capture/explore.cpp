@@ -640,6 +640,8 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   kept.root = options.keep_root;
   std::set<PyObject*> tried;
   options.kept = &kept;
+  const ModuleScan scan = scan_modules(root);
+  options.scan = &scan;
   StatePlan state;
   for (std::size_t round = 0;; ++round) {
     try {

@@ -190,8 +190,10 @@ void patch_autograd_functions(Patches& patches) {
   while (!pending.empty()) {  // over two hundred in a process with torch
     nb::object cls = std::move(pending.back());
     pending.pop_back();
-    nb::object below = checked(PyObject_CallMethodNoArgs(cls.ptr(), subclasses));
-    for (nb::handle sub : below) pending.push_back(nb::borrow(sub));
+    if (reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_subclasses) {  // null for a class that never had any: most
+      nb::object below = checked(PyObject_CallMethodNoArgs(cls.ptr(), subclasses));
+      for (nb::handle sub : below) pending.push_back(nb::borrow(sub));
+    }
     if (cls.is(base) || is_recorded_through(cls)) continue;
     nb::object own = cls.attr("__dict__");
     const bool sets_up = !no_setup.is_none() && !nb::object(cls.attr("setup_context")).is(no_setup);

@@ -477,6 +477,7 @@ StatePlan plan_state(nb::handle root, const CaptureOptions& options, const Captu
 }
 
 void own_written_objects(nb::handle prepared, const Capture& capture) {
+  if (capture.state_writes.empty()) return;
   const ModuleScan scan = scan_modules(prepared);
   for (const std::string& name : capture.state_writes) {
     const std::size_t dot = name.rfind('.');
