@@ -34,7 +34,8 @@ std::vector<bool> nodes_of_other_mode(const Graph& graph) {
     const Node& node = graph[id];
     if (is_call_of(node, kBeginIf)) {
       const Node* flag = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
-      const auto [path, name] = split_path(flag && flag->op == Opcode::get_attr ? flag->target : "");
+      const bool is_read = flag && flag->op == Opcode::get_attr;
+      const auto [path, name] = split_path(is_read ? std::string_view(flag->target) : std::string_view());
       const ModuleSpec* module = name == "training" ? graph.modules.find(path) : nullptr;
       taken.push_back(module ? std::optional(module->training) : std::nullopt);
       sides.push_back(true);
