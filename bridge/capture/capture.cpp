@@ -8,6 +8,7 @@
 #include "bridge/capture/contexts.h"
 #include "bridge/capture/forward_call.h"
 #include "bridge/capture/opaque_bodies.h"
+#include "bridge/capture/outside_state.h"
 #include "bridge/capture/patches.h"
 #include "bridge/capture/proxy.h"
 #include "bridge/capture/recorder.h"
@@ -142,6 +143,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   QuietRun quiet;
   if (options.other_random_numbers) quiet.draw_others();
   StateSnapshot snapshot(scan, running);
+  const auto outside = running ? nullptr : std::make_shared<OutsideState>(scan);
   Recorder recorder(root, mode, scan, capture);
   capture.graph.name = "net";
   if (!options.modules_to_exclude.is_none())
@@ -172,6 +174,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   struct Restore {
     StateSnapshot& snapshot;
     std::optional<StateWrites>& state;
+    OutsideState* outside;
     bool done = false;
     ~Restore() {
       if (done) return;
@@ -180,12 +183,13 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
       try {
         if (state) state->restore();
         snapshot.restore();
+        if (outside) outside->exchange();
       } catch (nb::python_error& e) {
         e.discard_as_unraisable("restoring the model after a capture");
       }
       PyErr_Restore(type, value, trace);
     }
-  } restore{snapshot, state};
+  } restore{snapshot, state, outside.get()};
   {
     Patches patches;
     patch_torch(patches, mode);
@@ -196,7 +200,10 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     for (auto& limits : patch_dtype_limits(patches)) replaced.push_back(std::move(limits));
     patch_python(patches, recorder, replaced);
     const DtypeComparisons comparisons;
-    if (!running) patch_wrapped(patches);
+    if (!running) {
+      patch_wrapped(patches);
+      patch_type(patches, outside->globals_naming("type"));
+    }
     if (options.decompose_attention) open_attention(patches, recorder);
     patch_registered(patches, options.functions_to_exclude);
     patch_excluded(patches, options.functions_to_exclude);
@@ -232,6 +239,11 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     for (const std::string& name : *more)
       if (std::find(capture.written_state.begin(), capture.written_state.end(), name) == capture.written_state.end())
         capture.written_state.push_back(name);
+  if (outside) capture.outside_suspects = outside->suspects();
+  if (!capture.outside_suspects.empty()) {
+    outside->exchange();
+    capture.outside = outside;
+  }
   for (std::string& name : recorder.restore_overwritten()) capture.written_state.push_back(std::move(name));
   recorder.finish();
   // The user's own names that begin like ours may not be given to new modules.

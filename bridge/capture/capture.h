@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -17,6 +18,8 @@
 #include "support/error.h"
 
 namespace modulize {
+
+class OutsideState;
 
 /// A module or function that is called as a whole though its inside could be seen, and why.
 struct Kept {
@@ -97,6 +100,10 @@ struct Capture {
   std::vector<std::string> state_writes;
   /// Parameters and plain tensor attributes that forward wrote in place (put back since).
   std::vector<nb::object> overwritten;
+  /// What forward wrote outside of the model (put back since), or what tells something new at every call. Symbolic
+  /// captures only.
+  std::vector<std::string> outside_suspects;
+  std::shared_ptr<OutsideState> outside;  // holds what forward left; null where there are no suspects
 };
 
 /// Which attributes of modules ("path.name") are state.

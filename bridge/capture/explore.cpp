@@ -7,6 +7,7 @@
 
 #include "bridge/capture/ambient.h"
 #include "bridge/capture/dtypes.h"
+#include "bridge/capture/outside_state.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/state_writes.h"
 #include "bridge/support/errors.h"
@@ -475,6 +476,64 @@ void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
   }
 }
 
+/// What forward raises itself is the user's, unchanged. Anything else may be for the symbols.
+void refuse_symbols(nb::python_error& error) {
+  if (!error.matches(PyExc_Exception) || is_error(error, ErrorCode::ModulizeError)) return;
+  for (PyObject* own : {PyExc_NameError, PyExc_ImportError, PyExc_ArithmeticError, PyExc_OSError})
+    if (error.matches(own)) return;
+  std::string where;
+  nb::object trace = error.traceback(), frame;
+  for (; trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) {
+    frame = trace.attr("tb_frame");
+    if (!is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", ""))))
+      where = text_of(frame.attr("f_code").attr("co_filename")) + ":" + text_of(trace.attr("tb_lineno"));
+  }
+  const bool is_last =
+      frame.is_valid() && !is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", "")));
+  if (is_last && is_explicit_raise(error)) return;
+  throw Error(ErrorCode::CaptureError,
+              "without inputs forward gets symbols in place of tensors and sizes, and raises " +
+                  text_of(error.type().attr("__name__")) + (where.empty() ? "" : " at " + where) + ": " +
+                  text_of(nb::handle(error.value())) + ": give example_inputs");
+}
+
+/// Throws where a symbolic capture that finds what the first left outside of the model records something else: it would
+/// be frozen.
+void require_no_outside_state(nb::handle root, CaptureOptions options, const Capture& first) {
+  std::string suspects;
+  for (const std::string& name : first.outside_suspects) suspects += (suspects.empty() ? "" : "; ") + name;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::CaptureError, "forward depends on what is not of the model (" + suspects + "): " + why +
+                                             "; give example_inputs, or keep it in the model");
+  };
+  struct Exchanged {
+    OutsideState& outside;
+    explicit Exchanged(OutsideState& state) : outside(state) { outside.exchange(); }
+    ~Exchanged() { outside.exchange(); }
+  } left_by_first(*first.outside);
+  options.other_random_numbers = true;
+  Capture second;
+  try {
+    capture_first(root, options, second);
+  } catch (const Error& error) {
+    refuse(std::string("captured once more, ") + error.what());
+  } catch (nb::python_error& error) {
+    if (!error.matches(PyExc_Exception)) throw;
+    refuse("captured once more, it raises " + text_of(nb::handle(error.value())));
+  }
+  const auto difference = compare_captures(first.graph, first, second.graph, second, Checks::equal);
+  if (difference) {
+    const std::string where = difference->node == kNoNode ? "" : first.graph.where(first.graph[difference->node]);
+    refuse("captured once more, " + difference->what + (where.empty() ? "" : " at " + where));
+  }
+  for (const auto& [name, tensor] : first.constants) {
+    const auto it = second.constants.find(name);
+    if (it == second.constants.end() || it->second.is(tensor)) continue;
+    if (!nb::cast<bool>(nb::module_::import_("torch").attr("equal")(tensor, it->second)))
+      refuse("captured once more, a tensor that it makes has other values");
+  }
+}
+
 /// What no capture has shown to be harmless is an assumption.
 void check_leaks(Graph& graph) {
   for (const NodeId id : graph.order())
@@ -540,6 +599,20 @@ KeepRequest request_of(nb::handle root, nb::python_error& error) {
   return KeepRequest(why, why, std::move(candidates));
 }
 
+/// Without values, all that is written is read at every call. What is called as a whole cannot be looked into between
+/// two of its calls.
+void plan_symbolic(nb::handle root, const std::vector<std::string>& written, StatePlan& plan) {
+  const ModuleScan scan = scan_modules(root);
+  for (const ModuleScan::Entry& entry : scan.modules) {
+    if (!is_library_leaf(Py_TYPE(entry.module))) continue;
+    for (const std::string& name : written)
+      if (name.starts_with(entry.path + ".") && name.find('.', entry.path.size() + 1) == name.npos)
+        throw Error(ErrorCode::CaptureError, "forward writes attribute '" + name +
+                                                 "' of a module that is called as a whole: give example_inputs");
+  }
+  plan.live.insert(written.begin(), written.end());
+}
+
 /// Decides how to capture what forward leaves for the next call, which is known after a first capture. True if it must
 /// be captured once more.
 bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& options, StatePlan& plan) {
@@ -549,7 +622,7 @@ bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& opt
   if (running)
     plan = plan_state(root, options, capture);
   else
-    plan.live.insert(written.begin(), written.end());
+    plan_symbolic(root, written, plan);
   options.state = &plan;
   return !plan.live.empty() || !plan.silent.empty();
 }
@@ -657,6 +730,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
           break;
         capture = Capture();
       }
+      if (capture.outside) require_no_outside_state(root, options, capture);
       Explorer explorer(root, options);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);
@@ -681,6 +755,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       if (!running || options.on_dynamic == "error" || error.code() != ErrorCode::CaptureError || kept.root) throw;
       kept.root = error.what();
     } catch (nb::python_error& error) {
+      if (!running) refuse_symbols(error);
       if (!running || options.on_dynamic == "error" || kept.root || !error.matches(PyExc_Exception) ||
           is_error(error, ErrorCode::ModulizeError))
         throw;

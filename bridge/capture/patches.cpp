@@ -404,7 +404,8 @@ void patch_python(Patches& patches, Recorder& recorder, const std::vector<std::p
       nb::object original = nb::borrow(PyDict_GetItem(builtins.ptr(), key.ptr()));
       // A class, as `isinstance(n, range)` and `int | range` want it; what it calls is ours.
       static PyObject* const replacement =
-          nb::object(nb::module_::import_("modulize._bytecode").attr("range_class")(c_function(&range_def, original)))
+          nb::object(
+              nb::module_::import_("modulize._bytecode").attr("stand_in")(original, c_function(&range_def, original)))
               .release()
               .ptr();
       patches.set_item(builtins, key, nb::handle(replacement));
@@ -432,6 +433,41 @@ void patch_python(Patches& patches, Recorder& recorder, const std::vector<std::p
         if (const auto it = shared->find(value); it != shared->end()) found.emplace_back(nb::borrow(key), it->second);
     for (auto& [name, wrapper] : found) patches.set_item(globals, name, wrapper);
   };
+}
+
+namespace {
+
+// A symbol stands for a tensor; where it does not, the call of the prepared model raises.
+PyObject* type_slot(PyObject* type, PyObject* args, PyObject*) {
+  PyObject* object = PyTuple_GET_SIZE(args) == 1 ? PyTuple_GET_ITEM(args, 0) : nullptr;
+  Recorder* recorder = Recorder::recording();
+  if (!object || !is_proxy(object) || !recorder) return PyObject_Call(type, args, nullptr);
+  return guarded<PyObject*>(nullptr, [&] {
+    nb::object tensor = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().tensor));
+    const NodeId asked = recorder->add_function(
+        "builtins.isinstance", {recorder->to_value(object), recorder->to_value(tensor.ptr())}, ValueType::number);
+    const std::string line = recorder->here();
+    recorder->add_check(asked, Value::boolean(true),
+                        "whether a value is a tensor, as type() is asked" + (line.empty() ? "" : " at " + line));
+    return tensor.release().ptr();
+  });
+}
+PyMethodDef type_def = {"type", as_c_function(type_slot), METH_VARARGS, nullptr};
+
+}  // namespace
+
+void patch_type(Patches& patches, const std::vector<PyObject*>& globals) {
+  nb::str name("type");
+  for (PyObject* variables : globals) {
+    if (PyDict_GetItem(variables, name.ptr())) continue;  // the user's own
+    static PyObject* const replacement = [] {
+      nb::handle type(reinterpret_cast<PyObject*>(&PyType_Type));
+      return nb::object(nb::module_::import_("modulize._bytecode").attr("stand_in")(type, c_function(&type_def, type)))
+          .release()
+          .ptr();
+    }();
+    patches.set_item(nb::handle(variables), name, nb::handle(replacement));
+  }
 }
 
 void patch_wrapped(Patches& patches) {

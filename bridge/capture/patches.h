@@ -45,6 +45,10 @@ void patch_python(Patches& patches, Recorder& recorder,
 /// two positional arguments, the tuple and the dict. Its `self` is (f, a clone with the real code, extra).
 void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler, nb::object extra = nb::none());
 
+/// type() of a symbolic value, in code with these globals: that of a tensor, which is checked when the prepared model
+/// runs.
+void patch_type(Patches& patches, const std::vector<PyObject*>& globals);
+
 /// Functions and methods under torch.fx.wrap become one node each. Symbolic capture only.
 void patch_wrapped(Patches& patches);
 

@@ -154,8 +154,29 @@ PyObject* proxy_repr(PyObject* self) {
     return PyUnicode_FromFormat("Proxy(%s)", recorder->graph()[f.node].name.c_str());
   });
 }
-// As torch.fx has it: texts for errors that are not raised (`torch._assert(h == 7, f"got {h}")`) are common.
-PyObject* proxy_format(PyObject* self, PyObject*) { return proxy_repr(self); }
+PyObject* text_told(PyObject*, PyObject*) {
+  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    Recorder* recorder = Recorder::current();
+    if (recorder && recorder->mode() == CaptureMode::symbolic)
+      recorder->refuse_control_flow("a text made of a symbolic value, which is compared or taken apart,");
+    Py_RETURN_NONE;
+  });
+}
+PyMethodDef text_told_def = {"told", text_told, METH_NOARGS, nullptr};
+
+// Texts for errors that are not raised (`torch._assert(h == 7, f"got {h}")`) are common; those that Python may decide
+// by refuse.
+PyObject* proxy_str(PyObject* self) {
+  return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+    static PyObject* const text_class = [] {
+      nb::object told = checked(PyCFunction_New(&text_told_def, nullptr));
+      return nb::object(nb::module_::import_("modulize._bytecode").attr("text_class")(told)).release().ptr();
+    }();
+    const nb::object text = checked(proxy_repr(self));
+    return PyObject_CallOneArg(text_class, text.ptr());
+  });
+}
+PyObject* proxy_format(PyObject* self, PyObject*) { return proxy_str(self); }
 PyObject* proxy_round(PyObject* self, PyObject* args) {
   PyObject* digits = nullptr;
   if (!PyArg_ParseTuple(args, "|O", &digits)) return nullptr;
@@ -236,6 +257,7 @@ PyObject* proxy_getattr(PyObject* self, PyObject* name) {
       return nullptr;
     }
     Recorder& recorder = owner(self);
+    if (n == "_version") recorder.refuse_control_flow("'_version', the number of writes to a tensor,");
     const NodeId root = proxy_node(self, recorder);
     if (PyObject* fact = known_metadata(recorder, root, name)) return fact;
     PyObject* out = make_proxy_object(fields(self).capture, kNoNode);
@@ -367,7 +389,7 @@ PyTypeObject* proxy_type() {
       SLOT(Py_tp_call, proxy_call),
       SLOT(Py_tp_iter, proxy_iter),
       SLOT(Py_tp_repr, proxy_repr),
-      SLOT(Py_tp_str, proxy_repr),
+      SLOT(Py_tp_str, proxy_str),
       SLOT(Py_tp_hash, proxy_hash),
       SLOT(Py_tp_richcompare, proxy_compare),
       SLOT(Py_mp_subscript, proxy_getitem),

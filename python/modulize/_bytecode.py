@@ -1,4 +1,4 @@
-"""What a capture asks of Python itself: what stands in the arguments of a call, and a `range` that tells."""
+"""What a capture asks of Python itself: what stands in the arguments of a call, and builtins that tell."""
 
 from __future__ import annotations
 
@@ -6,24 +6,43 @@ import dis
 from collections.abc import Callable
 from functools import cache, lru_cache
 from types import CodeType
+from typing import Any
 
 import torch
 
-_RANGE = range  # a capture replaces the builtin
 _NO_OPERATIONS = ("PRECALL", "KW_NAMES", "EXTENDED_ARG", "CACHE", "NOP", "RESUME")
 
 
-class _RangeType(type):
+class _StandIn(type):
+    """A class in whose place another one stands while a capture runs."""
+
+    real: type
+
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, _RANGE)
+        return isinstance(instance, cls.real)
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return issubclass(subclass, _RANGE)
+        return issubclass(subclass, cls.real)
 
 
-def range_class(call: Callable[..., range]) -> type:
-    """A stand-in for the class `range` whose instances `call` makes."""
-    return _RangeType("range", (), {"__new__": staticmethod(lambda cls, *args: call(*args)), "__module__": "builtins"})
+def stand_in(real: type, call: Callable[..., Any]) -> type:
+    """A stand-in for the builtin class ``real``, whose instances ``call`` makes."""
+    made = {"__new__": staticmethod(lambda cls, *args: call(*args)), "__module__": "builtins", "real": real}
+    return _StandIn(real.__name__, (), made)
+
+
+_TELLING = """__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __hash__ __contains__ __getitem__ __iter__ __len__ startswith
+    endswith find rfind index rindex count split rsplit partition rpartition splitlines replace encode translate strip
+    lstrip rstrip isdigit isdecimal isnumeric isalnum isalpha isidentifier lower upper casefold"""
+
+
+def text_class(told: Callable[[], Any]) -> type:
+    """Texts that call ``told`` before they say something about themselves: compared, looked up, taken apart."""
+
+    def telling(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, *args: told() or real(self, *args)
+
+    return type("SymbolText", (str,), {name: telling(getattr(str, name)) for name in _TELLING.split()})
 
 
 @lru_cache(maxsize=1024)

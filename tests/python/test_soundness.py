@@ -16,9 +16,7 @@ WRONG_TODAY: dict[str, list[str]] = {
 
     """.split(),
     "symbolic": """
-        class_counter configured_between_calls exact_types_of_values global_counter global_tensor_list
-        global_value_of_the_last_call numpy_random python_random python_random_choice state_in_a_closure
-        state_in_an_iterator text_of_a_dtype text_of_the_columns type_of_a_size version_counter
+
     """.split(),
 }
 
@@ -31,9 +29,7 @@ UNCLEAR_TODAY: dict[str, list[str]] = {
         gradient_reversal_by_hook map_and_filter split_by_lengths state_in_a_generator_function
     """.split(),
     "symbolic": """
-        epsilon_of_the_dtype f_string_of_a_size functional_call_with_other_weights hook_that_taps
-        input_object_written json_of_a_size lowest_of_the_dtype noise numpy_generator_seeded_by_a_size
-        suppressed text_of_a_value
+        input_object_written suppressed
     """.split(),
 }
 
