@@ -22,7 +22,10 @@ def is_traced(*values: Any) -> bool:
 
 def is_proxy(value: Any) -> bool:
     """Is it a ``Proxy`` of torch.fx, or of a copy of torch.fx, such as Brevitas has?"""
-    return any(cls.__name__ == "Proxy" and cls.__module__.endswith(".fx.proxy") for cls in type(value).__mro__)
+    first, *bases = type(value).__mro__
+    if first.__module__ == "modulize._core":  # of a capture without inputs, which sees the calls themselves
+        return False
+    return any(cls.__name__ == "Proxy" and cls.__module__.endswith(".fx.proxy") for cls in (first, *bases))
 
 
 def replay(prepared: Any, *values: Any) -> Any:
