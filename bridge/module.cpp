@@ -150,6 +150,9 @@ void bind_materialise(nb::module_& m);
 
 NB_MODULE(_core, m) {
   using namespace modulize;
+#ifndef MODULIZE_TELLS_LEAKS
+  nb::set_leak_warnings(false);  // a script that ends by an exception keeps its objects to the end
+#endif
   if (!init_traced_number_types()) throw nb::python_error();
   bind_errors(m);
   bind_materialise(m);

@@ -4,7 +4,7 @@
 can work on.
 """
 
-from modulize import nn
+from modulize import nn as nn  # not in __all__: `from modulize import *` must not hide torch.nn
 from modulize._api import prepare_model
 from modulize._calls import prepare_for
 from modulize._core import (
@@ -40,7 +40,6 @@ __all__ = [
     "VerifierError",
     "compare_models",
     "load_source",
-    "nn",
     "prepare_for",
     "prepare_model",
     "register_operation",

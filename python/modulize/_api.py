@@ -217,11 +217,12 @@ def _before_compiling(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def check_model(model: Any) -> None:
-    if isinstance(model, torch.nn.Module):
-        return
-    hint = ": call it first, prepare_model takes the object" if isinstance(model, type) else ""
-    raise _core.ArgumentError(f"model must be a torch.nn.Module, not {_describe(model)}{hint}")
+def check_model(model: Any, name: str = "model") -> None:
+    if not isinstance(model, torch.nn.Module):
+        hint = ": call it first, prepare_model takes the object" if isinstance(model, type) else ""
+        raise _core.ArgumentError(f"{name} must be a torch.nn.Module, not {_describe(model)}{hint}")
+    if getattr(model.forward, "__func__", None) is torch.nn.Module.forward:
+        raise _core.ArgumentError(f"{name} is {_describe(model)}, which has no forward")
 
 
 def _check_options(**options: Any) -> None:

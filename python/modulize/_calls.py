@@ -8,7 +8,7 @@ from typing import Any, Callable
 import torch
 
 from modulize import _core
-from modulize._api import prepare_model
+from modulize._api import check_model, prepare_model
 from modulize._graph_module import with_others
 
 __all__ = ["prepare_for"]
@@ -51,6 +51,9 @@ def prepare_for(model: torch.nn.Module, run: Callable[[torch.nn.Module], Any], *
     >>> prepared(x, twice=True).tolist(), prepared(x).tolist()
     ([2.0, 2.0], [2.0, 2.0])
     """
+    check_model(model)
+    if not callable(run):
+        raise _core.ArgumentError(f"run must be a function that takes the model, not {run!r}")
     prepared: list[Any] = []
     for args, kwargs in _calls(model, run):
         if not any(_takes(one, args, kwargs) for one in prepared):

@@ -14,9 +14,12 @@ class MissingExtraError(ImportError):
 
 def need(name: str, extra: str) -> Any:
     """The module ``name``, or an error that says which extra brings it."""
+    package = name.partition(".")[0]
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
         raise MissingExtraError(
-            f"this needs the package {name.partition('.')[0]}, which is not installed: pip install 'modulize[{extra}]'"
-        ) from error
+            f"this needs the package {package}, which is not installed: pip install 'modulize[{extra}]'"
+        ) from None

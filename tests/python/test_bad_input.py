@@ -9,7 +9,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from fidelity import Snapshot
-from modulize import ArgumentError, AssumptionError, CaptureError, ModulizeError, prepare_model
+from modulize import (
+    ArgumentError,
+    AssumptionError,
+    CaptureError,
+    ModulizeError,
+    compare_models,
+    prepare_for,
+    prepare_model,
+    validate_model,
+)
 from world import World
 
 both_captures = pytest.mark.parametrize("capture", ["run", "symbolic"])
@@ -51,6 +60,38 @@ def refused(error_class, *words, model=None, **options):
 def test_not_a_module(thing):
     message = refused(ArgumentError, "torch.nn.Module", model=thing, example_inputs=torch.randn(2))
     assert type(thing).__name__ in message or repr(thing) in message or f"class {thing.__name__}" in message
+
+
+@pytest.mark.parametrize("model", [nn.ModuleList([nn.Linear(2, 2)]), nn.ModuleDict(), nn.Module()])
+def test_a_module_without_forward(model):
+    for function in (prepare_model, validate_model):
+        with pytest.raises(ArgumentError, match=f"a {type(model).__name__}, which has no forward"):
+            function(model)
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(), nn.Identity(), nn.Flatten()])
+def test_a_model_without_parameters(model):
+    for inputs in (None, torch.ones(2, 3)):
+        assert torch.equal(prepare_model(model, example_inputs=inputs)(torch.ones(2, 3)), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("other", [None, 3, "model", [nn.ReLU()], nn.ReLU])
+def test_what_is_compared_and_called_must_be_models(other):
+    x = torch.ones(2)
+    with pytest.raises(ArgumentError, match=r"^prepared must be a torch\.nn\.Module, not "):
+        compare_models(nn.ReLU(), other, x)
+    with pytest.raises(ArgumentError, match=r"^model must be a torch\.nn\.Module, not "):
+        compare_models(other, prepare_model(nn.ReLU(), example_inputs=x), x)
+    with pytest.raises(ArgumentError, match=r"^model must be a torch\.nn\.Module, not "):
+        prepare_for(other, lambda model: model(x))
+    with pytest.raises(ArgumentError, match="run must be a function"):
+        prepare_for(nn.ReLU(), [other])
+
+
+def test_a_comparison_needs_inputs():
+    model = nn.ReLU()
+    with pytest.raises(ArgumentError, match="give example_inputs or example_kwargs"):
+        compare_models(model, prepare_model(model))
 
 
 def test_class_given_for_a_module_says_so():

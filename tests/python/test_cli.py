@@ -92,7 +92,7 @@ def test_prepare_writes_source_page_and_report(net, tmp_path):
 def test_prepare_replaces_only_when_told(net, tmp_path):
     run("prepare", f"{net}:Net", "-i", "2x3", "-o", tmp_path / "out", "-q")
     result = run("prepare", f"{net}:Net", "-i", "2x3", "-o", tmp_path / "out", "-q", code=3)
-    assert "overwrite=True" in result.stderr
+    assert "--force replaces it" in result.stderr
     result = run("prepare", f"{net}:Net", "-i", "2x3", "-o", tmp_path / "out", "-q", "--force")
     assert result.output == ""
 
@@ -140,8 +140,14 @@ def test_a_checkpoint_with_code_is_not_executed(net, tmp_path):
 
     torch.save({"fc1.weight": Evil()}, tmp_path / "evil.pt")
     result = run("report", f"{net}:Net", "-w", "evil.pt", code=3)
-    assert "weights alone" in result.stderr
+    assert "weights alone: it holds io.open; write it anew by torch.save(model.state_dict(), ...)" in result.stderr
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_constructor_that_raises_is_named(net):
+    result = run("report", f"{net}:Net", "-a", "nonsense=3", code=3)
+    assert "Net(nonsense=3) raises TypeError" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(("inputs", "scaled"), [("batch", False), ("keywords", True)])

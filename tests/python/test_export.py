@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import linecache
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import nn
 
 from fidelity import assert_same
@@ -421,6 +423,67 @@ def test_hostile_class_names_become_plain_ones(tmp_path):
     assert names == {"class_", "Bad___import_os___"}
 
 
+def written_by(text, filename, lines):
+    """A model whose forward seems to stand in such a file."""
+    space = {"F": F, "torch": torch, "__name__": __name__}
+    exec(compile(text, filename, "exec"), space)
+    linecache.cache[filename] = (len(lines), None, lines, filename)
+    model = type("Net", (nn.Module,), {"forward": space["forward"]})()
+    model.fc = nn.Linear(3, 3)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("filename", "line"),
+    [
+        ("evil\nraise SystemExit(9)\n.py", "raise SystemExit(9)\n"),
+        ("returns.py", "return 1 \r raise SystemExit(9) \x0c \u2028 raise SystemExit(8) \x85 raise SystemExit(7)\n"),
+        ("q\"\"\"'''\\.py", "\"\"\" ''' \\\n"),
+        ("surrogate\udc80.py", "\udc80\n"),
+        ("/a path/with\ttabs and spaces/\u202e.py", "\u202e raise SystemExit(9)\n"),
+    ],
+)
+def test_files_and_lines_of_the_original_stay_comments(tmp_path, filename, line):
+    model = written_by("def forward(self, x):\n    return F.relu(self.fc(x)) + 1\n", filename, ["\n", line])
+    prepared = prepare_model(model, example_inputs=torch.randn(2, 3))
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, torch.randn(2, 3))
+    for file in (tmp_path / "net").glob("*.py"):
+        text = file.read_text()
+        assert all(character.isprintable() or character == "\n" for character in text)
+    assert "SystemExit" not in {getattr(node, "id", "") for node in ast.walk(ast.parse(source(tmp_path)))}
+
+
+@pytest.mark.parametrize("name", ["self", "load", "nn", "torch", "F", "super", "object", "runtime", "None", "__init__"])
+def test_classes_may_have_names_that_the_source_uses(tmp_path, name):
+    inner = type(name, (nn.Module,), {"forward": lambda self, x: x * self.p + torch.sin(x)})()
+    inner.p = nn.Parameter(torch.rand(3))
+    prepared = prepare_model(nn.Sequential(inner, nn.ReLU()), example_inputs=torch.ones(2, 3), hierarchy="keep")
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.randn(2, 3))
+
+
+@pytest.mark.parametrize("name", ["nn", "len", "input", "super", "type", "getattr", "module_relu", "_", "ünï", "load"])
+def test_arguments_may_have_names_that_the_source_uses(tmp_path, name):
+    text = f"def forward(self, {name}):\n    return torch.sin(F.relu(self.fc({name}))[..., :2]) + {name}.shape[0]\n"
+    prepared = prepare_model(written_by(text, "arguments.py", []), example_inputs=torch.ones(2, 3))
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.randn(4, 3))
+
+
+def test_the_name_that_safetensors_keeps_is_refused(tmp_path):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self._parameters["__metadata__"] = nn.Parameter(torch.rand(3))
+
+        def forward(self, x):
+            return x * self._parameters["__metadata__"]
+
+    prepared = prepare_model(Odd(), example_inputs=torch.ones(3))
+    with pytest.raises(UnsupportedError, match="'__metadata__', which safetensors keeps"):
+        save_source(prepared, tmp_path / "net")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folders_with_odd_names_work(tmp_path):
     prepared = prepare_model(Net().eval(), example_inputs=IMAGE)
     folder = tmp_path / "with space" / "quo'te ünï"
@@ -510,6 +573,59 @@ def test_other_files_are_not_overwritten(tmp_path):
     assert_equal_models(
         load_source(save_source(prepared, tmp_path / "net", overwrite=True)), prepared, torch.ones(1, 2)
     )
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (cut, "no safetensors file, or not all of one"),
+        (lambda file: file.write_bytes(b""), "no safetensors file"),
+        (lambda file: file.write_bytes(b"\x01"), "no safetensors file"),
+        (lambda file: file.write_bytes(b"junk" * 9), "no safetensors file"),
+        (lambda file: file.write_bytes(b"\xff" * 8 + b"{}"), "no safetensors file"),
+        (lambda file: torch.save({"0.weight": torch.ones(2, 2)}, file), "no safetensors file"),
+        (lambda file: file.unlink(), r"FileNotFoundError.*weights\.safetensors"),
+        (lambda file: save_file({"a": torch.ones(2)}, file), "hold 'a', which the model does not have"),
+        (lambda file: save_file({"0.weight": torch.ones(2, 2)}, file), r"lack '0\.bias'"),
+        (
+            lambda file: save_file({"0.weight": torch.ones(3, 2)}, file),
+            r"'0\.weight' of shape \(3, 2\), the model \(2, 2\)",
+        ),
+        (lambda file: (file.parent / "model.py").write_text("def ("), r"SyntaxError.*model\.py"),
+        (lambda file: (file.parent / "model.py").unlink(), "ModuleNotFoundError"),
+        (lambda file: (file.parent / "__init__.py").write_text(""), "no attribute 'load'"),
+    ],
+)
+def test_a_damaged_package_is_refused_and_never_loaded_in_part(tmp_path, damage, said):
+    folder = save_source(
+        prepare_model(nn.Sequential(nn.Linear(2, 2)), example_inputs=torch.ones(1, 2)), tmp_path / "net"
+    )
+    damage(folder / "weights.safetensors")
+    with pytest.raises(ArgumentError, match=f"net cannot be loaded: .*{said}"):
+        load_source(folder)
+
+
+@pytest.mark.parametrize("folder", [None, 3, "", ["net"]])
+def test_a_folder_that_is_no_path(folder):
+    prepared = prepare_model(nn.ReLU(), example_inputs=torch.ones(1))
+    with pytest.raises(ArgumentError, match="folder must be a path, not "):
+        save_source(prepared, folder)
+    with pytest.raises(ArgumentError, match="folder must be a path, not "):
+        load_source(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_the_callers_error(tmp_path):
+    prepared = prepare_model(nn.ReLU(), example_inputs=torch.ones(1))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ArgumentError, match="is a file, not a folder"):
+        save_source(prepared, tmp_path / "file")
+    with pytest.raises(OSError, match="file"):
+        save_source(prepared, tmp_path / "file" / "net")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_what_is_not_prepared_is_refused(tmp_path):

@@ -118,3 +118,12 @@ def test_installed_wheel_links_no_torch_and_prepares_a_model(wheel, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == str(site / "modulize" / "__init__.py")
     assert "nanobind: leaked" not in result.stderr
+    # A script that ends by an exception shows that alone.
+    failing = "import torch, modulize\np = modulize.prepare_model(torch.nn.ReLU(), example_inputs=torch.ones(1))\n1 / 0"
+    result = subprocess.run(
+        [sys.executable, "-c", failing], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.stderr.strip().endswith("ZeroDivisionError: division by zero")
+    # Its names beside torch's.
+    both = "from torch import nn\nfrom modulize import *\nassert nn.Module and prepare_model"
+    subprocess.run([sys.executable, "-c", both], env=environment, check=True, timeout=120)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-import click
 import torch
 import typer
 from rich.console import Console
@@ -123,7 +122,7 @@ class Session:
             with Progress(*columns, console=self.err, transient=True, disable=hidden) as progress:
                 task = progress.add_task("starting", total=None)
                 yield lambda text: progress.update(task, description=escape(text))
-        except (typer.Exit, click.ClickException):
+        except (typer.Exit, typer.BadParameter):
             raise
         except Exception as error:  # whatever the user's code raises: its message, not our traceback
             name = type(error).__name__
@@ -195,6 +194,8 @@ def prepare(
     with session.steps() as step:
         if out.exists() and not out.is_dir():
             raise _core.ArgumentError(f"{out} is a file, not a folder")
+        if (out / "model" / "__init__.py").exists() and not force:
+            raise _core.ArgumentError(f"{out / 'model'} holds a package already: --force replaces it")
         _, prepared, _, _ = _prepare(
             step,
             source,
@@ -344,7 +345,7 @@ def doctor(as_json: bool = JsonOption) -> None:
     extras = {
         "report": ("rich", "fast_sugiyama"),
         "cli": ("typer", "rich"),
-        "export": ("safetensors",),
+        "export": ("safetensors", "numpy"),
         "vision": ("torchvision",),
     }
     found: dict[str, Any] = {

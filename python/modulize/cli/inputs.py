@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def make_model(reference: str, arguments: list[str], weights: Path | None, train
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise ArgumentError(f"{reference} is a {type(found).__name__}, neither a model nor a callable")
-        found = found(**dict(map(_argument, arguments)))
+        found = _call(reference, found, **dict(map(_argument, arguments)))
     elif arguments:
         raise ArgumentError(f"{reference} is a model already: --arg has no meaning")
     if not isinstance(found, nn.Module):
@@ -74,6 +75,17 @@ def make_model(reference: str, arguments: list[str], weights: Path | None, train
     if weights is not None:
         load_weights(found, weights)
     return found.train(training)
+
+
+def _call(reference: str, function: Any, **arguments: Any) -> Any:
+    """What the user's function gives. What it raises names it, and the line where it did."""
+    try:
+        return function(**arguments)
+    except Exception as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        trace = traceback.extract_tb(error.__traceback__)[1:]
+        where = f" at {trace[-1].filename}:{trace[-1].lineno}" if trace else ""
+        raise ArgumentError(f"{reference}({given}) raises {type(error).__name__}{where}: {error}") from error
 
 
 def _argument(text: str) -> tuple[str, Any]:
@@ -96,8 +108,11 @@ def load_weights(model: nn.Module, file: Path) -> None:
         try:
             state = torch.load(str(file), map_location="cpu", weights_only=True)
         except Exception as error:
-            first = str(error).strip().split("\n")[0]
-            raise ArgumentError(f"{file} cannot be read as weights alone: {first}") from None
+            found = re.search(r"(?i)unsupported global:?(?: GLOBAL)? ([\w.]+)", str(error))
+            lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(error)).split("\n") if line]
+            reason = f"it holds {found[1]}" if found else lines[0].partition(". ")[0]
+            advice = "write it anew by torch.save(model.state_dict(), ...)"
+            raise ArgumentError(f"{file} cannot be read as weights alone: {reason}; {advice}") from None
     if isinstance(state, dict):
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict):
@@ -139,7 +154,7 @@ def make_inputs(shapes: list[str], function: str | None) -> tuple[tuple[Any, ...
 
 
 def _of_function(reference: str) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
-    made = find(reference)()
+    made = _call(reference, find(reference))
     if isinstance(made, dict):
         return (), made
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], tuple) and isinstance(made[1], dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -71,14 +72,14 @@ def save_source(prepared: nn.Module, folder: str | Path, *, weights: bool = True
     """
     if not isinstance(prepared, PreparedModule):
         raise ArgumentError(f"prepared must be a model that prepare_model returned, not a {type(prepared).__name__}")
-    folder = Path(folder)
+    folder = _path(folder)
     _check_folder(folder, overwrite)
     source = ModelSource(prepared)
     files = {"model.py": source.text()}
     if source.operations:
         files["operations.py"] = operations_source(source.operations)
     files["runtime.py"] = runtime_source(source.runtime | _LOADING)
-    files["__init__.py"] = _init_source(source, prepared)
+    files["__init__.py"] = _init_source(source, prepared, weights)
     tensors = _tensors(source, prepared) if weights else {}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".modulize-") as unfinished:
@@ -87,9 +88,10 @@ def save_source(prepared: nn.Module, folder: str | Path, *, weights: bool = True
         for name, text in files.items():
             (made / name).write_text(text, encoding="utf-8", newline="\n")
         if weights:
+            need("numpy", "export")  # what safetensors goes through
             need("safetensors.torch", "export").save_file(tensors, str(made / _FILES[-1]), metadata={"format": "pt"})
         with contextlib.nullcontext() if weights else torch.device("meta"):
-            _check(load_source(made), prepared, weights)
+            _check(_load(made), prepared, weights)
         _forget(made)
         shutil.rmtree(made / "__pycache__", ignore_errors=True)
         folder.mkdir(exist_ok=True)
@@ -110,12 +112,19 @@ def load_source(folder: str | Path) -> nn.Module:
     folder : str or path
         The package's folder. It need not be on ``sys.path``.
     """
-    folder = Path(folder).resolve()
-    file = folder / "__init__.py"
-    if not file.is_file():
+    folder = _path(folder).resolve()
+    if not (folder / "__init__.py").is_file():
         raise ArgumentError(f"{folder} holds no package: there is no __init__.py in it")
+    try:
+        return _load(folder)
+    except Exception as error:  # whatever its code raises
+        raise ArgumentError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _load(folder: Path) -> nn.Module:
     name = _module_name(folder)
     _forget(folder)  # the files may have been written anew
+    file = folder / "__init__.py"
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(folder)])
     assert spec is not None
     assert spec.loader is not None
@@ -130,6 +139,12 @@ def load_source(folder: str | Path) -> nn.Module:
         sys.dont_write_bytecode = written
     model: nn.Module = module.load()
     return model
+
+
+def _path(folder: Any) -> Path:
+    if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+        raise ArgumentError(f"folder must be a path, not {folder!r}")
+    return Path(folder)
 
 
 def _module_name(folder: Path) -> str:
@@ -158,7 +173,7 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _init_source(source: ModelSource, prepared: Any) -> str:
+def _init_source(source: ModelSource, prepared: Any, weights: bool) -> str:
     mode = bool(prepared.training)
     others = [path for path, module in prepared.named_modules() if bool(module.training) is not mode]
     modes = block("    runtime.set_modes(", ["model", str(mode), *map(quoted, others)], ")").replace("\n", "\n    ")
@@ -174,13 +189,13 @@ from .model import {source.root_class}
 __all__ = ["{source.root_class}", "load"]
 
 
-def load(weights="weights.safetensors"):
+def load(weights={quoted(_FILES[-1]) if weights else None}):
     """The model, with the weights of a safetensors file beside this one; None leaves them as they are drawn."""
-    file = weights and os.path.join(os.path.dirname(os.path.abspath(__file__)), weights)
-    if file and os.path.exists(file):
+    if weights:
+        tensors = runtime.read_tensors(os.path.join(os.path.dirname(os.path.abspath(__file__)), weights))
         with torch.device("meta"):  # no memory and no random numbers for what is replaced at once
             model = {source.root_class}()
-        runtime.load_tensors(model, runtime.read_tensors(file))
+        runtime.load_tensors(model, tensors)
     else:
         model = {source.root_class}()
 {modes}
@@ -195,6 +210,8 @@ def _tensors(source: ModelSource, prepared: Any) -> dict[str, torch.Tensor]:
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None and not _is_tied(module, name):
                 found[join(path, name)] = tensor
+    if "__metadata__" in found:
+        raise UnsupportedError("a tensor of the model is named '__metadata__', which safetensors keeps for itself")
     written: dict[int, str] = {}
     for path, tensor in found.items():
         if tensor.is_meta:

@@ -30,7 +30,7 @@ _WIDTH = 120
 # Stands for a parameter that is None, which is none of the attributes.
 _NO_PARAMETER = "no parameter"
 # Names that a class or a constant of the module must not have.
-_RESERVED = {"torch", "nn", "F", "runtime", "operations", "load", "os", "OrderedDict"}
+_RESERVED = {"torch", "nn", "F", "runtime", "operations", "load", "os", "OrderedDict", "self"}
 
 
 def join(parent: str, name: str) -> str:

@@ -170,9 +170,19 @@ DTYPES = {
 def read_tensors(file: str) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file."""
     with open(file, "rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        head = json.loads(stream.read(size))
-        data = bytearray(stream.read())
+        start = stream.read(8)
+        rest = bytearray(stream.read())
+    size = int.from_bytes(start, "little")
+    try:
+        head = json.loads(rest[:size])
+        whole = size + max(
+            (entry["data_offsets"][1] for key, entry in head.items() if key != "__metadata__"), default=0
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        whole = -1
+    if whole != len(rest):
+        raise ValueError(f"{file} is no safetensors file, or not all of one")
+    data = memoryview(rest)[size:]
     tensors = {}
     for name, entry in head.items():
         if name == "__metadata__":
@@ -189,18 +199,27 @@ def read_tensors(file: str) -> dict[str, torch.Tensor]:
 
 
 def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Gives the model these tensors, by their paths."""
+    """Gives the model, which is on the meta device, these tensors by their paths."""
     names = _tied_names(model)
     for path, tensor in tensors.items():
-        module, name = place_of(model, path)
+        try:
+            module, name = place_of(model, path)
+            held = module.__dict__
+            old: Any = {**held, **held.get("_buffers", {}), **held.get("_parameters", {})}[name]
+        except (AttributeError, KeyError):
+            raise ValueError(f"the weights hold {path!r}, which the model does not have") from None
+        if old.shape != tensor.shape:
+            raise ValueError(f"the weights hold {path!r} of shape {tuple(tensor.shape)}, the model {tuple(old.shape)}")
         if isinstance(module, nn.Module) and name in module._parameters:
-            old: Any = module._parameters[name]
             module._parameters[name] = nn.Parameter(tensor, requires_grad=old.requires_grad)
         elif isinstance(module, nn.Module) and name in module._buffers:
             module._buffers[name] = tensor
         else:
             object.__setattr__(module, name, tensor)
     _retie(names)
+    for path, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise ValueError(f"the weights lack {path!r}")
     for module in model.modules():
         if isinstance(module, nn.RNNBase):  # keeps a list of its weights beside
             module._flat_weights = [getattr(module, weight, None) for weight in module._flat_weights_names]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from modulize._api import check_inputs, check_model
-from modulize._core import AssumptionError, VerificationError
+from modulize._core import ArgumentError, AssumptionError, VerificationError
 from modulize._verify import _run, verify_outputs
 
 __all__ = ["compare_models"]
@@ -56,6 +56,9 @@ def compare_models(
     [('eval', 'example', 'equal'), ('eval', 'other values', 'equal')]
     """
     check_model(model)
+    check_model(prepared, "prepared")
+    if example_inputs is None and example_kwargs is None:
+        raise ArgumentError("give example_inputs or example_kwargs: both models run on them")
     inputs = check_inputs(example_inputs, example_kwargs) or ()
     found: list[dict[str, Any]] = []
     for mode in ("eval", "train"):
