@@ -138,11 +138,23 @@ def with_brevitas(net):
     return after, accuracy(train(quantized.train(), 3, 2e-4).eval())
 
 
+class Around(nn.Module):
+    """NNCF takes a torch.fx.GraphModule for one that torch.export made; inside of another module it is a module."""
+
+    def __init__(self, prepared):
+        super().__init__()
+        self.prepared = prepared
+
+    def forward(self, x):
+        return self.prepared(x)
+
+
 def with_nncf(net):
     import nncf
 
-    prepared = prepare_model(net, example_inputs=EXAMPLE)
-    quantized = nncf.quantize(prepared, nncf.Dataset(list(TRAIN[0][:512].split(32))))
+    quantized = nncf.quantize(
+        Around(prepare_model(net, example_inputs=EXAMPLE)), nncf.Dataset(list(TRAIN[0][:512].split(32)))
+    )
     after = accuracy(quantized)
     return after, accuracy(train(quantized.train(), 3, 2e-4).eval())
 
@@ -189,7 +201,13 @@ def with_onnxruntime(net):
     with tempfile.TemporaryDirectory() as folder:
         before, after = f"{folder}/float.onnx", f"{folder}/int8.onnx"
         torch.onnx.export(
-            prepared, (EXAMPLE,), before, input_names=["x"], dynamic_axes={"x": {0: "batch"}}, dynamo=False
+            prepared,
+            (EXAMPLE,),
+            before,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_axes={"x": {0: "batch"}},
+            dynamo=False,
         )
         quantize_static(before, after, Reader())
         session = onnxruntime.InferenceSession(after, providers=["CPUExecutionProvider"])

@@ -14,8 +14,9 @@ MISSING = {file: package for file, (module, package) in NEEDS.items() if importl
 collect_ignore = list(MISSING)
 
 
-def pytest_report_header() -> list[str]:
-    return [f"left out: {file} needs {package} (./dev test-tools installs it)" for file, package in MISSING.items()]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for file, package in MISSING.items():
+        terminalreporter.write_line(f"left out: tests/tools/{file} needs {package} (./dev test-tools installs it)")
 
 
 @pytest.fixture(autouse=True)

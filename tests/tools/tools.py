@@ -16,6 +16,7 @@ import logging
 import math
 import multiprocessing
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -33,7 +34,7 @@ from modulize._plain_outputs import traceable
 from networks import NETWORKS, build
 
 Inputs = tuple[torch.Tensor, ...]
-SECONDS = 240
+SECONDS = 120
 FORK = multiprocessing.get_context("fork")
 
 
@@ -220,7 +221,7 @@ def attempt(tool: Tool, name: str, prepared: bool) -> str:
             return f"{agreement(expected, tensors(tool.run(model, inputs))):.0f} dB"
     except Exception as error:  # the reason in the table
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-        return f"{type(error).__name__}: {lines[0]}"[:200]
+        return re.sub(r"/\S*/site-packages/", "", f"{type(error).__name__}: {lines[0]}")[:200]
 
 
 def in_process(seconds: float | None, function: Callable[..., Any], *args: Any) -> Any:
