@@ -1,6 +1,7 @@
 #include "report/leftovers.h"
 
 #include <algorithm>
+#include <set>
 
 #include "ir/control.h"
 #include "ir/regions.h"
@@ -16,6 +17,18 @@ bool is_runtime_call(const Node& node) {
   for (const std::string_view start : {"modulize._runtime.", "torch.compiler.is_", "torch.jit.is_", "torch.onnx.is_"})
     if (node.target.starts_with(start)) return true;
   return false;
+}
+
+/// The context of code that is kept whole and has modules for its calls (bridge/capture/sites.h).
+bool enters_kept_code(const Node& node) {
+  return is_enter(node) && !node.args.empty() && node.args[0] == Value::string("modulize._sites.Sites");
+}
+
+/// The forward of the graph's own module, called as a function.
+bool calls_own_forward(const Graph& graph, const Node& node) {
+  if (node.args.empty() || !node.args[0].is_node()) return false;
+  const Node& self = graph[node.args[0].as_node()];
+  return self.op == Opcode::get_attr && self.target == "_modulize_module";
 }
 
 // Calls `fn` for the graph, its blocks and the sides of its branches.
@@ -40,9 +53,15 @@ std::vector<Leftover> leftovers_of(const Graph& graph) {
     if (is_call_of(graph[id], "operator.getitem") && !graph[id].args.empty() && graph[id].args[0].is_node() &&
         lowerings.types()[id] == ValueType::tensor)
       has_tensor_item[graph[id].args[0].as_node()] = true;
+  const auto& specs = graph.modules.modules();
+  const bool has_graphs =
+      std::any_of(specs.begin(), specs.end(), [](const ModuleSpec& m) { return m.kind == ModuleKind::graph; });
+  std::set<NodeId> kept_code;  // the regions that are open
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) continue;
+    if (enters_kept_code(node)) kept_code.insert(id);
+    if (is_leave(node)) kept_code.erase(region_of_leave(node));
     const PassiveRow* row = find_passive(node);
     if ((row && !is_kept_computation(row->reason)) || is_runtime_call(node)) continue;
     if (is_enter(node) || is_leave(node) || node.target == kSetGradients) continue;
@@ -56,6 +75,7 @@ std::vector<Leftover> leftovers_of(const Graph& graph) {
                                            : node.target;
     leftover.computes = mapped || row;
     leftover.has_module = mapped;
+    leftover.is_kept = !kept_code.empty() || (has_graphs && calls_own_forward(graph, node));
     const ValueType type = lowerings.types()[id];
     // dict, list and the like hold tensors that were there before.
     leftover.yields_tensor = !node.target.starts_with("builtins.") &&

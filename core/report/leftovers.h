@@ -14,6 +14,7 @@ struct Leftover {
   std::string call;            // qualified name, method name, or the label of an opaque object
   bool computes = false;       // known to the op table, which maps it not, or not with these arguments; false: unknown
   bool has_module = false;     // the op table maps it: a pass would make a module of it
+  bool is_kept = false;        // runs code that is kept whole, of which modules were made inside
   bool yields_tensor = false;  // or several, or may, where the type of its result is unknown
   std::string scope;
   std::string where;

@@ -23,7 +23,7 @@ class Lister {
             const std::string& inside) {
     std::set<NodeId> leftovers;
     for (const Leftover& leftover : leftovers_of(graph))
-      if (leftover.computes || leftover.yields_tensor) leftovers.insert(leftover.node);
+      if ((leftover.computes || leftover.yields_tensor) && !leftover.is_kept) leftovers.insert(leftover.node);
     const std::vector<ValueType> types = value_types(graph);
     std::vector<bool> plain(graph.id_limit(), false);
     for (const NodeId id : graph.order()) {
@@ -98,15 +98,40 @@ std::vector<ListedNode> list_nodes(const Graph& graph) {
   return out;
 }
 
+namespace {
+
+/// Adds the modules that kept code calls: no node of a graph does.
+void count_inside_kept_code(const Graph& graph, const std::string& root, const std::set<std::string>& called,
+                            ComputingCalls& calls) {
+  for (const ModuleSpec& spec : graph.modules.modules()) {
+    const std::string path = join_path(root, spec.path);
+    if (spec.kind == ModuleKind::constructed && !called.contains(path)) ++calls.modules;
+    if (spec.kind != ModuleKind::graph) continue;
+    if (called.contains(path)) {
+      count_inside_kept_code(*spec.graph, path, called, calls);
+    } else {
+      const ComputingCalls inside = count_computing_calls(*spec.graph);
+      calls.modules += inside.modules;
+      calls.others += inside.others;
+    }
+  }
+}
+
+}  // namespace
+
 ComputingCalls count_computing_calls(const Graph& graph) {
   ComputingCalls calls;
+  std::set<std::string> called;
   for (const ListedNode& node : list_nodes(graph)) {
     if (node.is_leftover) ++calls.others;
-    if (node.op != "call_module" || node.what == "a branch" || node.what == "a block") continue;
+    if (node.op != "call_module") continue;
+    called.insert(node.path);
+    if (node.what == "a branch" || node.what == "a block") continue;
     const bool known = node.what.starts_with("torch.") || node.what.starts_with("modulize.") ||
                        find_op_of_module(node.what) != nullptr;
     ++(known ? calls.modules : calls.others);
   }
+  count_inside_kept_code(graph, "", called, calls);
   return calls;
 }
 

@@ -27,8 +27,8 @@ struct ListedNode {
 
 std::vector<ListedNode> list_nodes(const Graph& graph);
 
-/// Of the computing calls that a graph makes, those that are modules of their own. What runs inside of functions and
-/// modules that were kept whole is not seen; a kept module counts as one opaque call.
+/// Of the computing calls that a graph makes, those that are modules of their own. Code that was kept whole counts as
+/// the modules that were made and prepared inside of it; where there are none, as one opaque call.
 struct ComputingCalls {
   std::size_t modules = 0, others = 0;
 };

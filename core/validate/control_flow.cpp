@@ -2,6 +2,7 @@
 #include <set>
 
 #include "ir/control.h"
+#include "report/leftovers.h"
 #include "validate/rule.h"
 
 namespace modulize {
@@ -23,6 +24,11 @@ void find_control_flow(const ModelView& model, Findings& out) {
   std::set<std::string> met;
   for (const GraphPart& part : model.parts) {
     const Graph& graph = *part.graph;
+    for (const Leftover& call : leftovers_of(graph))
+      if (call.is_kept)
+        out.push_back({FindingKind::control_flow, part.path(call.scope), call.where,
+                       call.call + " runs as the Python code that it is: what the captures did not reach has no module",
+                       "see report.kept; exclude what needs no modules, or rewrite what cannot be captured"});
     std::vector<bool> only_required(graph.id_limit(), true);
     for (const NodeId id : graph.order())
       if (!is_call_of(graph[id], kRequire))

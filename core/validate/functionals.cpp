@@ -7,7 +7,7 @@ namespace modulize {
 void find_functionals(const ModelView& model, Findings& out) {
   for (const GraphPart& part : model.parts) {
     for (const Leftover& call : leftovers_of(*part.graph)) {
-      if (!call.computes && !call.yields_tensor) continue;
+      if ((!call.computes && !call.yields_tensor) || call.is_kept) continue;
       out.push_back({FindingKind::functional, part.path(call.scope), call.where,
                      call.call + " computes in " + shown_path(part.path(call.scope)) + " and is no module",
                      call.has_module ? "prepare_model makes a module of it"

@@ -66,6 +66,10 @@ std::vector<Finding> validate(const Graph& graph, const ModelFacts& facts) {
     if (node.op == Opcode::call_module) model.called.insert(part.path(node.target));
     if (node.op == Opcode::get_attr) model.read.insert(part.path(split_path(node.target).first));
   });
+  // By code that is kept whole.
+  for (const GraphPart& part : model.parts)
+    for (const ModuleSpec& spec : part.graph->modules.modules())
+      if (spec.kind == ModuleKind::constructed) model.called.insert(part.path(spec.path));
   Findings out;
   for (const auto rule : {find_reused_modules, find_functionals, find_opaque_modules, find_control_flow,
                           find_non_tensors, find_unused_modules, find_shared_parameters})

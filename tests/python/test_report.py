@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from catalogue import find
-from modulize import ModulizeError, compare_models, prepare_model
+from modulize import ModulizeError, compare_models, prepare_model, validate_model
 from observe import observe
 
 
@@ -92,6 +92,33 @@ def test_the_share_counts_calls_that_are_no_module():
 
     made = prepare_model(Rounds().eval(), example_inputs=torch.eye(3))
     assert made.report.share == 0.75
+
+
+class Loops(nn.Module):
+    """Kept whole, with all that computes inside made modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = Inner(), Inner()
+
+    def forward(self, x):
+        x = self.a(x)
+        for row in x.tolist():
+            if row[0] >= 0:
+                x = x * 2
+        return self.b(x)
+
+
+@pytest.mark.parametrize(("make", "calls"), [(Loops, 5), (lambda: nn.Sequential(Loops(), nn.Sigmoid()), 6)])
+def test_the_share_sees_what_kept_code_calls(make, calls):
+    x = torch.tensor([[0.9, 0.1], [0.2, 0.3]])
+    made = prepare_model(make().eval(), example_inputs=x)
+    assert len(made.report.kept) == 1
+    data = made.report.as_dict()
+    assert (data["share"], data["computing_calls"]) == (1.0, calls)
+    findings = validate_model(made)
+    assert findings
+    assert [finding.kind for finding in findings] == ["control_flow"]
 
 
 def test_the_report_pickles_with_its_model():
