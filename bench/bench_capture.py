@@ -62,7 +62,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     rows = []
-    for name in ("resnet18", "mobilenet_v3_small", "swin_t"):
+    for name in ("resnet18", "resnet50", "mobilenet_v3_small", "swin_t"):
         model, x = network(name), torch.randn(1, 3, 32, 32)
 
         def eager(model=model, x=x):

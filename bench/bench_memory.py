@@ -1,11 +1,12 @@
-"""Peak memory of a preparation against that of eager forwards, each in a process of its own.
+"""Peak memory of a preparation against that of eager forwards, each in a process of its own, forked with torch loaded.
 
 Resident memory is compared with as many eager forwards as the preparation captures: a second forward of Swin-T alone
 takes half as much again as the first, as glibc's heap fills with holes.
 """
 
-import subprocess
-import sys
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -45,17 +46,29 @@ prepare_model(warm, example_inputs=torch.randn(1, 3, 8, 8))
 open("/proc/self/clear_refs", "w").write("5")
 before = read("VmRSS")
 {work}
-print(read("VmHWM") - before)
+kilobytes = read("VmHWM") - before
 """
+
+
+def in_a_process(function: Callable[[str], Any], argument: str) -> Any:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(function, (argument,))
+
+
+def run(program: str) -> float:
+    """The megabytes that the program finds."""
+    space: dict[str, Any] = {}
+    exec(program, space)
+    return space["kilobytes"] / 1024
+
+
+def captures_of(name: str) -> int:
+    return number_of_captures(network(name), torch.randn(1, 3, 64, 64))
 
 
 def peak(setup: str, work: str) -> float:
     """Megabytes above what the process held before ``work``."""
-    program = PROGRAM.format(setup=setup, work=work)
-    result = subprocess.run([sys.executable, "-c", program], cwd=sys.path[0], capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(result.stderr)
-    return int(result.stdout) / 1024
+    return in_a_process(run, PROGRAM.format(setup=setup, work=work))
 
 
 TENSORS = """
@@ -71,17 +84,13 @@ with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
 events.sort(key=lambda event: event["ts"])
 totals = [event["args"]["Total Allocated"] for event in events]
 before = totals[0] - events[0]["args"]["Bytes"]
-print((max(totals) - before) // 1024)
+kilobytes = (max(totals) - before) // 1024
 """
 
 
 def tensor_peak(setup: str, work: str) -> float:
     """Megabytes of tensors alive at once, which no allocator's holes blur."""
-    program = PROGRAM.split("{setup}")[0] + setup + TENSORS.replace("{work}", work)
-    result = subprocess.run([sys.executable, "-c", program], cwd=sys.path[0], capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(result.stderr)
-    return int(result.stdout.splitlines()[-1]) / 1024
+    return in_a_process(run, PROGRAM.split("{setup}")[0] + setup + TENSORS.replace("{work}", work))
 
 
 def row(name: str, peaks: list[float]) -> list[str]:
@@ -90,15 +99,16 @@ def row(name: str, peaks: list[float]) -> list[str]:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # a forked process has none of the threads of a pool
     header = ["model", "eager forward", "verify=False", "default"]
     rows = [
-        row(name, [tensor_peak("runs = 1; " + setup, work) for work in WORK.values()])
+        row(name, [tensor_peak("runs = 1; " + setup, WORK[work]) for work in ("eager", "capture")])
         for name, (setup, _) in CASES.items()
     ]
-    table("tensors alive at once", header, rows)
+    table("tensors alive at once", header[:3], rows)
     rows = []
     for name, (setup, network_name) in CASES.items():
-        runs = number_of_captures(network(network_name), torch.randn(1, 3, 64, 64))
+        runs = in_a_process(captures_of, network_name)
         cells = row(name, [peak(f"runs = {runs}; {setup}", work) for work in WORK.values()])
         rows.append([cells[0], str(runs), *cells[1:]])
     table("resident memory above the model", ["model", "captures", "as many eager forwards", *header[2:]], rows)
