@@ -1,4 +1,4 @@
-"""Writes models of the zoo as source and loads them back: python tests/models/export_zoo.py [LIBRARY] [MODEL]
+"""Writes models of the zoo as source and loads them back: ./dev export [LIBRARY] [MODEL]
 
 Every classification and segmentation network of torchvision, the transformers and YOLOv8n. Outputs must be bit-equal on
 the example and on other values, keys and module paths the same, and two writings the same bytes.
