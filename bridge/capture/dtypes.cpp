@@ -28,7 +28,10 @@ std::string repr_of(PyObject* dtype) { return nb::cast<std::string>(checked(PyOb
 
 constexpr std::string_view kLeakText = "the dtype that forward asks for";
 
-bool is_dtype_leak(const Node& node) { return is_call_of(node, kLeak) && node.args[2].text().starts_with(kLeakText); }
+/// Of a decision's two sides with another text each, it has a node for a text: it stays what it is.
+bool is_dtype_leak(const Node& node) {
+  return is_call_of(node, kLeak) && node.args[2].is(ValueKind::string) && node.args[2].text().starts_with(kLeakText);
+}
 
 /// " at file:line, the 2nd time"
 std::string place_of(const Node& leak) { return leak.args[2].text().substr(kLeakText.size()); }

@@ -162,18 +162,8 @@ PyObject* handle_torch_function_slot(PyObject* original, PyObject* const* args, 
   Recorder* recorder = Recorder::recording();
   if (!recorder || nargs < 2) return PyObject_Vectorcall(original, args, static_cast<std::size_t>(nargs), kwnames);
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
-    const TorchTypes& torch = TorchTypes::instance();
-    nb::object length = nb::steal(PyObject_CallNoArgs(torch.mode_stack_length));
-    if (!length.is_valid()) nb::raise_python_error();
-    const long depth = PyLong_AsLong(length.ptr());
-    bool ours = false;
-    if (depth > 0) {
-      nb::object index = nb::int_(depth - 1);
-      nb::object top = nb::steal(PyObject_CallOneArg(torch.mode_at, index.ptr()));
-      if (!top.is_valid()) nb::raise_python_error();
-      ours = top.ptr() == recorder->function_mode;
-    }
-    if (!ours) return PyObject_Vectorcall(original, args, static_cast<std::size_t>(nargs), kwnames);
+    if (!TorchTypes::instance().top_mode().is(recorder->function_mode))
+      return PyObject_Vectorcall(original, args, static_cast<std::size_t>(nargs), kwnames);
     nb::object call_args = nb::steal(PyTuple_New(nargs - 2));
     if (!call_args.is_valid()) nb::raise_python_error();
     for (Py_ssize_t i = 2; i < nargs; ++i) {
@@ -346,6 +336,9 @@ PyObject* function_mode() {
 }
 
 ModeOnStack::ModeOnStack(Recorder& recorder) {
+  if (!TorchTypes::instance().push_mode)
+    throw Error(ErrorCode::UnsupportedError,
+                "capture by running needs torch 1.13 or later: prepare the model without example inputs");
   recorder.function_mode = function_mode();
   nb::object done = nb::steal(PyObject_CallOneArg(TorchTypes::instance().push_mode, recorder.function_mode));
   if (!done.is_valid()) nb::raise_python_error();

@@ -115,13 +115,8 @@ ActiveRecorder::~ActiveRecorder() { current_recorder = previous_; }
 Recorder::Pause::Pause(Recorder& recorder) : recorder_(recorder), was_paused_(recorder.paused_) {
   const TorchTypes& torch = TorchTypes::instance();
   // Another mode may lie above ours (`with torch.device(...)`): then only the flag keeps us quiet.
-  nb::object length = checked(PyObject_CallNoArgs(torch.mode_stack_length));
-  const long depth = PyLong_AsLong(length.ptr());
-  if (depth > 0) {
-    nb::object index = nb::int_(depth - 1);
-    nb::object top = checked(PyObject_CallOneArg(torch.mode_at, index.ptr()));
-    if (top.ptr() == recorder.function_mode) popped_ = checked(PyObject_CallNoArgs(torch.pop_mode)).release().ptr();
-  }
+  if (torch.top_mode().is(recorder.function_mode))
+    popped_ = checked(PyObject_CallNoArgs(torch.pop_mode)).release().ptr();
   recorder.paused_ = true;
 }
 

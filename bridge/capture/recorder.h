@@ -320,7 +320,9 @@ struct TorchTypes {
   PyTypeObject* module;
   PyTypeObject* sequential;
   PyTypeObject* script_module;
-  PyObject* push_mode;  // torch.overrides._push_mode
+  /// The mode on top of the stack of function modes; none where there is no stack, before torch 1.13.
+  nb::object top_mode() const;
+  PyObject* push_mode;  // torch.overrides._push_mode; null where there is no stack
   PyObject* pop_mode;
   PyObject* mode_stack_length;
   PyObject* mode_at;

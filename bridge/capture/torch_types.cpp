@@ -23,11 +23,14 @@ const TorchTypes& TorchTypes::instance() {
     t->module = type(torch.attr("nn"), "Module");
     t->sequential = type(torch.attr("nn"), "Sequential");
     t->script_module = type(torch.attr("jit"), "ScriptModule");
-    // In torch 1.13 these switch the modes on and off too, which torch._C's functions do not.
-    t->push_mode = object(torch.attr("overrides"), "_push_mode");
-    t->pop_mode = object(torch.attr("overrides"), "_pop_mode");
-    t->mode_stack_length = object(c, "_len_torch_function_stack");
-    t->mode_at = object(c, "_get_function_stack_at");
+    // Of torch 1.13 and later; there, those of torch._C do not switch the modes on and off.
+    nb::object overrides = torch.attr("overrides");
+    if (nb::hasattr(overrides, "_push_mode")) {
+      t->push_mode = object(overrides, "_push_mode");
+      t->pop_mode = object(overrides, "_pop_mode");
+      t->mode_stack_length = object(c, "_len_torch_function_stack");
+      t->mode_at = object(c, "_get_function_stack_at");
+    }
     t->detach = object(nb::handle(reinterpret_cast<PyObject*>(t->tensor_base)), "detach");
     const auto folder_of = [](nb::handle module) {
       std::string file = text_of(module.attr("__file__"));
@@ -39,6 +42,13 @@ const TorchTypes& TorchTypes::instance() {
     return t;
   }();
   return *types;
+}
+
+nb::object TorchTypes::top_mode() const {
+  if (!push_mode) return nb::none();
+  const nb::object length = checked(PyObject_CallNoArgs(mode_stack_length));
+  const long depth = PyLong_AsLong(length.ptr());
+  return depth > 0 ? checked(PyObject_CallOneArg(mode_at, nb::int_(depth - 1).ptr())) : nb::none();
 }
 
 }  // namespace modulize

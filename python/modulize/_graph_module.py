@@ -254,7 +254,7 @@ class PreparedModule(TiedState, fx.GraphModule):
         if state.get("_fx_graph") is None:
             graph = state["_modulize_program"].make_fx_graph(self)
             kinds = state["_modulize_program"].parameter_kinds
-            if set(kinds) & {"positional_only", "keyword_only"}:
+            if _CodeGen is not object and set(kinds) & {"positional_only", "keyword_only"}:
                 graph.set_codegen(SignatureCodeGen(kinds))
             state["_fx_graph"] = graph
             state["_fx_snapshot"] = _snapshot(graph)
@@ -645,7 +645,11 @@ def _snapshot(graph: fx.Graph) -> list[tuple[Any, ...]]:
     return [(node.name, node.op, node.target, id(node.args), id(node.kwargs)) for node in graph.nodes]
 
 
-class SignatureCodeGen(fx.graph.CodeGen):
+# torch 1.12 and later; before, a recompiled forward takes these parameters by position or keyword.
+_CodeGen: Any = getattr(fx.graph, "CodeGen", object)
+
+
+class SignatureCodeGen(_CodeGen):  # type: ignore[misc]
     """Writes `/` and `*` into the signature, which torch.fx knows nothing of: without them a parameter without default
     may follow one that has it, and the source would not compile."""
 
@@ -674,7 +678,7 @@ def _pack_graph(graph: fx.Graph) -> tuple[Any, list[tuple[Any, ...]]]:
     def pack(value: Any) -> Any:
         return fx.node.map_arg(value, lambda node: _NodeName(node.name))
 
-    return getattr(graph._codegen, "kinds", None), [
+    return getattr(getattr(graph, "_codegen", None), "kinds", None), [
         (node.op, node.target, pack(node.args), pack(node.kwargs), node.name, node.meta.get("stack_trace"))
         for node in graph.nodes
     ]

@@ -64,6 +64,12 @@ def test_models_of_the_libraries(library, name, operation):
     assert_holds(library, name, operation)
 
 
+@pytest.mark.parametrize("operation", ["gradients", "two_training_steps", "strict_state_both_ways", "pickled"])
+@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "ssdlite320_mobilenet_v3_large", "raft_small"])
+def test_other_tasks_of_torchvision(name, operation):
+    assert_holds("torchvision", name, operation)
+
+
 @pytest.mark.parametrize("operation", ["jit_traced", "exported", "exported_for_any_batch", "compiled_without_a_break"])
 @pytest.mark.parametrize(("library", "name"), [("torchvision", "mobilenet_v3_small"), ("transformers", "distilbert")])
 def test_compilers_take_models_of_the_libraries(library, name, operation):

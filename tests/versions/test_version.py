@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from modulize import AssumptionError, prepare_model
+from modulize import AssumptionError, UnsupportedError, prepare_model
 
 TORCH = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
 CAPTURES = ["symbolic", "run"] if TORCH >= (1, 13) else ["symbolic"]
@@ -134,6 +134,12 @@ def test_editing_and_recompiling(capture):
     prepared.recompile()
     assert torch.equal(prepared(image()), model(image()))
     assert "module_relu" in prepared.code
+
+
+@pytest.mark.skipif(TORCH >= (1, 13), reason="capture by running works")
+def test_running_is_refused():
+    with pytest.raises(UnsupportedError, match="without example inputs"):
+        prepare_model(made(), example_inputs=image())
 
 
 class Decides(nn.Module):
