@@ -397,7 +397,7 @@ def assert_close(got: Any, expected: Any, tolerance: float, where: str = "result
         if not expected.numel():
             return
         parted = (got != expected) & ~(got.isnan() & expected.isnan())  # infinities and nan may be equal
-        scale = float(expected.double().abs().max())
+        scale = float(expected.double().abs().nan_to_num(0.0, 0.0).max())
         difference = float((got.double() - expected.double())[parted].abs().max()) if parted.any() else 0.0
         assert difference <= tolerance * max(scale, 1e-3), f"{where}: differs by {difference:.2e} of {scale:.2e}"
     elif isinstance(expected, dict):
