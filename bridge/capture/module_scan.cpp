@@ -212,6 +212,8 @@ const char* bytes_of(PyObject* tensor, std::size_t* size) {
   static PyObject* const contiguous = interned("is_contiguous");
   static PyObject* const data_ptr = interned("data_ptr");
   static PyObject* const is_cpu = interned("is_cpu");
+  static const bool tells = PyObject_HasAttr(reinterpret_cast<PyObject*>(torch.tensor), is_cpu);  // torch 1.12
+  if (!tells) return nullptr;
   static PyObject* const layout = interned("layout");
   static PyObject* const is_quantized = interned("is_quantized");
   static PyObject* const count = interned("numel");

@@ -336,15 +336,18 @@ PyObject* function_mode() {
 }
 
 ModeOnStack::ModeOnStack(Recorder& recorder) {
-  if (!TorchTypes::instance().push_mode)
+  if (!TorchTypes::instance().push_mode) {
+    if (recorder.mode() == CaptureMode::symbolic) return;  // whose proxies see the calls
     throw Error(ErrorCode::UnsupportedError,
                 "capture by running needs torch 1.13 or later: prepare the model without example inputs");
+  }
   recorder.function_mode = function_mode();
   nb::object done = nb::steal(PyObject_CallOneArg(TorchTypes::instance().push_mode, recorder.function_mode));
   if (!done.is_valid()) nb::raise_python_error();
 }
 
 ModeOnStack::~ModeOnStack() {
+  if (!TorchTypes::instance().push_mode) return;
   PyObject *type, *value, *trace;
   PyErr_Fetch(&type, &value, &trace);
   PyObject* done = PyObject_CallNoArgs(TorchTypes::instance().pop_mode);
