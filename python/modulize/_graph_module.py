@@ -231,7 +231,8 @@ class TiedState(nn.Module):
         return result
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.__dict__["_modulize_loading"] = _tied_names(self)
+        if _after_load in self.__dict__.get("_load_state_dict_post_hooks", {}).values():
+            self.__dict__["_modulize_loading"] = _tied_names(self)
         super()._load_from_state_dict(*args, **kwargs)
 
 
@@ -361,8 +362,8 @@ def install(prepared: Any, program: Any) -> None:
         state.pop(name, None)
     state["_modulize_program"] = program
     _use_program(prepared)
-    hooks = state["_load_state_dict_post_hooks"]
-    if _after_load not in hooks.values():
+    hooks = state.get("_load_state_dict_post_hooks")  # torch 1.12; before, loading never replaces a tensor
+    if hooks is not None and _after_load not in hooks.values():
         nn.Module.register_load_state_dict_post_hook(prepared, _after_load)
 
 
