@@ -7,6 +7,7 @@
 #include "bridge/capture/attention.h"
 #include "bridge/capture/contexts.h"
 #include "bridge/capture/forward_call.h"
+#include "bridge/capture/keep.h"
 #include "bridge/capture/opaque_bodies.h"
 #include "bridge/capture/outside_state.h"
 #include "bridge/capture/patches.h"
@@ -155,7 +156,8 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   recorder.keep_blocks = options.keep_blocks;
   recorder.outcomes = options.outcomes;
   if (options.kept) {
-    for (const auto& [function, why] : options.kept->functions) recorder.kept_functions.emplace(function.ptr(), why);
+    for (const auto* functions : {&options.kept->functions, &options.kept->outlined})
+      for (const auto& [function, why] : *functions) recorder.kept_functions.emplace(function.ptr(), why);
     for (const ModuleScan::Entry& entry : scan.modules)
       if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
         recorder.kept_modules.emplace(entry.module, it->second);
@@ -170,7 +172,9 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   if (running || options.state) recorder.state = &state.emplace(recorder, options.state);
   if (options.kept && options.kept->root) recorder.state = nullptr;  // forward itself writes
 
-  nb::object forward = root.attr("forward");
+  const bool is_outlined = options.kept && options.kept->forward.is_valid() && !options.kept->root;
+  nb::object forward = is_outlined ? options.kept->forward.attr("__get__")(root) : nb::object(root.attr("forward"));
+  capture.forward_code = forward_code_of(root, is_outlined ? options.kept : nullptr);
   struct Restore {
     StateSnapshot& snapshot;
     std::optional<StateWrites>& state;
@@ -208,7 +212,8 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_registered(patches, options.functions_to_exclude);
     patch_excluded(patches, options.functions_to_exclude);
     if (options.kept)
-      for (const auto& [function, why] : options.kept->functions) patch_kept(patches, function);
+      for (const auto* functions : {&options.kept->functions, &options.kept->outlined})
+        for (const auto& [function, why] : *functions) patch_kept(patches, function);
     ActiveRecorder active(recorder);
     ModeOnStack on_stack(recorder);
     recorder.meet_globals_of(root.ptr());

@@ -44,10 +44,18 @@ struct Decision {
   bool outcome;
 };
 
-/// A function or module that could be kept whole.
+/// A function that ran, and where it stood.
+struct RunningCode {
+  nb::object code;
+  int line;
+};
+
+/// What could be kept whole: a Python function, a module, or a statement of the root's own forward.
 struct KeepCandidate {
-  nb::object code;     // of a Python function; invalid for a module
-  std::string module;  // its path
+  nb::object code = {};     // of a function; invalid otherwise
+  std::string module = {};  // its path
+  int line = 0;             // of a statement; 0 otherwise
+  bool with_loops = false;  // the loops around the statement are part of it
 };
 
 /// Thrown where a capture cannot go on unless something around is kept whole. As an Error it says so to the user.
@@ -63,6 +71,10 @@ class KeepRequest : public Error {
 struct KeptWhole {
   std::vector<std::pair<nb::object, std::string>> functions;  // Python function, why
   std::map<std::string, std::string> modules;                 // path -> why
+  /// First and last line of statements of the root's forward -> why; `forward` calls a function for each of them.
+  std::map<std::pair<int, int>, std::string> statements;
+  nb::object forward;                                        // in place of the root's; invalid without statements
+  std::vector<std::pair<nb::object, std::string>> outlined;  // those functions, why
   /// Why the model's own forward is called as a whole. Only what it calls is prepared then.
   std::optional<std::string> root;
 };
@@ -79,7 +91,8 @@ struct AmbientQuestion {
 struct Capture {
   Graph graph;
   ObjectTable objects;
-  nb::object root;  // the user's model, unchanged
+  nb::object root;          // the user's model, unchanged
+  nb::object forward_code;  // that runs as its forward
   /// Tensors that belong to no module (closure constants): path in the prepared model -> tensor.
   std::map<std::string, nb::object> constants;
   std::vector<Kept> kept;
@@ -88,8 +101,9 @@ struct Capture {
   KeptSites sites;  // in code that is kept whole
   bool is_root_kept = false;
   std::vector<ModeRead> mode_reads;
-  /// "file:line" -> the code of the function that the nodes with this source were recorded in. Running captures only.
-  std::unordered_map<std::string, nb::object> codes;
+  /// "file:line" -> the functions that ran when a node with this source was first recorded, innermost first. Running
+  /// captures only.
+  std::unordered_map<std::string, std::vector<RunningCode>> codes;
   std::vector<Decision> decisions;
   std::vector<AmbientQuestion> ambient_questions;
   nb::object output;     // what forward returned (running)

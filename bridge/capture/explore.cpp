@@ -7,6 +7,7 @@
 
 #include "bridge/capture/ambient.h"
 #include "bridge/capture/dtypes.h"
+#include "bridge/capture/keep.h"
 #include "bridge/capture/outside_state.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/state_writes.h"
@@ -106,26 +107,6 @@ bool is_explicit_raise(nb::python_error& error) {
   nb::object code = trace.attr("tb_frame").attr("f_code").attr("co_code");
   if (at < 0 || at >= PyBytes_GET_SIZE(code.ptr())) return false;
   return reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(code.ptr()))[at] == raise;
-}
-
-/// Makes `kept` keep one more thing. False if there is nothing left to keep.
-bool keep_more(const KeepRequest& request, KeptWhole& kept, std::set<PyObject*>& tried) {
-  for (const KeepCandidate& candidate : request.candidates) {
-    if (!candidate.code.is_valid()) {
-      if (kept.modules.emplace(candidate.module, request.why).second) return true;
-      continue;
-    }
-    if (!tried.insert(candidate.code.ptr()).second) continue;  // it did not help, or its functions come and go
-    nb::object functions = nb::module_::import_("gc").attr("get_referrers")(candidate.code);
-    bool any = false;
-    for (nb::handle function : functions)
-      if (PyFunction_Check(function.ptr()) && PyFunction_GET_CODE(function.ptr()) == candidate.code.ptr()) {
-        kept.functions.emplace_back(nb::borrow(function), request.why);
-        any = true;
-      }
-    if (any) return true;
-  }
-  return false;
 }
 
 class Explorer {
@@ -395,7 +376,7 @@ class Explorer {
       ~Restore() { options = own; }
     } restore{options_, own};
     options_.kept = &kept;
-    std::set<PyObject*> tried;
+    KeepTried tried;
     Capture other;
     Explored side;
     for (std::size_t round = 0;; ++round) {
@@ -410,7 +391,7 @@ class Explorer {
         if (!error.matches(PyExc_Exception)) throw;
         return first;
       } catch (const KeepRequest& request) {
-        if (round >= kMaxKept || !keep_more(request, kept, tried)) return first;
+        if (round >= kMaxKept || !keep_more(root_, request, kept, tried)) return first;
       } catch (const Error&) {
         return first;
       } catch (const Failure&) {
@@ -566,39 +547,6 @@ void add_mode_checks(Capture& capture) {
   }
 }
 
-/// Is it the code of the forward of one of the model's modules? Those are kept as modules.
-bool is_forward(nb::handle root, nb::handle code) {
-  for (nb::handle module : root.attr("modules")()) {
-    nb::object forward = nb::getattr(module, "forward", nb::none());
-    while (nb::hasattr(forward, "__wrapped__")) forward = forward.attr("__wrapped__");
-    if (nb::getattr(forward, "__code__", nb::none()).is(code)) return true;
-  }
-  return false;
-}
-
-/// To keep the functions and modules that an error came through.
-KeepRequest request_of(nb::handle root, nb::python_error& error) {
-  const std::string why = "it cannot be recorded: " + text_of(nb::handle(error.value()));
-  const ModuleScan scan = scan_modules(root);
-  std::vector<KeepCandidate> candidates;  // outermost first
-  nb::object trace = error.traceback();
-  for (; trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) {
-    nb::object frame = trace.attr("tb_frame"), code = frame.attr("f_code");
-    if (!is_forward(root, code)) {
-      const std::string file = nb::cast<std::string>(code.attr("co_filename"));
-      if (file.starts_with(TorchTypes::instance().folder) || file.starts_with(TorchTypes::instance().our_folder))
-        continue;
-      candidates.push_back({code, ""});
-      continue;
-    }
-    nb::object self = nb::object(frame.attr("f_locals")).attr("get")("self");
-    const std::string* path = scan.path_of(self.ptr());
-    if (path && !path->empty()) candidates.push_back({nb::object(), *path});
-  }
-  std::reverse(candidates.begin(), candidates.end());
-  return KeepRequest(why, why, std::move(candidates));
-}
-
 /// Without values, all that is written is read at every call. What is called as a whole cannot be looked into between
 /// two of its calls.
 void plan_symbolic(nb::handle root, const std::vector<std::string>& written, StatePlan& plan) {
@@ -683,35 +631,11 @@ std::optional<Difference> compare_captures(const Graph& expected, const Capture&
       [&](ObjectId a, ObjectId b) { return same_object(base.objects[a], other.objects[b]); }, checks, notes);
 }
 
-void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std::vector<KeepCandidate>& out) {
-  if (node == kNoNode) return;
-  // State is written at the end, for the module that wrote it.
-  const Node& write = graph[node];
-  if (is_call_of(write, "builtins.setattr") && !write.args.empty() && write.args[0].is_node()) {
-    const Node& module = graph[write.args[0].as_node()];
-    if (module.op == Opcode::get_attr && graph.modules.find(module.target) && module.target != "_modulize_module")
-      out.push_back({nb::object(), module.target});
-  }
-  const auto it = capture.codes.find(graph.where(graph[node]));
-  if (it != capture.codes.end() && !is_forward(capture.root, it->second)) out.push_back({it->second, ""});
-  for (ScopeId scope = graph[node].scope; scope != kRootScope; scope = graph.scope(scope).parent)
-    out.push_back({nb::object(), graph.scope(scope).path});
-}
-
-void throw_keep_request(const Capture& capture, NodeId node, const std::string& why) {
-  std::vector<KeepCandidate> candidates;
-  add_candidates(capture, capture.graph, node, candidates);
-  const std::string where = node == kNoNode ? std::string() : capture.graph.where(capture.graph[node]);
-  throw KeepRequest(why + (where.empty() ? "" : " at " + where) +
-                        ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) that does it",
-                    why, std::move(candidates));
-}
-
 void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture) {
   const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
   KeptWhole kept;
   kept.root = options.keep_root;
-  std::set<PyObject*> tried;
+  KeepTried tried;
   options.kept = &kept;
   const ModuleScan scan = scan_modules(root);
   options.scan = &scan;
@@ -747,7 +671,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       return;
     } catch (const KeepRequest& request) {
       if (!running || options.on_dynamic == "error") throw;
-      if (round >= kMaxKept || !keep_more(request, kept, tried)) {
+      if (round >= kMaxKept || !keep_more(root, request, kept, tried)) {
         if (kept.root) throw;
         kept.root = request.why;
       }
@@ -763,7 +687,8 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       kept.root = "it cannot be recorded: " + text_of(nb::handle(error.value()));
       Capture whole;
       capture_model(root, options, whole);
-      if (keep_more(request_of(root, error), kept, tried)) kept.root.reset();
+      whole.forward_code = forward_code_of(root, &kept);
+      if (round < kMaxKept && keep_more(root, request_of(whole, kept, error), kept, tried)) kept.root.reset();
     }
     capture = Capture();
   }

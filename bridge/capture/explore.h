@@ -6,11 +6,6 @@
 
 namespace modulize {
 
-/// Adds the function and the modules that a node was recorded in, as candidates to be kept whole.
-void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std::vector<KeepCandidate>& out);
-/// Throws the KeepRequest for the function and modules that `node` of `capture` was recorded in.
-[[noreturn]] void throw_keep_request(const Capture& capture, NodeId node, const std::string& why);
-
 /// Without what nobody uses: the pieces of a sequence that is passed on whole differ in number.
 Graph without_dead_code(const Graph& graph);
 

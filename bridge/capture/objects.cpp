@@ -108,7 +108,8 @@ void KnownObjects::adopt_result(PyObject* object, NodeId node) {
   if (PyDict_CheckExact(object)) {
     for (const Part& part : parts_of(object)) {
       PyObject* value = part.value.ptr();
-      if (!PyLong_CheckExact(value) && !PyFloat_CheckExact(value)) continue;
+      NumberOrigin origin;
+      if (!PyLong_CheckExact(value) && !PyFloat_CheckExact(value) && !traced_origin(value, &origin)) continue;
       nb::object traced = nb::steal(recorder_.wrap_result(value, part_node(node, part), false));
       if (PyDict_SetItem(object, part.key.ptr(), traced.ptr()) < 0) nb::raise_python_error();
     }

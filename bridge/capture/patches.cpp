@@ -146,7 +146,7 @@ int training_set(PyObject* self, PyObject* value, void*) {
       KeepRequest made("train() or eval() in forward" + recorder->place() +
                            " is not followed: say it in an overridden train() of the model, or exclude the function "
                            "(functions_to_exclude) or the module (modules_to_exclude) that does it",
-                       "train() or eval() in forward", recorder->keep_candidates());
+                       "train() or eval() in forward", recorder->candidates());
       if (!recorder->request) recorder->request = made;
       throw made;
     });

@@ -8,6 +8,7 @@
 
 #include "bridge/capture/capture.h"
 #include "bridge/capture/explore.h"
+#include "bridge/capture/keep.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/structure.h"
 #include "explore/compare.h"
@@ -133,8 +134,8 @@ namespace {
 /// Throws KeepRequest where `second` is not what was expected. True if nothing ended the comparison. `harmless`: the
 /// leaks, and with Checks::pass the checks, that expect something else.
 bool compare_with(Capture& first, const Capture& second, const Prediction& predict,
-                  const std::unordered_map<std::string, bool>& known, std::set<std::string>& harmless,
-                  Checks checks = Checks::end) {
+                  const std::unordered_map<std::string, bool>& known, const std::set<std::string>& waived,
+                  std::set<std::string>& harmless, Checks checks = Checks::end) {
   const auto refuse = [&](const std::string& what, const Graph& graph, NodeId node, NodeId other) {
     // What differs may stand in either: a loop that runs once more shows in the second alone.
     std::vector<KeepCandidate> candidates;
@@ -153,7 +154,7 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     if (!known.contains(decision.key))
       throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
   const Graph expected = predict(second);
-  Comparison notes;
+  Comparison notes{.waived = &waived};
   if (const auto difference = compare_captures(expected, first, second.graph, second, checks, &notes))
     refuse(difference->what, expected, difference->node, difference->other);
   for (const auto& [name, tensor] : first.constants) {
@@ -182,7 +183,8 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
 /// A loop over rows may end early by a decision: the captures with these inputs are as expected however decisions come
 /// out.
 bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const Variation& variation, Capture& first,
-                                const Prediction& predict, const std::unordered_map<std::string, bool>& known) {
+                                const Prediction& predict, const std::unordered_map<std::string, bool>& known,
+                                const std::set<std::string>& waived) {
   const std::vector<std::pair<std::string, bool>> decisions(known.begin(), known.end());
   const std::size_t n = decisions.size();
   std::vector<std::vector<bool>> flips;
@@ -202,16 +204,32 @@ bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const V
     options.outcomes = &outcomes;
     Capture second;
     std::set<std::string> unread;
-    if (capture_again(root, options, variation, second) && !compare_with(first, second, predict, known, unread))
+    if (capture_again(root, options, variation, second) && !compare_with(first, second, predict, known, waived, unread))
       return false;
   }
   return true;
 }
 
+/// The names of all that is taken apart by a position.
+std::set<std::string> opened_lists(const Graph& graph) {
+  std::set<std::string> out;
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    if (!is_call_of(node, "operator.getitem") || node.args[1].is(ValueKind::string)) continue;
+    // The objects that hold the list too.
+    for (NodeId at = node.args[0].as_node(); out.insert(graph[at].name).second;) {
+      const Node& holder = graph[at];
+      if (!is_call_of(holder, "operator.getitem") && !is_call_of(holder, "builtins.getattr")) break;
+      at = holder.args[0].as_node();
+    }
+  }
+  return out;
+}
+
 /// Where the model takes longer lists and does the same with them, they may have any length; where it does otherwise,
-/// that is kept whole.
+/// that is kept whole. Adds the names of the checks that then say nothing to `waived`.
 void try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
-                      const std::unordered_map<std::string, bool>& outcomes) {
+                      const std::unordered_map<std::string, bool>& outcomes, std::set<std::string>& waived) {
   bool any = false;
   for (nb::handle arguments : {nb::handle(options.example_inputs), nb::handle(options.example_kwargs)}) {
     if (arguments.is_none()) continue;
@@ -225,18 +243,17 @@ void try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& f
   Capture second;
   std::set<std::string> harmless;
   if (!capture_again(root, options, variation, second) ||
-      !compare_with(first, second, predict, outcomes, harmless, Checks::pass))
+      !compare_with(first, second, predict, outcomes, waived, harmless, Checks::pass))
     return;
-  Graph& graph = first.graph;
-  const Graph lean = without_dead_code(graph);
-  std::set<std::string> opened;  // lists whose items are taken out
-  for (const NodeId id : lean.order())
-    if (is_call_of(lean[id], "operator.getitem")) opened.insert(lean[lean[id].args[0].as_node()].name);
+  const Graph& graph = first.graph;
+  const std::set<std::string> opened = opened_lists(without_dead_code(graph));
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
-    if (!is_call_of(node, kCheck) || !harmless.contains(node.name)) continue;
-    const Node& length = graph[node.args[0].as_node()];
-    if (is_call_of(length, "builtins.len") && !opened.contains(graph[length.args[0].as_node()].name)) graph.erase(id);
+    if (!harmless.contains(node.name) || node.args.empty() || !node.args[0].is_node()) continue;
+    const Node& value = graph[node.args[0].as_node()];
+    const bool is_length = is_call_of(node, kCheck) && is_call_of(value, "builtins.len");
+    if (!is_length && !is_call_of(node, kCheckStructure)) continue;
+    if (!opened.contains(is_length ? graph[value.args[0].as_node()].name : value.name)) waived.insert(node.name);
   }
 }
 
@@ -248,19 +265,14 @@ void recapture_calls(nb::handle root, CaptureOptions options, Capture& first, co
     options.example_kwargs = call.kwargs;
     Capture second;
     std::set<std::string> unread;
-    if (!try_capture(root, options, second) || !compare_with(first, second, predict, outcomes, unread))
+    if (!try_capture(root, options, second) || !compare_with(first, second, predict, outcomes, {}, unread))
       throw KeepRequest("it is called in several ways, which give other graphs", "it is called in several ways", {});
   }
 }
 
-}  // namespace
-
-void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
-               const std::unordered_map<std::string, bool>& outcomes) {
-  if (options.more_calls)
-    recapture_calls(root, options, first, predict, outcomes);
-  else
-    try_longer_lists(root, options, first, predict, outcomes);
+/// Captures with other values and sizes.
+void try_variations(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+                    const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
   const nb::object inputs = nb::make_tuple(options.example_inputs, options.example_kwargs);
   const std::int64_t rows = common_rows(inputs);
   const std::int64_t one_more = rows > 0 ? 1 : 0;
@@ -273,7 +285,8 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
   for (const Variation& variation : variations) {
     Capture second;
     std::set<std::string> harmless;
-    if (!capture_again(root, options, variation, second) || !compare_with(first, second, predict, outcomes, harmless))
+    if (!capture_again(root, options, variation, second) ||
+        !compare_with(first, second, predict, outcomes, waived, harmless))
       continue;
     if (!harmless.empty()) {
       // 2 // 2 is 3 // 2: a number that is told to Python must change nothing at a third size either, nor where
@@ -284,14 +297,28 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
         to = to > from ? from + 2 * (to - from) : from - 2 * (from - to) > 0 ? from - 2 * (from - to) : to;
       Capture again;
       std::set<std::string> unread;
-      if (!capture_again(root, options, third, again) || !compare_with(first, again, predict, outcomes, unread))
+      if (!capture_again(root, options, third, again) || !compare_with(first, again, predict, outcomes, waived, unread))
         continue;
-      if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes)) continue;
+      if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
     }
     for (const NodeId id : first.graph.order())
       if (is_call_of(first.graph[id], kLeak) && harmless.contains(first.graph[id].name)) first.graph.erase(id);
     return;
   }
+}
+
+}  // namespace
+
+void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+               const std::unordered_map<std::string, bool>& outcomes) {
+  std::set<std::string> waived;
+  if (options.more_calls)
+    recapture_calls(root, options, first, predict, outcomes);
+  else
+    try_longer_lists(root, options, first, predict, outcomes, waived);
+  try_variations(root, options, first, predict, outcomes, waived);
+  for (const NodeId id : first.graph.order())
+    if (waived.contains(first.graph[id].name)) first.graph.erase(id);
 }
 
 FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {

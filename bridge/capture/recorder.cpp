@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bridge/capture/contexts.h"
+#include "bridge/capture/keep.h"
 #include "bridge/capture/opaque_bodies.h"
 #include "bridge/capture/proxy.h"
 #include "bridge/support/errors.h"
@@ -198,10 +199,12 @@ SourceId Recorder::current_source() {
       const int lasti = PyFrame_GetLineNumber(frame);
 #endif
       const auto [it, fresh] = site_index_.try_emplace(Site{code, lasti}, static_cast<SourceId>(sites_.size() + 1));
-      if (fresh)
+      if (fresh) {
         sites_.push_back(Site{code, lasti});
-      else
+        if (mode_ == CaptureMode::running) capture_.codes.try_emplace(where(it->second), running_codes());
+      } else {
         Py_DECREF(code);
+      }
       Py_DECREF(frame);
       return it->second;
     }
@@ -296,9 +299,6 @@ void Recorder::finish() {
     }
     const int line = line_of(sites_[i].code, sites_[i].lasti);
     final[i + 1] = g.add_source(file, line);
-    if (mode_ == CaptureMode::running)
-      capture_.codes.try_emplace(std::string(file) + ":" + std::to_string(line),
-                                 nb::borrow(reinterpret_cast<PyObject*>(sites_[i].code)));
   }
   for (const NodeId id : g.order()) g[id].source = final[g[id].source];
 }
@@ -333,56 +333,28 @@ void Recorder::refuse_control_flow(const std::string& what) {
   KeepRequest made(what + place() +
                        " depends on the value of a tensor: exclude the function (functions_to_exclude) or the module "
                        "(modules_to_exclude) that does it",
-                   what, on_dynamic == "error" ? std::vector<KeepCandidate>() : keep_candidates());
+                   what, on_dynamic == "error" ? std::vector<KeepCandidate>() : candidates());
   if (!request) request = made;
   throw made;
 }
 
-std::vector<KeepCandidate> Recorder::keep_candidates() {
-  std::vector<KeepCandidate> out;
-  ScopeId scope = scope_;
-  std::unordered_set<PyObject*> decorators;
-  const auto forward_code = [&](ScopeId s) -> PyObject* {
-    const std::string& path = graph().scope(s).path;
-    for (const ModuleScan::Entry& entry : scan_.modules) {
-      if (entry.path != path) continue;
-      nb::object forward = nb::steal(PyObject_GetAttrString(entry.module, "forward"));
-      if (!forward.is_valid()) PyErr_Clear();
-      PyObject* function =
-          forward.is_valid() && PyMethod_Check(forward.ptr()) ? PyMethod_GET_FUNCTION(forward.ptr()) : forward.ptr();
-      // Behind decorators: the innermost function.
-      nb::object inner = function ? nb::borrow(function) : nb::object();
-      while (inner.is_valid() && PyObject_HasAttrString(inner.ptr(), "__wrapped__")) {
-        if (PyFunction_Check(inner.ptr())) decorators.insert(PyFunction_GetCode(inner.ptr()));
-        inner = inner.attr("__wrapped__");
-      }
-      return inner.is_valid() && PyFunction_Check(inner.ptr()) ? PyFunction_GetCode(inner.ptr()) : nullptr;
-    }
-    return nullptr;
-  };
-  PyObject* code_of_scope = forward_code(scope);
+std::vector<RunningCode> Recorder::running_codes() {
+  std::vector<RunningCode> out;
   PyFrameObject* frame = PyEval_GetFrame();
   Py_XINCREF(frame);
   while (frame) {
-    nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-    if (code.ptr() == code_of_scope) {
-      // The forward of a module: it is kept as a module. The root's cannot be.
-      if (scope == kRootScope) {
-        Py_DECREF(frame);
-        break;
-      }
-      out.push_back({nb::object(), graph().scope(scope).path});
-      scope = graph().scope(scope).parent;
-      code_of_scope = forward_code(scope);
-    } else if (is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())) && !decorators.contains(code.ptr())) {
-      out.push_back({code, ""});
-    }
-    PyFrameObject* back = PyFrame_GetBack(frame);
+    const nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+    const bool is_end = is_entry(reinterpret_cast<PyCodeObject*>(code.ptr()));
+    if (!is_end && is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())))
+      out.push_back({code, PyFrame_GetLineNumber(frame)});
+    PyFrameObject* back = is_end ? nullptr : PyFrame_GetBack(frame);
     Py_DECREF(frame);
     frame = back;
   }
   return out;
 }
+
+std::vector<KeepCandidate> Recorder::candidates() { return keep_candidates(capture_, running_codes(), scope_); }
 
 bool Recorder::decide(NodeId value, bool natural) {
   if (on_dynamic == "error" || on_dynamic == "keep") refuse_control_flow("control flow on the value of a tensor");
@@ -650,8 +622,14 @@ NodeId Recorder::whole_sequence(PyObject* sequence) {
     if (traced_origin(item, &origin)) {
       if (origin.capture != id_ || origin.index != i) return kNoNode;
       from = origin.node;
-    } else if (TorchTypes::instance().is_tensor(item)) {
-      const NodeId node = tag_of(item);
+    } else {
+      NodeId node = kNoNode;
+      if (TorchTypes::instance().is_tensor(item))
+        node = tag_of(item);
+      else if (PyTuple_CheckExact(item) || PyList_CheckExact(item))
+        node = PySequence_Fast_GET_SIZE(item) > 0 ? whole_sequence(item) : kNoNode;
+      else if (objects_.knows(item))
+        if (const std::optional<Value> known = objects_.find(item)) node = known->as_node();
       if (node == kNoNode) return kNoNode;
       const Node& getitem = graph()[node];
       if (getitem.target != "operator.getitem" || getitem.args.size() != 2 || !getitem.args[0].is_node() ||
@@ -880,6 +858,12 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
     Py_INCREF(result);
     return result;
   }
+  NumberOrigin other;
+  if (traced_origin(result, &other)) {
+    // One of the arguments, picked by code that is kept whole: this call says which.
+    const nb::object number = checked(plain_number(result));
+    return wrap_result(number.ptr(), node, in_place);
+  }
   if (PyLong_CheckExact(result)) {
     n.type = ValueType::number;
     return make_traced_int(result, {id_, node, -1});
@@ -911,20 +895,34 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
 PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) {
   const TorchTypes& torch = TorchTypes::instance();
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(result);
-  sequences_.insert_or_assign(node, Sequence{count, Py_TYPE(result)});
+  if (PyList_CheckExact(result) && count > 0)
+    if (const NodeId known = whole_sequence(result); known != kNoNode && sequences_.at(known).list.is(result)) {
+      // Code that is kept whole gave a list back that it had got.
+      add_check(add_function("operator.is_", {Value::node(node), Value::node(known)}, ValueType::number),
+                Value::boolean(true), "that a call gives the same list back");
+      Py_INCREF(result);
+      return result;
+    }
+  sequences_.insert_or_assign(
+      node, Sequence{count, Py_TYPE(result), PyList_CheckExact(result) ? nb::borrow(result) : nb::object()});
   bool numbers = count > 0 || Py_TYPE(result) == torch.size;
-  for (Py_ssize_t i = 0; i < count && numbers; ++i)
-    numbers = PyLong_CheckExact(PySequence_Fast_GET_ITEM(result, i)) ||
-              PyFloat_CheckExact(PySequence_Fast_GET_ITEM(result, i));
+  const auto is_number = [](PyObject* item) {
+    NumberOrigin origin;
+    return PyLong_CheckExact(item) || PyFloat_CheckExact(item) || traced_origin(item, &origin);
+  };
+  for (Py_ssize_t i = 0; i < count && numbers; ++i) numbers = is_number(PySequence_Fast_GET_ITEM(result, i));
   if (numbers) {
     // Sizes and strides: elements are traced ints whose getitem nodes are made at first use.
     graph()[node].type = ValueType::size;
     nb::object items = checked(PyTuple_New(count));
     for (Py_ssize_t i = 0; i < count; ++i) {
       PyObject* item = PySequence_Fast_GET_ITEM(result, i);
-      const NumberOrigin origin{id_, node, static_cast<std::int32_t>(i)};
-      nb::object number = checked(PyFloat_CheckExact(item) ? make_traced_float(PyFloat_AS_DOUBLE(item), origin)
-                                                           : make_traced_int(item, origin));
+      NumberOrigin origin;
+      const nb::object plain = traced_origin(item, &origin) ? checked(plain_number(item)) : nb::borrow(item);
+      origin = {id_, node, static_cast<std::int32_t>(i)};
+      nb::object number =
+          checked(PyFloat_CheckExact(plain.ptr()) ? make_traced_float(PyFloat_AS_DOUBLE(plain.ptr()), origin)
+                                                  : make_traced_int(plain.ptr(), origin));
       PyTuple_SET_ITEM(items.ptr(), i, number.release().ptr());
     }
     if (PyList_CheckExact(result)) return checked(PySequence_List(items.ptr())).release().ptr();
@@ -936,7 +934,8 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
   bool replaced = false;
   for (Py_ssize_t i = 0; i < count; ++i) {
     nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(out.ptr(), i));
-    if (!torch.is_tensor(item.ptr()) && !PyTuple_Check(item.ptr()) && !PyList_CheckExact(item.ptr())) continue;
+    if (!torch.is_tensor(item.ptr()) && !PyTuple_Check(item.ptr()) && !has_parts(item.ptr()) && !is_number(item.ptr()))
+      continue;
     const NodeId element_node =
         add_function("operator.getitem", {Value::node(node), Value::integer(i)}, ValueType::unknown);
     nb::object wrapped = checked(wrap_result(item.ptr(), element_node, in_place));

@@ -120,8 +120,8 @@ class Recorder {
   std::string place();
   /// Throws KeepRequest: `what` needs a value.
   [[noreturn]] void refuse_control_flow(const std::string& what);
-  /// The functions and modules that run now and could be kept whole, innermost first.
-  std::vector<KeepCandidate> keep_candidates();
+  /// What runs now and could be kept whole, innermost first.
+  std::vector<KeepCandidate> candidates();
   /// The first request of the capture: forward may have caught the exception that it arrived as.
   std::optional<KeepRequest> request;
   std::string on_dynamic;
@@ -231,6 +231,8 @@ class Recorder {
   PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
   SourceId current_source();
   bool is_user_code(PyCodeObject* code);
+  /// The functions of the user that run now, innermost first.
+  std::vector<RunningCode> running_codes();
   void spell_operators();
   /// Is this the public function that started the capture?
   bool is_entry(PyCodeObject* code);
@@ -268,6 +270,7 @@ class Recorder {
   struct Sequence {
     Py_ssize_t length;
     PyTypeObject* type;  // borrowed: the type of a live or once live result of torch
+    nb::object list;     // itself, if it is a list
   };
   std::unordered_map<NodeId, Sequence> sequences_;
   std::vector<bool> from_value_;                         // node -> its number was read out of a tensor

@@ -26,19 +26,16 @@ class Comparer {
       if (x.op != y.op || x.target != y.target)
         return Difference{a, b, describe(first_, x) + " became " + describe(second_, y)};
       partner_[a] = b;
-      if (is_call_of(x, kCheckStructure) && x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) &&
-          !same(x.args[1], y.args[1]) && checks_ == Checks::end) {
-        notes_.is_whole = false;
-        return std::nullopt;
-      }
+      const bool is_check = is_call_of(x, kCheck) || is_call_of(x, kCheckStructure);
       const bool expects_otherwise =
-          x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) && !(x.args[1] == y.args[1]);
-      if (is_call_of(x, kCheck) && expects_otherwise && checks_ == Checks::end) {
-        notes_.is_whole = false;
-        return std::nullopt;
-      }
-      if (is_call_of(x, kCheck) && expects_otherwise && checks_ == Checks::pass) {
-        notes_.other_checks.push_back(a);
+          x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) && !same(x.args[1], y.args[1]);
+      if (is_check && expects_otherwise && checks_ != Checks::equal) {
+        if (checks_ == Checks::pass)
+          notes_.other_checks.push_back(a);
+        else if (!notes_.waived || !notes_.waived->contains(x.name)) {
+          notes_.is_whole = false;
+          return std::nullopt;
+        }
         continue;
       }
       if (is_call_of(x, kLeak) && expects_otherwise) {

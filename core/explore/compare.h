@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,10 @@ struct Difference {
 
 /// What a comparison without a finding has seen.
 struct Comparison {
-  bool is_whole = true;              // no check ended it
-  std::vector<NodeId> other_leaks;   // leaks of the first graph whose numbers are others in the second
-  std::vector<NodeId> other_checks;  // Checks::pass: checks of the first graph that expect something else
+  const std::set<std::string>* waived = nullptr;  // borrowed, given: names of checks that may expect anything
+  bool is_whole = true;                           // no check ended it
+  std::vector<NodeId> other_leaks;                // leaks of the first graph whose numbers are others in the second
+  std::vector<NodeId> other_checks;               // Checks::pass: checks of the first graph that expect something else
 };
 
 /// True if object `first` of the first capture and `second` of the second one are the same thing.
@@ -34,8 +36,8 @@ enum class Checks : std::uint8_t {
 };
 
 /// The first place where two captures of the same forward differ in anything but names and sources; nothing if they do
-/// not. Ends without a finding at a check (modulize._runtime.check) whose expectation differs: from there on the two
-/// may differ in all, and the prepared model raises before it gets there.
+/// not. Ends without a finding at a check (of a value or of a structure) whose expectation differs: from there on the
+/// two may differ in all, and the prepared model raises before it gets there.
 std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object,
                                            Checks checks = Checks::end, Comparison* notes = nullptr);
 

@@ -15,6 +15,7 @@ import torch
 from torch import fx, nn
 
 from modulize import _core
+from modulize._statements import statements_of
 from modulize._tools.replay import is_traced, replay_branch
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -624,11 +625,23 @@ def _unwrapped(function: Any, depth: int) -> Any:
     return function
 
 
+class _Statements:
+    """Stands in a pickle for statements of a function that are a function of their own."""
+
+    def __init__(self, function: Any, lines: Any) -> None:
+        self.function, self.lines = _named(function), lines
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return statements_of, (self.function, self.lines)
+
+
 def _picklable(objects: list[Any]) -> list[Any]:
     return [_named(item) if isinstance(item, types.FunctionType) else item for item in objects]
 
 
 def _named(function: types.FunctionType) -> Any:
+    if hasattr(function, "_modulize_statements"):
+        return _Statements(*function._modulize_statements)
     found: Any = sys.modules.get(function.__module__)
     for name in function.__qualname__.split("."):
         found = getattr(found, name, None)
