@@ -226,10 +226,30 @@ std::set<std::string> opened_lists(const Graph& graph) {
   return out;
 }
 
+/// Of the checks in `harmless`, those that hold a list to its length, which then says nothing: nobody takes an item out
+/// by its position. `others`: is there any other check among them?
+std::set<std::string> length_checks(const Graph& graph, const std::set<std::string>& harmless, bool* others = nullptr) {
+  std::set<std::string> out;
+  const std::set<std::string> opened = opened_lists(without_dead_code(graph));
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    const bool is_structure = is_call_of(node, kCheckStructure);
+    if ((!is_structure && !is_call_of(node, kCheck)) || !harmless.contains(node.name)) continue;
+    const Node* list = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
+    if (list && !is_structure) list = is_call_of(*list, "builtins.len") ? &graph[list->args[0].as_node()] : nullptr;
+    if (list && !opened.contains(list->name))
+      out.insert(node.name);
+    else if (others)
+      *others = true;
+  }
+  return out;
+}
+
 /// Where the model takes longer lists and does the same with them, they may have any length; where it does otherwise,
-/// that is kept whole. Adds the names of the checks that then say nothing to `waived`.
-void try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
-                      const std::unordered_map<std::string, bool>& outcomes, std::set<std::string>& waived) {
+/// that is kept whole. Returns the names of the checks that say nothing then.
+std::set<std::string> try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& first,
+                                       const Prediction& predict,
+                                       const std::unordered_map<std::string, bool>& outcomes) {
   bool any = false;
   for (nb::handle arguments : {nb::handle(options.example_inputs), nb::handle(options.example_kwargs)}) {
     if (arguments.is_none()) continue;
@@ -237,37 +257,35 @@ void try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& f
     for (nb::handle value : by_name ? nb::object(arguments.attr("values")()) : nb::borrow(arguments))
       any |= is_list_of_tensors(value);
   }
-  if (!any) return;
+  if (!any) return {};
   Variation variation;
   variation.longer_lists = true;
   Capture second;
   std::set<std::string> harmless;
   if (!capture_again(root, options, variation, second) ||
-      !compare_with(first, second, predict, outcomes, waived, harmless, Checks::pass))
-    return;
-  const Graph& graph = first.graph;
-  const std::set<std::string> opened = opened_lists(without_dead_code(graph));
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph[id];
-    if (!harmless.contains(node.name) || node.args.empty() || !node.args[0].is_node()) continue;
-    const Node& value = graph[node.args[0].as_node()];
-    const bool is_length = is_call_of(node, kCheck) && is_call_of(value, "builtins.len");
-    if (!is_length && !is_call_of(node, kCheckStructure)) continue;
-    if (!opened.contains(is_length ? graph[value.args[0].as_node()].name : value.name)) waived.insert(node.name);
-  }
+      !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass))
+    return {};
+  return length_checks(first.graph, harmless);
 }
 
-/// Throws KeepRequest where a graph does not hold for all that the module is called with.
-void recapture_calls(nb::handle root, CaptureOptions options, Capture& first, const Prediction& predict,
-                     const std::unordered_map<std::string, bool>& outcomes) {
+/// Throws KeepRequest where a graph does not hold for all that the module is called with. Returns the names of the
+/// checks that say nothing then.
+std::set<std::string> recapture_calls(nb::handle root, CaptureOptions options, Capture& first,
+                                      const Prediction& predict,
+                                      const std::unordered_map<std::string, bool>& outcomes) {
+  std::set<std::string> waived;
   for (const InnerCall& call : *options.more_calls) {
     options.example_inputs = call.args;
     options.example_kwargs = call.kwargs;
     Capture second;
-    std::set<std::string> unread;
-    if (!try_capture(root, options, second) || !compare_with(first, second, predict, outcomes, {}, unread))
+    std::set<std::string> harmless;
+    bool others = !try_capture(root, options, second) ||
+                  !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass);
+    if (!others) waived.merge(length_checks(first.graph, harmless, &others));
+    if (others)
       throw KeepRequest("it is called in several ways, which give other graphs", "it is called in several ways", {});
   }
+  return waived;
 }
 
 /// Captures with other values and sizes.
@@ -311,11 +329,8 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
 
 void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                const std::unordered_map<std::string, bool>& outcomes) {
-  std::set<std::string> waived;
-  if (options.more_calls)
-    recapture_calls(root, options, first, predict, outcomes);
-  else
-    try_longer_lists(root, options, first, predict, outcomes, waived);
+  const std::set<std::string> waived = options.more_calls ? recapture_calls(root, options, first, predict, outcomes)
+                                                          : try_longer_lists(root, options, first, predict, outcomes);
   try_variations(root, options, first, predict, outcomes, waived);
   for (const NodeId id : first.graph.order())
     if (waived.contains(first.graph[id].name)) first.graph.erase(id);

@@ -1,7 +1,7 @@
 """Models of the catalogue that do not hold everything yet, with the reason, in this one place.
 
 Each is refused at preparation, or raises at the call that breaks an assumption, by a ModulizeError that says where and
-what to do, or has a root that runs as Python code (with modules for what it computes); none is silently different. A
+what to do, or has a block that runs as Python code (with modules for what it computes); none is silently different. A
 test asserts that, and that what starts to hold leaves the list.
 """
 
@@ -22,18 +22,9 @@ def _table(lines: str) -> dict[tuple[str, str], str]:
 
 
 KNOWN_GAPS = _table("""
-    torchvision fasterrcnn_mobilenet_v3_large_320_fpn: kept whole: (root)
-    torchvision fasterrcnn_mobilenet_v3_large_fpn: kept whole: (root)
-    torchvision fasterrcnn_resnet50_fpn: kept whole: (root)
-    torchvision fasterrcnn_resnet50_fpn_v2: kept whole: (root)
-    torchvision fcos_resnet50_fpn: kept whole: (root)
-    torchvision keypointrcnn_resnet50_fpn: kept whole: (root)
-    torchvision maskrcnn_resnet50_fpn: kept whole: (root)
-    torchvision maskrcnn_resnet50_fpn_v2: kept whole: (root)
-    torchvision retinanet_resnet50_fpn: kept whole: (root)
-    torchvision retinanet_resnet50_fpn_v2: kept whole: (root)
-    torchvision ssd300_vgg16: kept whole: (root)
-    torchvision ssdlite320_mobilenet_v3_large: kept whole: (root)
+    torchvision keypointrcnn_resnet50_fpn: kept whole: roi_heads.box_roi_pool, roi_heads.keypoint_roi_pool
+    torchvision maskrcnn_resnet50_fpn: kept whole: roi_heads.box_roi_pool, roi_heads.mask_roi_pool
+    torchvision maskrcnn_resnet50_fpn_v2: kept whole: roi_heads.box_roi_pool, roi_heads.mask_roi_pool
 """)
 
 # As above, but what is raised is no ModulizeError that says what to do.
