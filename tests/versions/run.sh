@@ -9,7 +9,6 @@ tools=$root/.venv/bin
 
 # Name, CPython, torch for pip, numpy that the wheel was built against. `debian`: the torch 1.13 of Debian 12, small.
 TABLE="
-1.9.1  3.9  torch==1.9.1  numpy<2
 1.11.0 3.9  torch==1.11.0 numpy<2
 1.13.1 3.10 torch==1.13.1 numpy<2
 2.0.1  3.11 torch==2.0.1  numpy<2
@@ -51,9 +50,11 @@ package_for() {
     return
   fi
   rm -rf "$build/package" && mkdir -p "$build/package" || return
+  # nanobind of its own, which stays when an environment goes.
+  [ -x "$build/venv/bin/python" ] || { "$python" -m venv "$build/venv" && "$build/venv/bin/python" -m pip install -q nanobind; } >&2 || return
   if [ ! -f "$build/build.ninja" ]; then  # quick to build, not to run
     PATH=$tools:$PATH cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DSKBUILD=ON \
-      -DPython_EXECUTABLE="$python" >&2 || return
+      -DPython_EXECUTABLE="$build/venv/bin/python" >&2 || return
   fi
   PATH=$tools:$PATH cmake --build "$build" -j "${JOBS:-$(nproc)}" >&2 || return
   PATH=$tools:$PATH cmake --install "$build" --prefix "$build/package" >&2 || return
@@ -69,13 +70,13 @@ test_version() {
     path=:$venv/debian/usr/lib/python3/dist-packages
     libraries=$(find "$venv/debian" -name '*.so*' -printf '%h\n' | sort -u | tr '\n' ':')
     [ -x "$venv/bin/python" ] || "$python" -m venv --system-site-packages "$venv" || return
-    "$venv/bin/python" -m pip install -q --ignore-installed pytest nanobind || return
+    "$venv/bin/python" -m pip install -q --ignore-installed pytest || return
   else
     python=$(python_of "$cpython") || { echo "no CPython $cpython found; install it (pyenv install $cpython)" >&2; return 1; }
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || return
-    "$venv/bin/python" -m pip install -q --no-cache-dir "$torch" "$numpy" pytest nanobind || return
+    "$venv/bin/python" -m pip install -q --no-cache-dir "$torch" "$numpy" pytest || return
   fi
-  package=$(package_for "$venv/bin/python" "$cpython" 2>"$folder/build.log") || { cat "$folder/build.log" >&2; return 1; }
+  package=$(package_for "$python" "$cpython" 2>"$folder/build.log") || { cat "$folder/build.log" >&2; return 1; }
   PYTHONPATH=$package$path LD_LIBRARY_PATH=$libraries "$venv/bin/python" -m pytest -q -p no:cacheprovider \
     -c /dev/null --rootdir "$root/tests/versions" "$root/tests/versions"
 }
