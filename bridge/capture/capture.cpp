@@ -162,6 +162,8 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
       if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
         recorder.kept_modules.emplace(entry.module, it->second);
   }
+  if (options.kept)
+    for (const auto& [function, why] : options.kept->outlined) recorder.outlined.insert(function.ptr());
   recorder.flipped = options.flipped;
   recorder.silent = options.silent;
   recorder.decided = options.decided;

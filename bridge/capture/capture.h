@@ -65,6 +65,9 @@ class KeepRequest : public Error {
       : Error(ErrorCode::CaptureError, message), why(std::move(why)), candidates(std::move(candidates)) {}
   std::string why;                        // for the report: "Tensor.numpy()"
   std::vector<KeepCandidate> candidates;  // innermost first
+  /// Statements are candidates: what differs is how often something runs for the items of a list, and the items are
+  /// what it yields. What else a statement yields (None, a text, a number of pieces) would be frozen.
+  bool takes_statements = false;
 };
 
 /// What is kept whole because of such requests.

@@ -99,7 +99,7 @@ nb::object forward_code_of(nb::handle root, const KeptWhole* kept) {
 bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, KeepTried& tried) {
   for (const KeepCandidate& candidate : request.candidates) {
     if (candidate.line > 0) {
-      if (keep_statement(root, candidate, request.why, kept, tried)) return true;
+      if (request.takes_statements && keep_statement(root, candidate, request.why, kept, tried)) return true;
     } else if (!candidate.code.is_valid()) {
       if (kept.modules.emplace(candidate.module, request.why).second) return true;
     } else if (tried.codes.insert(candidate.code.ptr()).second) {

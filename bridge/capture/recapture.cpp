@@ -145,10 +145,12 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     std::stable_partition(candidates.begin(), candidates.end(),
                           [](const KeepCandidate& c) { return c.code.is_valid(); });
     const std::string where = node == kNoNode ? std::string() : graph.where(graph[node]);
-    throw KeepRequest("a value or size of the example would be frozen into the prepared model" +
-                          (where.empty() ? "" : " at " + where) + ": in a second capture with other inputs, " + what +
-                          "; exclude the function or module that does it, or give verify=False if it is always so",
-                      "in a second capture with other inputs, " + what, std::move(candidates));
+    KeepRequest request("a value or size of the example would be frozen into the prepared model" +
+                            (where.empty() ? "" : " at " + where) + ": in a second capture with other inputs, " + what +
+                            "; exclude the function or module that does it, or give verify=False if it is always so",
+                        "in a second capture with other inputs, " + what, std::move(candidates));
+    request.takes_statements = checks == Checks::pass;
+    throw request;
   };
   for (const Decision& decision : second.decisions)
     if (!known.contains(decision.key))

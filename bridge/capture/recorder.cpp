@@ -1091,6 +1091,27 @@ void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (std::find(known.begin(), known.end(), site) == known.end()) known.push_back(std::move(site));
 }
 
+void Recorder::check_result(PyObject* result, NodeId node, int depth) {
+  constexpr int kDepth = 2;  // several variables, each a sequence
+  const std::string text = "what a statement that was not looked into yields";
+  const auto number_of = [&] { return add_function("builtins.len", {Value::node(node)}, ValueType::number); };
+  if (result == Py_None || PyUnicode_CheckExact(result) || PyBool_Check(result)) {
+    add_check(node, to_value(result), text);
+  } else if (PyTuple_CheckExact(result) || PyList_CheckExact(result)) {
+    const Py_ssize_t count = PySequence_Fast_GET_SIZE(result);
+    if (count == 0) add_check(number_of(), Value::integer(0), "the length of " + text);
+    for (Py_ssize_t i = 0; i < count && depth < kDepth; ++i) {
+      PyObject* item = PySequence_Fast_GET_ITEM(result, i);
+      const bool is_sequence = PyTuple_CheckExact(item) || PyList_CheckExact(item);
+      if (item != Py_None && !PyUnicode_CheckExact(item) && !PyBool_Check(item) && !is_sequence) continue;
+      check_result(item, add_function("operator.getitem", {Value::node(node), Value::integer(i)}, ValueType::other),
+                   depth + 1);
+    }
+  } else if (PyDict_CheckExact(result) && PyDict_GET_SIZE(result) == 0) {
+    add_check(number_of(), Value::integer(0), "the length of " + text);
+  }
+}
+
 PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept, bool observes) {
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   CallName name = FunctionNames::instance().find(function);
@@ -1126,6 +1147,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
     }
     Pause quiet(*this);
     whole.reread();
+    if (outlined.contains(function)) check_result(result.ptr(), node);
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
     rollback(first);

@@ -129,6 +129,7 @@ class Recorder {
   const std::unordered_map<std::string, bool>* outcomes = nullptr;
   std::unordered_map<PyObject*, std::string> kept_modules;    // borrowed module -> why
   std::unordered_map<PyObject*, std::string> kept_functions;  // borrowed function -> why
+  std::unordered_set<PyObject*> outlined;                     // those that statements of forward have become
   /// Classes of torch.nn that are traced through all the same, and functions of torch with what runs in place of them,
   /// recorded. Borrowed keys.
   std::unordered_set<PyObject*> opened_classes;
@@ -242,6 +243,8 @@ class Recorder {
   void note_module_call(PyObject* module, const std::string& path, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames);
   void keep(const std::string& what, const char* reason);
+  /// What `node` yields besides tensors and numbers must be as it was: Python decides by it.
+  void check_result(PyObject* result, NodeId node, int depth = 0);
 
   std::uint32_t id_;
   CaptureMode mode_;

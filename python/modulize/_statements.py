@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 # What a statement may not have inside when it moves into another function.
 _BOUND_TO_THE_FUNCTION = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Global, ast.Nonlocal, ast.Delete)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# Calls that read all of a generator before they return.
+_CONSUMERS = {"max", "min", "sum", "any", "all", "list", "tuple", "set", "dict", "sorted"}
 _SEES_LOCALS = {"super", "__class__", "locals", "vars", "eval", "exec", "dir"}
 
 Lines = tuple[int, int]
@@ -89,15 +90,25 @@ def _definition(function: Any) -> Any:
         return None
     try:
         source, first = inspect.getsourcelines(function)
-        tree = ast.parse(textwrap.dedent("".join(source)))
+        # Not dedented: that would change texts of several lines.
+        is_indented = source[0][:1].isspace()
+        tree = ast.parse("if 1:\n" + "".join(source) if is_indented else "".join(source))
     except (OSError, TypeError, SyntaxError):
         return None
-    definition = tree.body[0]
+    definition: Any = tree.body[0]
+    if is_indented:
+        definition, first = definition.body[0], first - 1
     if not isinstance(definition, ast.FunctionDef) or definition.name != function.__code__.co_name:
         return None
     ast.increment_lineno(tree, first - 1)
-    definition.decorator_list = []
-    return definition
+    # The function has them already.
+    definition.decorator_list, definition.returns = [], None
+    definition.args.defaults = [ast.Constant(None) for _ in definition.args.defaults]
+    definition.args.kw_defaults = [value and ast.Constant(None) for value in definition.args.kw_defaults]
+    for node in ast.walk(definition.args):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.fix_missing_locations(definition)
 
 
 def _lines(statements: Sequence[ast.stmt]) -> Lines:
@@ -124,11 +135,17 @@ def _around(definition: Any, function: Any, line: int) -> list[_Piece]:
     arguments = {a.arg for a in ast.walk(definition.args) if isinstance(a, ast.arg)}
     bound = {*(name for name in parameters if name in arguments), *code.co_freevars}
     local = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
-    if any(_is_private(node) for node in ast.walk(definition)):
+    if any(_is_private(node) or _looks_around(node) for node in ast.walk(definition)):
         return []
     # Names that are read at another time than the code that reads them stands; `max(f(x) for x in y)` reads at once.
     captured: set[str] = set()
-    at_once = {id(a) for call in ast.walk(definition) if isinstance(call, ast.Call) for a in call.args}
+    calls = [node for node in ast.walk(definition) if isinstance(node, ast.Call)]
+    at_once = {id(a) for call in calls if getattr(call.func, "id", None) in _CONSUMERS for a in call.args}
+    # What no pickle has.
+    made_here = {node.name for node in ast.walk(definition) if isinstance(node, _DEFINITIONS)} - {definition.name}
+    for node in ast.walk(definition):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            made_here |= _targets(node)
     for node in ast.walk(definition):
         is_function = node is not definition and isinstance(node, (*_DEFINITIONS, ast.Lambda))
         if is_function or (isinstance(node, ast.GeneratorExp) and id(node) not in at_once):
@@ -143,20 +160,22 @@ def _around(definition: Any, function: Any, line: int) -> list[_Piece]:
             before = bound | _bound_by(block[:first])
             after = _read_first(block[i + 1 :], set()) | live
             piece = _piece(block, block[first : i + 1], before, after, local, captured)
-            if piece is not None:
+            if piece is not None and not made_here & {*piece.takes, *piece.gives}:
                 found.append(piece)
+            # An exception that a statement raises is caught here, and a graph catches none.
+            if isinstance(statement, ast.With) or type(statement).__name__ in ("Try", "TryStar"):
+                continue
             inside = bound | _bound_by(block[:i])
             is_loop = isinstance(statement, (ast.For, ast.While))
             if isinstance(statement, ast.For):
                 inside = inside | _targets(statement.target)
-            elif isinstance(statement, ast.With):
-                inside = inside | _bound_by_items(statement)
             again = _read_first([statement], set()) if is_loop else set()
             for inner in _blocks(statement):
                 descend(inner, inside, after | again)
 
     descend(definition.body, bound, set())
-    return found[::-1]
+    lines = [_lines(piece.statements) for piece in found]
+    return [piece for piece, own in zip(found[::-1], lines[::-1]) if lines.count(own) == 1]
 
 
 def _piece(
@@ -210,6 +229,12 @@ def _is_private(node: ast.AST) -> bool:
     """Names of this kind depend on the class that the function stands in."""
     name = getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "arg", None)
     return isinstance(name, str) and name.startswith("__") and not name.endswith("__")
+
+
+def _looks_around(node: ast.AST) -> bool:
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return True
+    return isinstance(node, ast.Name) and node.id in _SEES_LOCALS - {"super", "__class__"}
 
 
 def _where_its_containers_are_made(block: list[ast.stmt], at: int) -> int:
@@ -287,9 +312,11 @@ def _bound_by(statements: Sequence[ast.stmt]) -> set[str]:
             names |= _bound_by(statement.finalbody)
         elif isinstance(statement, ast.AnnAssign) and statement.value is None:
             continue
-        elif isinstance(
-            statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Import, ast.ImportFrom, *_DEFINITIONS)
-        ):
+        elif isinstance(statement, ast.Assign):
+            names |= set().union(*(_targets(target) for target in statement.targets))
+        elif isinstance(statement, (ast.AnnAssign, ast.AugAssign)):
+            names |= _targets(statement.target)
+        elif isinstance(statement, (ast.Import, ast.ImportFrom, *_DEFINITIONS)):
             names |= _targets(statement)
     return names
 

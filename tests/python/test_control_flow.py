@@ -246,8 +246,7 @@ def until_large(self, x):
 def test_a_loop_on_values_is_kept_whole():
     model = net(lambda self, x: self.fc(self.child0(x)), net(until_large))
     prepared = prepare_model(model, example_inputs=torch.ones(2, 4))
-    module, loop = (k["what"] for k in prepared.report.kept)
-    assert module == "child0" and "until_large, lines" in loop
+    assert [k["what"] for k in prepared.report.kept] == ["child0"]
     for x in values():
         assert torch.equal(prepared(x), model(x))
 
@@ -255,8 +254,7 @@ def test_a_loop_on_values_is_kept_whole():
 def test_a_loop_on_values_in_the_root_runs_as_it_is_and_computes_in_modules():
     model = net(until_large)
     prepared = prepare_model(model, example_inputs=torch.ones(2, 4))
-    (loop,) = (k["what"] for k in prepared.report.kept)
-    assert "until_large, lines" in loop
+    assert [k["what"] for k in prepared.report.kept] == [""]
     assert "a loop" in prepared.report.kept[0]["reason"]
     for x in values():
         assert torch.equal(prepared(x), model(x))
@@ -273,8 +271,7 @@ def test_on_dynamic():
     assert any("decision on a value" in text for text in special.report.assumptions)
     outer = net(lambda self, x: self.fc(self.child0(x)), model)
     kept = prepare_model(outer, example_inputs=x, on_dynamic="keep")
-    module, statement = (k["what"] for k in kept.report.kept)
-    assert module == "child0" and "if_else, lines" in statement
+    assert [k["what"] for k in kept.report.kept] == ["child0"]
     for x in values():
         assert torch.equal(kept(x), outer(x))
 

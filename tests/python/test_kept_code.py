@@ -94,8 +94,7 @@ def ran_modules(prepared, *args):
 def test_what_a_kept_module_calls_is_prepared():
     model = seeded(Outer)
     prepared = prepare_model(model, example_inputs=inputs()[1])
-    first, second = (entry["what"] for entry in prepared.report.kept)
-    assert first == "loop" and "Loop.forward, lines" in second
+    assert [entry["what"] for entry in prepared.report.kept] == ["loop"]
     assert isinstance(prepared.loop.block, PreparedModule)
     assert isinstance(prepared.loop.block, Block)
     assert isinstance(prepared.loop.block.module_relu, nn.ReLU)

@@ -45,12 +45,10 @@ FROZEN = {
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_what_would_be_frozen_in_the_root_is_kept_whole(name):
+def test_what_would_be_frozen_in_the_root_keeps_it_whole(name):
     model = net(FROZEN[name])
     prepared = prepare_model(model, example_inputs=X)
-    (kept,) = prepared.report.kept
-    # A statement; in a lambda there is none.
-    assert kept["what"] == "" if "lambda" in FROZEN[name].__name__ else ", lines" in kept["what"]
+    assert [kept["what"] for kept in prepared.report.kept] == [""]
     for x in (X, OTHER, MORE):
         assert torch.equal(prepared(x), model(x))
 
@@ -72,8 +70,7 @@ def test_what_would_be_frozen_in_a_block_is_kept_whole(name):
     except CaptureError as error:
         assert name == "autocast" and "autocast" in str(error)
         return
-    kept = [kept["what"] for kept in prepared.report.kept]
-    assert kept[0] == "block" and (len(kept) == 1 or "loop_over_a_size, lines" in kept[1] or "numpy" in kept[1])
+    assert [kept["what"] for kept in prepared.report.kept] == ["block"]
     for x in (X, OTHER, MORE):
         assert torch.equal(prepared(x), model(x))
 
