@@ -47,7 +47,7 @@ class Preparation {
   nb::object run(nb::handle model) {
     Stopwatch watch;
     nb::dict seconds;
-    const bool running = !options_.example_inputs.is_none() || !options_.example_kwargs.is_none();
+    const bool running = options_.is_running();
     {
       // The user's forward, run on values, may rely on the collector to give memory back.
       std::optional<GcPause> pause;

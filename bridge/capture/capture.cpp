@@ -129,7 +129,7 @@ class ClassAttributes {
 }  // namespace
 
 void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
-  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  const bool running = options.is_running();
   const CaptureMode mode = running ? CaptureMode::running : CaptureMode::symbolic;
   if (PyObject_TypeCheck(root.ptr(), TorchTypes::instance().script_module))
     throw Error(
@@ -156,14 +156,12 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   recorder.keep_blocks = options.keep_blocks;
   recorder.outcomes = options.outcomes;
   if (options.kept) {
-    for (const auto* functions : {&options.kept->functions, &options.kept->outlined})
-      for (const auto& [function, why] : *functions) recorder.kept_functions.emplace(function.ptr(), why);
+    for (const KeptFunction& kept : options.kept->functions)
+      recorder.kept_functions.emplace(kept.function.ptr(), &kept);
     for (const ModuleScan::Entry& entry : scan.modules)
       if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
         recorder.kept_modules.emplace(entry.module, it->second);
   }
-  if (options.kept)
-    for (const auto& [function, why] : options.kept->outlined) recorder.outlined.insert(function.ptr());
   recorder.flipped = options.flipped;
   recorder.silent = options.silent;
   recorder.decided = options.decided;
@@ -214,8 +212,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_registered(patches, options.functions_to_exclude);
     patch_excluded(patches, options.functions_to_exclude);
     if (options.kept)
-      for (const auto* functions : {&options.kept->functions, &options.kept->outlined})
-        for (const auto& [function, why] : *functions) patch_kept(patches, function);
+      for (const KeptFunction& kept : options.kept->functions) patch_kept(patches, kept.function);
     ActiveRecorder active(recorder);
     ModeOnStack on_stack(recorder);
     recorder.meet_globals_of(root.ptr());

@@ -54,8 +54,7 @@ struct RunningCode {
 struct KeepCandidate {
   nb::object code = {};     // of a function; invalid otherwise
   std::string module = {};  // its path
-  int line = 0;             // of a statement; 0 otherwise
-  bool with_loops = false;  // the loops around the statement are part of it
+  int line = 0;             // of a statement, to be kept with the loops around it; 0 otherwise
 };
 
 /// Thrown where a capture cannot go on unless something around is kept whole. As an Error it says so to the user.
@@ -70,14 +69,19 @@ class KeepRequest : public Error {
   bool takes_statements = false;
 };
 
+struct KeptFunction {
+  nb::object function;  // of Python
+  std::string why;
+  bool is_statement = false;  // that a statement of the root's forward has become
+};
+
 /// What is kept whole because of such requests.
 struct KeptWhole {
-  std::vector<std::pair<nb::object, std::string>> functions;  // Python function, why
-  std::map<std::string, std::string> modules;                 // path -> why
+  std::vector<KeptFunction> functions;
+  std::map<std::string, std::string> modules;  // path -> why
   /// First and last line of statements of the root's forward -> why; `forward` calls a function for each of them.
   std::map<std::pair<int, int>, std::string> statements;
-  nb::object forward;                                        // in place of the root's; invalid without statements
-  std::vector<std::pair<nb::object, std::string>> outlined;  // those functions, why
+  nb::object forward;  // in place of the root's; invalid without statements
   /// Why the model's own forward is called as a whole. Only what it calls is prepared then.
   std::optional<std::string> root;
 };
@@ -131,6 +135,8 @@ struct StatePlan {
 
 /// What prepare_model was asked, checked by the Python skin.
 struct CaptureOptions {
+  bool is_running() const { return !example_inputs.is_none() || !example_kwargs.is_none(); }
+
   /// None: symbolic capture. A tuple: capture by running.
   nb::object example_inputs = nb::none();
   nb::object example_kwargs = nb::none();

@@ -440,7 +440,7 @@ class Explorer {
 /// The first capture. Without values a decision is taken to be true; where forward raises then, it is an assertion, and
 /// the last decision is taken the other way.
 void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
-  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  const bool running = options.is_running();
   std::unordered_map<std::string, bool> outcomes;
   options.outcomes = &outcomes;
   for (;;) {
@@ -564,7 +564,7 @@ void plan_symbolic(nb::handle root, const std::vector<std::string>& written, Sta
 /// Decides how to capture what forward leaves for the next call, which is known after a first capture. True if it must
 /// be captured once more.
 bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& options, StatePlan& plan) {
-  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  const bool running = options.is_running();
   const std::vector<std::string>& written = running ? capture.state_writes : capture.written_state;
   if (options.state || written.empty()) return false;
   if (running)
@@ -588,27 +588,8 @@ void adopt_objects(Capture& base, Capture& other) {
       }
     objects.push_back(base.objects.value(known));
   }
-  const std::function<Value(const Value&)> renumbered = [&](const Value& value) -> Value {
-    switch (value.kind()) {
-      case ValueKind::object:
-        return objects[value.as_object().id];
-      case ValueKind::tuple:
-      case ValueKind::list:
-      case ValueKind::slice: {
-        ValueList items;
-        for (const Value& item : value.items()) items.push_back(renumbered(item));
-        if (value.is(ValueKind::tuple)) return Value::tuple(std::move(items));
-        if (value.is(ValueKind::list)) return Value::list(std::move(items));
-        return Value::slice(items[0], items[1], items[2]);
-      }
-      case ValueKind::dict: {
-        ValueDict items;
-        for (const auto& [key, item] : value.dict_items()) items.emplace_back(renumbered(key), renumbered(item));
-        return Value::dict(std::move(items));
-      }
-      default:
-        return value;
-    }
+  const std::function<Value(const Value&)> renumbered = [&](const Value& value) {
+    return value.is(ValueKind::object) ? objects[value.as_object().id] : value.map_items(renumbered);
   };
   for (const NodeId id : other.graph.order()) {
     Node& node = other.graph[id];
@@ -632,7 +613,7 @@ std::optional<Difference> compare_captures(const Graph& expected, const Capture&
 }
 
 void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture) {
-  const bool running = !options.example_inputs.is_none() || !options.example_kwargs.is_none();
+  const bool running = options.is_running();
   KeptWhole kept;
   kept.root = options.keep_root;
   KeepTried tried;

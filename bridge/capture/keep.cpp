@@ -44,7 +44,7 @@ bool keep_function(nb::handle code, const std::string& why, KeptWhole& kept) {
   bool any = false;
   for (nb::handle function : functions)
     if (PyFunction_Check(function.ptr()) && PyFunction_GET_CODE(function.ptr()) == code.ptr()) {
-      kept.functions.emplace_back(nb::borrow(function), why);
+      kept.functions.push_back({nb::borrow(function), why});
       any = true;
     }
   return any;
@@ -52,24 +52,21 @@ bool keep_function(nb::handle code, const std::string& why, KeptWhole& kept) {
 
 /// Is it the code of something that is kept? What runs is a clone of that.
 bool is_kept(nb::handle code, const KeptWhole& kept) {
-  for (const auto* functions : {&kept.functions, &kept.outlined})
-    for (const auto& [function, why] : *functions) {
-      const nb::object known = function.attr("__code__");
-      bool same = true;
-      for (const char* name : {"co_filename", "co_firstlineno", "co_name"})
-        same &= nb::object(known.attr(name)).equal(nb::object(code.attr(name)));
-      if (same) return true;
-    }
-  return false;
+  return std::any_of(kept.functions.begin(), kept.functions.end(), [&](const KeptFunction& one) {
+    const nb::object known = one.function.attr("__code__");
+    bool same = true;
+    for (const char* name : {"co_filename", "co_firstlineno", "co_name"})
+      same &= nb::object(known.attr(name)).equal(nb::object(code.attr(name)));
+    return same;
+  });
 }
 
-/// The smallest statement around the line that has not been tried.
-bool keep_statement(nb::handle root, const KeepCandidate& candidate, const std::string& why, KeptWhole& kept,
-                    KeepTried& tried) {
+/// The smallest statement around the line, with the loops around it, that has not been tried.
+bool keep_statement(nb::handle root, int line, const std::string& why, KeptWhole& kept, KeepTried& tried) {
   if (nb::cast<bool>(nb::object(root.attr("__dict__")).attr("__contains__")("forward"))) return false;
   const nb::object forward = nb::getattr(nb::object(root.attr("forward")), "__func__", nb::none());
   const nb::module_ statements = nb::module_::import_("modulize._statements");
-  for (nb::handle around : nb::object(statements.attr("enclosing")(forward, candidate.line, candidate.with_loops))) {
+  for (nb::handle around : nb::object(statements.attr("enclosing")(forward, line, nb::arg("with_loops") = true))) {
     const std::pair<int, int> lines(nb::cast<int>(nb::object(around[0])), nb::cast<int>(nb::object(around[1])));
     if (!tried.statements.insert(lines).second) continue;
     std::erase_if(kept.statements, [&](const auto& known) {
@@ -80,10 +77,10 @@ bool keep_statement(nb::handle root, const KeepCandidate& candidate, const std::
     for (const auto& [place, reason] : kept.statements) places.append(nb::make_tuple(place.first, place.second));
     const nb::object made = statements.attr("outlined")(forward, places);
     kept.forward = made[0];
-    kept.outlined.clear();
+    std::erase_if(kept.functions, [](const KeptFunction& one) { return one.is_statement; });
     auto reason = kept.statements.begin();
     for (nb::handle function : nb::object(made[1]))
-      kept.outlined.emplace_back(nb::borrow(function), (reason++)->second);
+      kept.functions.push_back({nb::borrow(function), (reason++)->second, true});
     return true;
   }
   return false;
@@ -99,7 +96,7 @@ nb::object forward_code_of(nb::handle root, const KeptWhole* kept) {
 bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, KeepTried& tried) {
   for (const KeepCandidate& candidate : request.candidates) {
     if (candidate.line > 0) {
-      if (request.takes_statements && keep_statement(root, candidate, request.why, kept, tried)) return true;
+      if (request.takes_statements && keep_statement(root, candidate.line, request.why, kept, tried)) return true;
     } else if (!candidate.code.is_valid()) {
       if (kept.modules.emplace(candidate.module, request.why).second) return true;
     } else if (tried.codes.insert(candidate.code.ptr()).second) {
@@ -141,20 +138,10 @@ void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std
       out.push_back({.module = module.target});
   }
   // Arguments and results are taken apart before anything happens with the parts.
-  if (is_call_of(at, "operator.getitem"))
-    for (NodeId user = at.next; user != kNoNode; user = graph[user].next) {
-      bool uses = false;
-      graph[user].for_each_input([&](NodeId in) { uses |= in == node; });
-      if (!uses) continue;
-      add_candidates(capture, graph, user, out);
-      break;
-    }
+  if (is_call_of(at, "operator.getitem")) add_candidates(capture, graph, graph.first_user(node), out);
   const auto it = capture.codes.find(graph.where(at));
   if (it == capture.codes.end()) return;
-  for (KeepCandidate& candidate : keep_candidates(capture, it->second, at.scope)) {
-    candidate.with_loops = true;
-    out.push_back(std::move(candidate));
-  }
+  for (KeepCandidate& candidate : keep_candidates(capture, it->second, at.scope)) out.push_back(std::move(candidate));
 }
 
 void throw_keep_request(const Capture& capture, NodeId node, const std::string& why) {
@@ -178,10 +165,7 @@ KeepRequest request_of(const Capture& capture, const KeptWhole& kept, nb::python
     if (forwards.codes.contains(code.ptr())) {
       const nb::object self = nb::object(frame.attr("f_locals")).attr("get")("self");
       const std::string* path = scan.path_of(self.ptr());
-      if (path && path->empty())
-        candidates.push_back({.line = nb::cast<int>(nb::object(trace.attr("tb_lineno")))});
-      else if (path)
-        candidates.push_back({.module = *path});
+      if (path && !path->empty()) candidates.push_back({.module = *path});
       continue;
     }
     const std::string file = nb::cast<std::string>(nb::object(code.attr("co_filename")));

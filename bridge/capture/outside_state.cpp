@@ -207,11 +207,9 @@ void OutsideState::look_at(PyObject* value, PyObject* names, const std::string& 
   }
   if (PyType_Check(value)) {
     auto* const type = reinterpret_cast<PyTypeObject*>(value);
-    static PyObject* const key = PyUnicode_InternFromString("__module__");
-    const std::string_view home = utf8(type->tp_dict ? PyDict_GetItem(type->tp_dict, key) : nullptr);
     if (std::string_view(type->tp_name).starts_with("datetime."))
       restless_.push_back(restless("datetime"));
-    else if (!is_library_module(home) && !is_library(type))
+    else if (!is_library(type))
       look_at_class(type, "__init__");
     return;
   }

@@ -284,7 +284,7 @@ PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTC
 PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
   return one_node_body(self, call, nargs, true, [](Recorder& recorder, PyObject* function) {
     const auto it = recorder.kept_functions.find(function);
-    return it == recorder.kept_functions.end() ? "kept" : it->second.c_str();
+    return it == recorder.kept_functions.end() ? "kept" : it->second->why.c_str();
   });
 }
 PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr};

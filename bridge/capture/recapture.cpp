@@ -163,14 +163,12 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     const auto it = second.constants.find(name);
     if (it == second.constants.end() || it->second.is(tensor)) continue;
     NodeId node = kNoNode;
-    NodeId user = kNoNode;
     for (const NodeId id : first.graph.order()) {
-      if (first.graph[id].op == Opcode::get_attr && first.graph[id].target == name) node = id;
-      first.graph[id].for_each_input([&](NodeId in) {
-        if (in == node && user == kNoNode) user = id;
-      });
+      if (first.graph[id].op != Opcode::get_attr || first.graph[id].target != name) continue;
+      node = first.graph.first_user(id);
+      if (node != kNoNode) break;
+      node = id;
     }
-    if (user != kNoNode) node = user;
     refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one",
            first.graph, node, kNoNode);
   }

@@ -455,13 +455,13 @@ std::uintptr_t number_from(PyObject* object, PyObject* method) {
 
 }  // namespace
 
-// A copy of all Parameters would double a model's memory: only those that a recorded call writes are copied, before it
-// does.
 void Recorder::save_before_writes(const CallName& name, PyObject* args, PyObject* kwargs) {
   if (name.in_place && PyTuple_GET_SIZE(args) > 0) save_before_write(PyTuple_GET_ITEM(args, 0));
   if (PyObject* out = kwargs ? PyDict_GetItemString(kwargs, "out") : nullptr) save_before_write(out);
 }
 
+// A copy of all Parameters would double a model's memory: only those that a recorded call writes are copied, before it
+// does.
 void Recorder::save_before_write(PyObject* tensor) {
   if (!TorchTypes::instance().is_tensor(tensor)) return;
   static PyObject* const data_ptr = PyUnicode_InternFromString("data_ptr");
@@ -1147,7 +1147,8 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
     }
     Pause quiet(*this);
     whole.reread();
-    if (outlined.contains(function)) check_result(result.ptr(), node);
+    if (const auto it = kept_functions.find(function); it != kept_functions.end() && it->second->is_statement)
+      check_result(result.ptr(), node);
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
     rollback(first);

@@ -127,9 +127,8 @@ class Recorder {
   std::string on_dynamic;
   bool spells_operators = false;
   const std::unordered_map<std::string, bool>* outcomes = nullptr;
-  std::unordered_map<PyObject*, std::string> kept_modules;    // borrowed module -> why
-  std::unordered_map<PyObject*, std::string> kept_functions;  // borrowed function -> why
-  std::unordered_set<PyObject*> outlined;                     // those that statements of forward have become
+  std::unordered_map<PyObject*, std::string> kept_modules;            // borrowed module -> why
+  std::unordered_map<PyObject*, const KeptFunction*> kept_functions;  // by the function; both borrowed
   /// Classes of torch.nn that are traced through all the same, and functions of torch with what runs in place of them,
   /// recorded. Borrowed keys.
   std::unordered_set<PyObject*> opened_classes;

@@ -163,19 +163,31 @@ void Graph::truncate(NodeId first) {
 
 NodeId Graph::output() const { return last_ != kNoNode && nodes_[last_].op == Opcode::output ? last_ : kNoNode; }
 
+namespace {
+bool uses(const Node& node, NodeId id) {
+  bool found = false;
+  node.for_each_input([&](NodeId in) { found |= in == id; });
+  return found;
+}
+}  // namespace
+
 void Graph::replace_uses(NodeId from, const Value& to) {
   const auto swap = [&](NodeId id) { return id == from ? to : Value::node(id); };
   const NodeId self = to.is_node() ? to.as_node() : kNoNode;
   for (NodeId id = nodes_[from].next; id != kNoNode; id = nodes_[id].next) {
     if (id == self) continue;
     Node& node = nodes_[id];
-    bool used = false;
-    node.for_each_input([&](NodeId in) { used |= in == from; });
-    if (!used) continue;
+    if (!uses(node, from)) continue;
     node.callee = node.callee.map_nodes(swap);
     for (Value& v : node.args) v = v.map_nodes(swap);
     for (auto& [key, v] : node.kwargs) v = v.map_nodes(swap);
   }
+}
+
+NodeId Graph::first_user(NodeId node) const {
+  NodeId user = nodes_[node].next;
+  while (user != kNoNode && !uses(nodes_[user], node)) user = nodes_[user].next;
+  return user;
 }
 
 std::vector<std::uint32_t> Graph::use_counts() const {

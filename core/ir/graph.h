@@ -130,6 +130,8 @@ class Graph {
   void replace_uses(NodeId from, const Value& to);
   /// Number of nodes that use each id.
   std::vector<std::uint32_t> use_counts() const;
+  /// kNoNode if nothing uses the node.
+  NodeId first_user(NodeId node) const;
 
   // --- scopes and sources ----------------------------------------------------------------------
   /// Scope 0 is the root: path "", call 0.

@@ -89,6 +89,10 @@ class Value {
   template <class Fn>
   void for_each_node(Fn&& fn) const;
 
+  /// A copy of a container in which every item and key became `fn(item)` (a Value); any other value itself.
+  template <class Fn>
+  Value map_items(Fn&& fn) const;
+
   /// A copy in which every node reference `id` became `fn(id)` (a Value). Shares what did not change.
   template <class Fn>
   Value map_nodes(Fn&& fn) const;
@@ -150,21 +154,30 @@ void Value::for_each_node(Fn&& fn) const {
 }
 
 template <class Fn>
-Value Value::map_nodes(Fn&& fn) const {
-  if (is_node()) return fn(as_node());
-  if (!has_node()) return *this;
+Value Value::map_items(Fn&& fn) const {
   if (is(ValueKind::dict)) {
     ValueDict out;
     out.reserve(dict_items().size());
-    for (const auto& [key, item] : dict_items()) out.emplace_back(key.map_nodes(fn), item.map_nodes(fn));
+    for (const auto& [key, item] : dict_items()) {
+      Value mapped = fn(key);
+      out.emplace_back(std::move(mapped), fn(item));
+    }
     return dict(std::move(out));
   }
+  if (!is(ValueKind::tuple) && !is(ValueKind::list) && !is(ValueKind::slice)) return *this;
   ValueList out;
   out.reserve(items().size());
-  for (const Value& item : items()) out.push_back(item.map_nodes(fn));
+  for (const Value& item : items()) out.push_back(fn(item));
   if (is(ValueKind::tuple)) return tuple(std::move(out));
   if (is(ValueKind::list)) return list(std::move(out));
   return slice(std::move(out[0]), std::move(out[1]), std::move(out[2]));
+}
+
+template <class Fn>
+Value Value::map_nodes(Fn&& fn) const {
+  if (is_node()) return fn(as_node());
+  if (!has_node()) return *this;
+  return map_items([&](const Value& item) { return item.map_nodes(fn); });
 }
 
 }  // namespace modulize

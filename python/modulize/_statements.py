@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 # What a statement may not have inside when it moves into another function.
-_BOUND_TO_THE_FUNCTION = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Global, ast.Nonlocal, ast.Delete)
+_BOUND_TO_THE_FUNCTION = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Delete)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # Calls that read all of a generator before they return.
 _CONSUMERS = {"max", "min", "sum", "any", "all", "list", "tuple", "set", "dict", "sorted"}
-_SEES_LOCALS = {"super", "__class__", "locals", "vars", "eval", "exec", "dir"}
+_NEEDS_THE_CLASS = {"super", "__class__"}
+_SEES_LOCALS = {"locals", "vars", "eval", "exec", "dir"}
 
 Lines = tuple[int, int]
 
@@ -216,7 +217,7 @@ def _can_move(statements: list[ast.stmt]) -> bool:
                 continue
             if isinstance(node, refused) or type(node).__name__ == "Match":
                 return False
-            if isinstance(node, ast.Name) and node.id in _SEES_LOCALS:
+            if isinstance(node, ast.Name) and node.id in _NEEDS_THE_CLASS:
                 return False
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 return False
@@ -234,7 +235,7 @@ def _is_private(node: ast.AST) -> bool:
 def _looks_around(node: ast.AST) -> bool:
     if isinstance(node, (ast.Global, ast.Nonlocal)):
         return True
-    return isinstance(node, ast.Name) and node.id in _SEES_LOCALS - {"super", "__class__"}
+    return isinstance(node, ast.Name) and node.id in _SEES_LOCALS
 
 
 def _where_its_containers_are_made(block: list[ast.stmt], at: int) -> int:
