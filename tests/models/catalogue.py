@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+
+from fidelity import redraw
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -70,3 +73,34 @@ def images(size: int, larger: int | None, channels: int = 3) -> Callable[[int, i
         return (torch.randn(rows, channels, side, side, generator=generator(seed)),), {}
 
     return draw
+
+
+class Networks:
+    """Small networks of our own, called with tensors of one shape behind the batch."""
+
+    def __init__(self, library: str) -> None:
+        self._library, self._entries = library, list[Entry]()
+
+    def entries(self) -> list[Entry]:
+        return self._entries
+
+    def __call__(self, *shape: int, tensors: int = 1) -> Callable[[type[nn.Module]], type[nn.Module]]:
+        """Registers a class."""
+
+        def register(cls: type[nn.Module]) -> type[nn.Module]:
+            self.add(cls.__name__, cls, shape, tensors)
+            return cls
+
+        return register
+
+    def add(self, name: str, make: Callable[[], nn.Module], shape: tuple[int, ...], tensors: int = 1) -> None:
+        def draw(seed: int, rows: int, larger: bool) -> Inputs:
+            drawn = generator(seed)
+            return tuple(torch.randn(rows, *shape, generator=drawn) for _ in range(tensors)), {}
+
+        self._entries.append(Entry(self._library, name, functools.partial(_drawn_anew, make), draw))
+
+
+def _drawn_anew(make: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return redraw(make().eval())

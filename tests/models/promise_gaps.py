@@ -20,4 +20,6 @@ GAPS: dict[tuple[str, str, str], str] = {
     ("timm", "convit_small", "saved_and_loaded"): "AssertionError: result[1]",
     # It leaves autocast alone where the device is "meta": a decision of Python on the device.
     ("timm", "efficientvit_b0", "on_meta"): "RuntimeError: unsupported scalarType",
+    # In-place sum of a bfloat16 convolution and a float32 input, which only autocast makes different.
+    ("reference", "ResNet", "under_autocast"): "AssertionError: result[0]: torch.float32 instead of torch.bfloat16",
 }

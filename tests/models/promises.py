@@ -247,14 +247,18 @@ def jit_traced(model: nn.Module, other: nn.Module, inputs: Inputs) -> Any:
 
 
 def in_order(model: nn.Module, inputs: Inputs) -> Inputs:
-    """Keyword inputs in the order of the signature, in which torch.export hands them to a torch.fx.GraphModule."""
+    """Keyword inputs in the order of the signature and without gaps, as torch.export hands them to a GraphModule."""
     args, kwargs = copy.deepcopy(inputs)
-    return args, {name: kwargs[name] for name in inspect.signature(model.forward).parameters if name in kwargs}
+    named = list(inspect.signature(model.forward).parameters.values())[len(args) :]
+    while named and named[-1].name not in kwargs:
+        named.pop()
+    return args, {parameter.name: kwargs.get(parameter.name, parameter.default) for parameter in named}
 
 
 @operation
 def exported(model: nn.Module, other: nn.Module, inputs: Inputs) -> Any:
-    program = torch.export.export(model, *in_order(model, inputs), strict=False)
+    inputs = in_order(model, inputs)
+    program = torch.export.export(model, *inputs, strict=False)
     # Every name of a tied tensor is there too, as always with torch.export.
     return output(program.module(), inputs), sorted(program.state_dict.keys() & other.state_dict().keys())
 
@@ -271,7 +275,8 @@ def exported_for_any_batch(model: nn.Module, other: nn.Module, inputs: Inputs) -
 
 @operation
 def exported_strictly(model: nn.Module, other: nn.Module, inputs: Inputs) -> Any:
-    program = torch.export.export(model, *in_order(model, inputs), strict=True)
+    inputs = in_order(model, inputs)
+    program = torch.export.export(model, *inputs, strict=True)
     return output(program.module(), inputs)
 
 
@@ -302,7 +307,10 @@ def _onnx_outputs(content: bytes, tensors: tuple[torch.Tensor, ...]) -> list[tor
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [taken.name for taken in session.get_inputs()]
     values = dict(zip(names, (tensor.numpy() for tensor in tensors), strict=True))
-    return [torch.from_numpy(value) for value in session.run(None, values)]
+    outputs, again = session.run(None, values), session.run(None, values)
+    if not all(numpy.array_equal(*both, equal_nan=True) for both in zip(outputs, again)):
+        raise RuntimeError("random numbers of onnxruntime's own")
+    return [torch.from_numpy(value) for value in outputs]
 
 
 @operation(tolerance=1e-3)

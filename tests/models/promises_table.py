@@ -20,7 +20,7 @@ from zoo import Worker, serve
 if TYPE_CHECKING:
     from catalogue import Entry
 
-LIBRARIES = ("trap", "torchvision", "timm", "transformers")
+LIBRARIES = ("reference", "trap", "torchvision", "timm", "transformers")
 
 # One of each family and task; the rest of torchvision are other sizes of these.
 TORCHVISION = """
@@ -39,20 +39,26 @@ def chosen(library: str, names: list[str]) -> list[str]:
     return names[:60] if library == "timm" else names
 
 
-def work(connection: multiprocessing.connection.Connection, operations: list[str]) -> None:
-    """Serves cells as tuples; a text where the model cannot be prepared."""
+def work(connection: multiprocessing.connection.Connection) -> None:
+    """Serves a cell as verdict and message, and the message of a model that cannot be prepared."""
     from promises import Subject
 
-    def cells(entry: Entry) -> object:
-        try:
-            subject = Subject(entry)
-        except Exception as error:
-            return f"not prepared: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        checked = [subject.check(operation) for operation in operations]
-        return [(cell.operation, cell.verdict, cell.message) for cell in checked]
+    prepared: dict[str, Subject] = {}
 
-    serve(connection, cells)
+    def cell(entry: Entry, operation: str) -> object:
+        if entry.name not in prepared:
+            prepared.clear()
+            try:
+                prepared[entry.name] = Subject(entry)
+            except Exception as error:
+                return f"{NOT_PREPARED}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        checked = prepared[entry.name].check(operation)
+        return checked.verdict, checked.message
 
+    serve(connection, cell)
+
+
+NOT_PREPARED = "not prepared"
 
 PAGE = """# What prepared models can do
 
@@ -106,6 +112,16 @@ def write_page(found: dict[str, Cells], operations: list[str]) -> None:
     (Path(__file__).parents[2] / "docs" / "promises.md").write_text("\n".join(lines) + "\n")
 
 
+def report(model: str, cells: Cells) -> None:
+    from promises import FAILS, HOLDS, REFUSED
+
+    counts = collections.Counter(verdict for verdict, _ in cells.values())
+    print(f"{model}: {counts[HOLDS]} hold, {counts[REFUSED]} cannot", flush=True)
+    for operation, (verdict, message) in cells.items():
+        if verdict == FAILS:
+            print(f"    {operation}: {message[:250]}", flush=True)
+
+
 def main() -> int:
     from promises import COMPILERS, FAILS, HOLDS, OPERATIONS, PLAIN, REFUSED
 
@@ -113,31 +129,30 @@ def main() -> int:
     parser.add_argument("library", nargs="?", choices=LIBRARIES)
     parser.add_argument("models", nargs="*")
     parser.add_argument("--operations", default="plain", help="plain, compilers, all, or names")
-    parser.add_argument("--limit", type=float, default=600, help="seconds a model")
+    parser.add_argument("--limit", type=float, default=300, help="seconds an operation")
     parser.add_argument("--results", type=Path, help="a file of results, where those that it has are kept and counted")
     parser.add_argument("--write", action="store_true", help="write docs/promises.md")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     sets = {"plain": PLAIN, "compilers": COMPILERS, "all": list(OPERATIONS)}
     operations = sets.get(arguments.operations) or arguments.operations.split(",")
     found: dict[str, Cells] = {}
     if arguments.results and arguments.results.exists():
         found = json.loads(arguments.results.read_text())
-    worker, start = Worker(work, operations), time.perf_counter()
+    worker, start = Worker(work), time.perf_counter()
     for library in (arguments.library,) if arguments.library else LIBRARIES:
         for name in arguments.models or chosen(library, worker.ask((library, None), 300)):
             cells = found.setdefault(f"{library} {name}", {})
-            if all(operation in cells for operation in operations):
-                continue
-            answer = worker.ask((library, name), arguments.limit)
-            if isinstance(answer, str):
-                answer = [("prepared", FAILS, answer)]
-            cells.update({operation: (verdict, message) for operation, verdict, message in answer})
-            counts = collections.Counter(verdict for _, verdict, _ in answer)
-            print(f"{library} {name}: {counts[HOLDS]} hold, {counts[REFUSED]} cannot", flush=True)
-            for operation, verdict, message in answer:
-                if verdict == FAILS:
-                    print(f"    {operation}: {message[:250]}", flush=True)
-            if arguments.results:
+            missing = [operation for operation in operations if operation not in cells]
+            for operation in missing:
+                answer = worker.ask((library, name, operation), arguments.limit)
+                cells[operation] = (FAILS, answer) if isinstance(answer, str) else tuple(answer)
+                if str(answer).startswith(NOT_PREPARED):
+                    break
+            if missing:
+                report(
+                    f"{library} {name}", {operation: cells[operation] for operation in missing if operation in cells}
+                )
+            if missing and arguments.results:
                 arguments.results.write_text(json.dumps(found, indent=1))
     worker.close()
     counts = collections.Counter(verdict for cells in found.values() for verdict, _ in cells.values())

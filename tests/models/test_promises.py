@@ -5,12 +5,11 @@ import functools
 import pytest
 import torch
 
-from catalogue import find
+from catalogue import entries, find
 from promise_gaps import GAPS
 from promises import FAILS, PLAIN, REFUSED, Subject
-from trap_models import entries
 
-TRAPS = [entry.name for entry in entries()]
+SMALL = [(library, entry.name) for library in ("reference", "trap") for entry in entries(library)]
 QUICK = [
     ("torchvision", "googlenet"),
     ("torchvision", "mobilenet_v3_small"),
@@ -53,9 +52,9 @@ def assert_holds(library, name, operation):
 
 # The model varies slowest, so that each is prepared once.
 @pytest.mark.parametrize("operation", [*PLAIN, "jit_traced", "exported", "compiled_without_a_break"])
-@pytest.mark.parametrize("name", TRAPS)
-def test_small_networks_with_traps(name, operation):
-    assert_holds("trap", name, operation)
+@pytest.mark.parametrize(("library", "name"), SMALL)
+def test_small_networks(library, name, operation):
+    assert_holds(library, name, operation)
 
 
 @pytest.mark.parametrize("operation", PLAIN)
@@ -91,12 +90,12 @@ def test_onnx_export_of_small_networks(name, operation):
 
 
 @pytest.mark.parametrize("operation", ["in_eval_mode", "in_train_mode", "two_training_steps"])
-@pytest.mark.parametrize("name", TRAPS)
-def test_prepared_in_train_mode(name, operation):
-    cell = _in_train_mode(name).check(operation)
+@pytest.mark.parametrize(("library", "name"), SMALL)
+def test_prepared_in_train_mode(library, name, operation):
+    cell = _in_train_mode(library, name).check(operation)
     assert cell.verdict != FAILS, cell.message
 
 
 @functools.lru_cache(maxsize=1)
-def _in_train_mode(name):
-    return Subject(find("trap", name), train=True)
+def _in_train_mode(library, name):
+    return Subject(find(library, name), train=True)

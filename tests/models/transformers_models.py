@@ -14,11 +14,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is importe
 import torch
 import transformers
 from torch import nn
+from transformers.integrations.executorch import register_dynamic_cache_export_support
 
 from catalogue import Entry, Inputs, generator
 from fidelity import redraw
 
 VOCABULARY = 99
+# So that torch.export takes what decoders return.
+register_dynamic_cache_export_support()
+torch.utils._pytree.register_pytree_node(
+    transformers.EncoderDecoderCache,
+    lambda cache: ([cache.self_attention_cache, cache.cross_attention_cache], None),
+    lambda caches, _: transformers.EncoderDecoderCache(*caches),
+)
 
 
 def make(model: str, config: str, **arguments: Any) -> nn.Module:

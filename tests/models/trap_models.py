@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
 from torchvision.ops import stochastic_depth
 
-from catalogue import Entry, Inputs, generator
-from fidelity import redraw
+from catalogue import Networks
 
-_MODELS: dict[str, type[nn.Module]] = {}
-_INPUTS: dict[str, tuple[int, ...]] = {}
-
-
-def trap(*shape: int) -> Callable[[type[nn.Module]], type[nn.Module]]:
-    """Registers a class whose forward takes a tensor of this shape behind the batch."""
-
-    def register(cls: type[nn.Module]) -> type[nn.Module]:
-        _MODELS[cls.__name__], _INPUTS[cls.__name__] = cls, shape
-        return cls
-
-    return register
+trap = Networks("trap")
+entries = trap.entries
 
 
 # --- arguments by keyword ---------------------------------------------------------------------------------------------
@@ -417,20 +403,3 @@ class LimitsOfTheDtype(nn.Module):
 
     def _attend(self, scores, v, dtype):
         return scores.softmax(-1) @ v
-
-
-def entries() -> list[Entry]:
-    def made(cls: type[nn.Module]) -> Callable[[], nn.Module]:
-        def make() -> nn.Module:
-            torch.manual_seed(0)
-            return redraw(cls().eval())
-
-        return make
-
-    def drawn(shape: tuple[int, ...]) -> Callable[[int, int, bool], Inputs]:
-        def draw(seed: int, rows: int, larger: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            return (torch.randn(rows, *shape, generator=generator(seed)),), {}
-
-        return draw
-
-    return [Entry("trap", name, made(cls), drawn(_INPUTS[name])) for name, cls in _MODELS.items()]

@@ -28,8 +28,8 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
 # --- the worker -------------------------------------------------------------------------------------------------------
 
 
-def serve(connection: multiprocessing.connection.Connection, answer: Callable[[Entry], object]) -> None:
-    """Answers (library, name) with what ``answer`` says of the entry, (library, None) with the names of the library."""
+def serve(connection: multiprocessing.connection.Connection, answer: Callable[..., object]) -> None:
+    """Answers (library, name, ...) with ``answer(entry, ...)``, (library, None) with the names of the library."""
     import torch
 
     from catalogue import entries, find
@@ -40,13 +40,13 @@ def serve(connection: multiprocessing.connection.Connection, answer: Callable[[E
     torch.set_num_threads(1)  # sums come out in one order
     while True:
         try:
-            library, name = connection.recv()
+            library, name, *rest = connection.recv()
         except EOFError:
             return
         if name is None:
             connection.send([entry.name for entry in entries(library)])
         else:
-            connection.send(answer(find(library, name)))
+            connection.send(answer(find(library, name), *rest))
 
 
 def work(connection: multiprocessing.connection.Connection, warm: bool) -> None:
@@ -71,7 +71,7 @@ class Worker:
         self._context = multiprocessing.get_context("spawn")
         self._process: multiprocessing.process.BaseProcess | None = None
 
-    def ask(self, question: tuple[str, str | None], limit: float) -> object:
+    def ask(self, question: tuple[str | None, ...], limit: float) -> object:
         """The answer; a text that says why there is none. A fresh process takes the next question then."""
         if self._process is None:
             self._here, there = self._context.Pipe()

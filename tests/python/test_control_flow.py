@@ -346,3 +346,43 @@ def test_the_mode_of_the_very_module_decides():
                 m.child0.train(child)
             x = torch.randn(2, 4)
             assert torch.equal(prepared(x), model(x))
+
+
+def test_a_train_mode_that_cannot_run_on_the_example_raises_when_used():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.bn = nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+        def forward(self, x):
+            return self.bn(self.fc(x)).relu()
+
+    model, one = Normalised().eval(), torch.ones(1, 4)
+    prepared = prepare_model(copy.deepcopy(model), example_inputs=one)
+    assert torch.equal(prepared(one), model(one))
+    for module in (model, prepared):
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            module.train()(one)
+    two = torch.randn(2, 4)
+    assert torch.equal(prepared(two), model(two))
+    assert torch.equal(prepared.bn.running_mean, model.bn.running_mean)
+
+
+def test_another_graph_for_a_train_mode_that_cannot_run_on_the_example():
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 5)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return (x, self.head(x).relu()) if self.training else x.relu()
+
+    model, small = Auxiliary().eval(), torch.ones(1, 1, 3, 3)
+    prepared = prepare_model(copy.deepcopy(model), example_inputs=small)
+    assert torch.equal(prepared(small), model(small))
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        model.train()(small)
+    with pytest.raises(AssumptionError, match=r"the mode \(train or eval\) of the model"):
+        prepared.train()(small)
+    assert torch.equal(prepared.eval()(small), model.eval()(small))

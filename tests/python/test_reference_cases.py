@@ -1,10 +1,7 @@
 """The reference and limitation cases of the job, by running and without inputs, with the names that they must get."""
 
-from math import sqrt
-
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import modulize.nn
@@ -20,6 +17,30 @@ from fidelity import (
     target_name,
 )
 from modulize import AssumptionError, prepare_model
+from reference_models import (
+    ARITHMETIC,
+    SPELLINGS,
+    AddsInputs,
+    AddsToAlias,
+    AddsToView,
+    ArithmeticOnSizes,
+    ChangesInput,
+    Custom,
+    Defaulted,
+    Drops,
+    Flagged,
+    FunctionalConvolution,
+    FunctionalRelus,
+    HasCustom,
+    OperandOrder,
+    Positions,
+    Prelu,
+    ReluSpellings,
+    ReusedLinear,
+    ReusedRelu,
+    RootOfLength,
+    Taken,
+)
 
 both_captures = pytest.mark.parametrize("capture", ["run", "symbolic"])
 
@@ -35,20 +56,6 @@ def called_names(prepared):
 # --- functional to module --------------------------------------------------------------------------------------------
 
 
-class FunctionalRelus(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3)
-        self.conv2 = nn.Conv2d(8, 8, 3)
-        self.fc = nn.Linear(8 * 4 * 4, 10)
-
-    def forward(self, x):
-        x = F.relu(self.conv1(x))
-        x = F.relu(self.conv2(x))
-        x = x.view(x.size(0), -1)
-        return self.fc(x).relu()
-
-
 @both_captures
 def test_functional_relus_become_three_modules(capture):
     model = FunctionalRelus().eval()
@@ -62,52 +69,11 @@ def test_functional_relus_become_three_modules(capture):
 
 @both_captures
 def test_every_spelling_of_relu_is_the_same_module(capture):
-    class Spellings(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(4, 4)
-
-        def forward(self, x):
-            x = F.relu(self.fc(x)) - 0.5
-            x = torch.relu(self.fc(x)) - 0.5
-            x = self.fc(x).relu() - 0.5
-            x = F.relu(input=self.fc(x)) - 0.5
-            return F.relu(self.fc(x), inplace=False)
-
-    prepared = check(Spellings().eval(), torch.randn(2, 4), capture)
+    prepared = check(ReluSpellings().eval(), torch.randn(2, 4), capture)
     paths = called_modules(prepared)
     assert [path for path in paths if "relu" in path] == ["module_relu", *(f"module_relu_{i}" for i in range(1, 5))]
     assert [path for path in paths if "sub" in path] == ["module_sub", *(f"module_sub_{i}" for i in range(1, 4))]
     assert [path for path in paths if "fc" in path] == ["fc", *(f"module_fc_{i}" for i in range(1, 5))]
-
-
-# One row: what a person writes, the module that must run there.
-SPELLINGS = {
-    "leaky_relu positional": (lambda x: F.leaky_relu(x, 0.2), nn.LeakyReLU(0.2)),
-    "leaky_relu keyword": (lambda x: F.leaky_relu(x, negative_slope=0.2), nn.LeakyReLU(0.2)),
-    "leaky_relu default": (lambda x: F.leaky_relu(x), nn.LeakyReLU()),
-    "leaky_relu all keyword": (lambda x: F.leaky_relu(input=x, negative_slope=0.3), nn.LeakyReLU(0.3)),
-    "softmax positional": (lambda x: F.softmax(x, -1), nn.Softmax(dim=-1)),
-    "softmax keyword": (lambda x: F.softmax(x, dim=1), nn.Softmax(dim=1)),
-    "softmax method positional": (lambda x: x.softmax(-1), nn.Softmax(dim=-1)),
-    "softmax method keyword": (lambda x: x.softmax(dim=-1), nn.Softmax(dim=-1)),
-    "softmax torch": (lambda x: torch.softmax(x, dim=-1), nn.Softmax(dim=-1)),
-    "log_softmax": (lambda x: F.log_softmax(x, 1), nn.LogSoftmax(dim=1)),
-    "hardswish": (lambda x: F.hardswish(x), nn.Hardswish()),
-    "hardsigmoid": (lambda x: F.hardsigmoid(x), nn.Hardsigmoid()),
-    "softplus positional": (lambda x: F.softplus(x, 2.0), nn.Softplus(beta=2.0)),
-    "softplus keyword": (lambda x: F.softplus(x, threshold=5.0), nn.Softplus(threshold=5.0)),
-    "softplus default": (lambda x: F.softplus(x), nn.Softplus()),
-    "sigmoid method": (lambda x: x.sigmoid(), nn.Sigmoid()),
-    "sigmoid torch": (lambda x: torch.sigmoid(x), nn.Sigmoid()),
-    "tanh": (lambda x: torch.tanh(x), nn.Tanh()),
-    "gelu": (lambda x: F.gelu(x), nn.GELU()),
-    "gelu tanh": (lambda x: F.gelu(x, approximate="tanh"), nn.GELU(approximate="tanh")),
-    "silu": (lambda x: F.silu(x), nn.SiLU()),
-    "elu": (lambda x: F.elu(x, 0.7), nn.ELU(alpha=0.7)),
-    "relu6": (lambda x: F.relu6(x), nn.ReLU6()),
-    "hardtanh": (lambda x: F.hardtanh(x, -2.0, 2.0), nn.Hardtanh(-2.0, 2.0)),
-}
 
 
 @both_captures
@@ -133,14 +99,6 @@ def test_argument_spelling(spelling, capture):
 
 @both_captures
 def test_prelu_holds_the_models_own_parameter(capture):
-    class Prelu(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.slope = nn.Parameter(torch.tensor([0.1, 0.2, 0.3]))
-
-        def forward(self, x):
-            return F.prelu(x, self.slope)
-
     model = Prelu().eval()
     prepared = check(model, image(), capture)
     assert called_modules(prepared) == ["module_prelu"]
@@ -151,18 +109,7 @@ def test_prelu_holds_the_models_own_parameter(capture):
 
 @both_captures
 def test_functional_convolution_holds_the_models_own_parameters(capture):
-    class Functional(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = nn.Parameter(torch.randn(8, 3, 3, 3))
-            self.b = nn.Parameter(torch.randn(8))
-            self.fc = nn.Linear(8, 2)
-
-        def forward(self, x):
-            x = F.conv2d(x, self.w, self.b, stride=2, padding=1)
-            return self.fc(x.mean((2, 3)))
-
-    model = Functional().eval()
+    model = FunctionalConvolution().eval()
     prepared = check(model, image(), capture)
     assert called_modules(prepared) == ["module_conv2d", "module_mean", "fc"]
     convolution = prepared.module_conv2d
@@ -175,14 +122,6 @@ def test_functional_convolution_holds_the_models_own_parameters(capture):
 
 @both_captures
 def test_functional_dropout_stays_live(capture):
-    class Drops(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(32, 32)
-
-        def forward(self, x):
-            return F.dropout(self.fc(x), 0.4, self.training)
-
     model = Drops().eval()
     prepared = check(model, torch.randn(2, 32), capture)
     assert repr(prepared.module_dropout) == repr(nn.Dropout(0.4))
@@ -198,20 +137,6 @@ def test_functional_dropout_stays_live(capture):
 # --- reused module to independent modules ----------------------------------------------------------------------------
 
 
-class ReusedRelu(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3)
-        self.conv2 = nn.Conv2d(8, 8, 3)
-        self.fc = nn.Linear(8 * 4 * 4, 10)
-        self.relu = nn.ReLU()
-
-    def forward(self, x):
-        x = self.relu(self.conv1(x))
-        x = self.relu(self.conv2(x))
-        return self.relu(self.fc(x.flatten(1)))
-
-
 @both_captures
 def test_reused_relu_becomes_three_objects(capture):
     prepared = check(ReusedRelu().eval(), image(), capture)
@@ -223,15 +148,7 @@ def test_reused_relu_becomes_three_objects(capture):
 
 @both_captures
 def test_reused_linear_shares_its_parameters(capture):
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(6, 6)
-
-        def forward(self, x):
-            return self.fc(torch.tanh(self.fc(x)))
-
-    model = Twice().eval()
+    model = ReusedLinear().eval()
     prepared = check(model, torch.randn(2, 6), capture)
     assert called_modules(prepared) == ["fc", "module_tanh", "module_fc_1"]
     assert prepared.module_fc_1 is not prepared.fc
@@ -252,14 +169,6 @@ def test_blocks_of_a_residual_network_get_the_same_names(capture):
 
 @both_captures
 def test_a_taken_name_counts_up_and_nothing_is_overwritten(capture):
-    class Taken(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.module_relu = nn.Linear(4, 4)
-
-        def forward(self, x):
-            return F.relu(self.module_relu(x))
-
     model = Taken().eval()
     prepared = check(model, torch.randn(2, 4), capture)
     assert type(prepared.module_relu) is nn.Linear
@@ -268,16 +177,6 @@ def test_a_taken_name_counts_up_and_nothing_is_overwritten(capture):
 
 
 # --- elementwise operation to module ---------------------------------------------------------------------------------
-
-
-class AddsInputs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3)
-        self.conv2 = nn.Conv2d(3, 8, 3)
-
-    def forward(self, *inputs):
-        return self.conv1(inputs[0]) + self.conv2(inputs[1])
 
 
 @both_captures
@@ -290,39 +189,6 @@ def test_addition_of_star_inputs(capture):
     assert not leftovers(prepared, *before)
     assert_same_outputs(prepared, model, before)
     assert_same_outputs(prepared, model, other_values(before, 2, batch=5))
-
-
-# One row: what a person writes of two tensors, and the name of the module that must run there.
-ARITHMETIC = {
-    "x + y": (lambda x, y: x + y, "module_add"),
-    "x + 1": (lambda x, y: x + 1, "module_add"),
-    "1 + x": (lambda x, y: 1 + x, "module_add"),
-    "torch.add alpha": (lambda x, y: torch.add(x, y, alpha=2), "module_add"),
-    "x.add": (lambda x, y: x.add(y), "module_add"),
-    "x.add alpha": (lambda x, y: x.add(y, alpha=3), "module_add"),
-    "x - y": (lambda x, y: x - y, "module_sub"),
-    "y - x": (lambda x, y: y - x, "module_sub"),
-    "1 - x": (lambda x, y: 1 - x, "module_sub"),
-    "x - 1": (lambda x, y: x - 1, "module_sub"),
-    "torch.sub alpha": (lambda x, y: torch.sub(x, y, alpha=2), "module_sub"),
-    "x * y": (lambda x, y: x * y, "module_mul"),
-    "0.5 * x": (lambda x, y: 0.5 * x, "module_mul"),
-    "torch.mul": (lambda x, y: torch.mul(x, y), "module_mul"),
-    "x / y": (lambda x, y: x / y, "module_div"),
-    "2 / x": (lambda x, y: 2 / x, "module_div"),
-    "x / 3": (lambda x, y: x / 3, "module_div"),
-    "torch.div rounding": (lambda x, y: torch.div(x, y, rounding_mode="floor"), "module_div"),
-    "x @ y.T": (lambda x, y: x @ y.transpose(0, 1), "module_matmul"),
-    "torch.matmul": (lambda x, y: torch.matmul(x, y.transpose(0, 1)), "module_matmul"),
-    "x ** 2": (lambda x, y: x**2, "module_pow"),
-    "2 ** x": (lambda x, y: 2**x, "module_pow"),
-    "torch.cat positional": (lambda x, y: torch.cat([x, y], 1), "module_cat"),
-    "torch.cat keyword": (lambda x, y: torch.cat(tensors=[x, y], dim=-1), "module_cat"),
-    "torch.cat tuple": (lambda x, y: torch.cat((x, y)), "module_cat"),
-    "x.mean": (lambda x, y: x.mean(dim=1, keepdim=True), "module_mean"),
-    "torch.mean": (lambda x, y: torch.mean(x, 1), "module_mean"),
-    "x.sum": (lambda x, y: x.sum(-1), "module_sum"),
-}
 
 
 @both_captures
@@ -346,11 +212,7 @@ def test_arithmetic_becomes_a_module(spelling, capture):
 
 @both_captures
 def test_operand_order_and_scalars(capture):
-    class Order(nn.Module):
-        def forward(self, x, y):
-            return 1 - x, x - 1, 2 / x, x / 2, y - x, 3 * x, x * y, 2**x, x**2
-
-    prepared = check(Order().eval(), (torch.rand(2, 4) + 1, torch.rand(2, 4) + 1), capture)
+    prepared = check(OperandOrder().eval(), (torch.rand(2, 4) + 1, torch.rand(2, 4) + 1), capture)
     paths = called_modules(prepared)
     assert paths == [
         "module_sub",
@@ -367,76 +229,27 @@ def test_operand_order_and_scalars(capture):
 
 @both_captures
 def test_in_place_addition_reaches_the_alias(capture):
-    class Alias(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(4, 4)
-
-        def forward(self, x):
-            y = self.fc(x)
-            z = y
-            z += 1
-            return y * 10
-
-    prepared = check(Alias().eval(), torch.randn(2, 4), capture)
+    prepared = check(AddsToAlias().eval(), torch.randn(2, 4), capture)
     assert [path for path in called_modules(prepared) if path.startswith("module_")] == ["module_add", "module_mul"]
 
 
 @both_captures
 def test_in_place_addition_reaches_a_view(capture):
-    class View(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(4, 4)
-
-        def forward(self, x):
-            y = self.fc(x)
-            half = y[:, :2]
-            half += 1
-            half *= 3
-            return y, half
-
-    check(View().eval(), torch.randn(2, 4), capture)
+    check(AddsToView().eval(), torch.randn(2, 4), capture)
 
 
 @both_captures
 def test_in_place_change_of_an_input_reaches_the_caller(capture):
-    class ChangesInput(nn.Module):
-        def forward(self, x):
-            x += 1
-            return x * 2
-
     check(ChangesInput().eval(), torch.randn(2, 4), capture)  # compares the inputs after the call too
 
 
 @both_captures
 def test_arithmetic_on_sizes_stays_a_number(capture):
-    class Sizes(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(6, 6)
-
-        def forward(self, x):
-            n = x.shape[0] * 2
-            return self.fc(x).view(n, x.size(1) // 2) * n
-
-    prepared = check(Sizes().eval(), torch.randn(2, 6), capture)
+    prepared = check(ArithmeticOnSizes().eval(), torch.randn(2, 6), capture)
     assert called_modules(prepared) == ["fc", "module_mul"]
 
 
 # --- the limitations of torch.fx -------------------------------------------------------------------------------------
-
-
-class Flagged(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3)
-
-    def forward(self, x, flag):
-        x = self.conv(x)
-        if flag:
-            return F.relu(x)
-        return torch.sigmoid(x)
 
 
 @pytest.mark.parametrize("flag", [True, False])
@@ -466,10 +279,6 @@ def test_limitation_1_a_flag_given_with_the_example_is_specialised():
 
 
 def test_limitation_1_a_default_flag_is_fixed_without_inputs():
-    class Defaulted(Flagged):
-        def forward(self, x, flag=False):
-            return super().forward(x, flag)
-
     model = Defaulted().eval()
     prepared = prepare_model(model)
     assert called_modules(prepared) == ["conv", "module_sigmoid"]
@@ -526,32 +335,8 @@ def test_limitation_2_math_by_attribute(capture):
 
 
 def test_limitation_2_with_inputs_nothing_needs_wrapping():
-    class Unwrapped(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(8, 4)
-
-        def forward(self, x):
-            return self.fc(x) / sqrt(len(x))
-
-    prepared = check(Unwrapped().eval(), torch.randn(4, 8), other_batch=9)
+    prepared = check(RootOfLength().eval(), torch.randn(4, 8), other_batch=9)
     assert called_modules(prepared) == ["fc", "module_div"]
-
-
-class Custom(nn.Module):
-    @staticmethod
-    def forward(x):
-        return x * F.softplus(x).sigmoid()
-
-
-class HasCustom(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3)
-        self.custom = Custom()
-
-    def forward(self, x):
-        return self.custom(self.conv(x))
 
 
 @both_captures
@@ -587,15 +372,6 @@ def test_limitation_3_without_exclusion_its_operations_become_modules(capture):
     prepared = check(HasCustom().eval(), image(), capture)
     assert called_modules(prepared) == ["conv", "custom.module_softplus", "custom.module_sigmoid", "custom.module_mul"]
     assert type(prepared.get_submodule("custom.module_softplus")) is nn.Softplus
-
-
-class Positions(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(8, 4)
-
-    def forward(self, x):
-        return self.fc(x) + torch.arange(x.shape[0], device=x.device).view(-1, 1)
 
 
 @both_captures
