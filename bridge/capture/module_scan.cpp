@@ -17,21 +17,30 @@ PyObject* instance_dict(PyObject* object) {
 
 PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); }
 
+PyObject* set_of(std::initializer_list<const char*> names) {
+  PyObject* set = PySet_New(nullptr);
+  for (const char* name : names) {
+    PyObject* text = interned(name);
+    PySet_Add(set, text);
+    Py_DECREF(text);
+  }
+  return set;
+}
+
 /// nn.Module's own registries of hooks and the like: empty ones are not worth a copy, forward does not fill them.
 bool is_registry(PyObject* name) {
-  static PyObject* const names = [] {
-    PyObject* set = PySet_New(nullptr);
-    for (const char* n : {"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
-                          "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-                          "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
-                          "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"}) {
-      PyObject* text = interned(n);
-      PySet_Add(set, text);
-      Py_DECREF(text);
-    }
-    return set;
-  }();
+  static PyObject* const names =
+      set_of({"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
+              "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+              "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
+              "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"});
   return PySet_Contains(names, name) == 1;
+}
+
+/// What nn.Module itself keeps in each instance.
+bool is_own_attribute(PyObject* name) {
+  static PyObject* const names = set_of({"training", "_parameters", "_buffers", "_modules"});
+  return PySet_Contains(names, name) == 1 || is_registry(name);
 }
 
 /// False for the types that most attributes have, without walking their bases.
@@ -63,6 +72,20 @@ const std::vector<std::string>& class_names_like_ours(PyTypeObject* type) {
   return known->insert(key_type, std::move(names));
 }
 
+/// The name of a parameter, buffer or child. Throws for one that a path cannot hold; torch refuses most of them itself.
+std::string part_name(const std::string& prefix, PyObject* key) {
+  Py_ssize_t size = 0;
+  const char* const text = PyUnicode_Check(key) ? PyUnicode_AsUTF8AndSize(key, &size) : nullptr;
+  const std::string name = text ? std::string(text, static_cast<std::size_t>(size)) : std::string();
+  if (!text) PyErr_Clear();
+  if (!text || name.empty() || name.find('.') != name.npos)
+    throw Error(ErrorCode::UnsupportedError,
+                (prefix.empty() ? "the model" : "'" + prefix.substr(0, prefix.size() - 1) + "'") +
+                    " has a parameter, buffer or child named " + text_of(nb::steal(PyObject_ASCII(key))) +
+                    ": a name must be text in Unicode, not empty and without a dot; rename it");
+  return prefix + name;
+}
+
 void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
   if (scan.module_index.contains(module)) return;
   scan.module_index.emplace(module, scan.modules.size());
@@ -84,6 +107,7 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(tensors, &at, &key, &value);)
       if (value != Py_None) {
+        const std::string name = part_name(prefix, key);
         static PyObject* const lazy = [] {
           PyObject* out = PyObject_GetAttrString(nb::module_::import_("torch.nn.parameter").ptr(), "is_lazy");
           if (!out) PyErr_Clear();
@@ -91,10 +115,10 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
         }();
         if (lazy && Py_TYPE(value) != torch.parameter && Py_TYPE(value) != torch.tensor &&
             nb::cast<bool>(nb::handle(lazy)(nb::handle(value))))
-          throw Error(ErrorCode::UnsupportedError,
-                      "'" + name_of(key) +
-                          "' is a lazy parameter without a shape: run the model once on an input before preparing it");
-        scan.tensors.emplace(value, name_of(key));
+          throw Error(
+              ErrorCode::UnsupportedError,
+              "'" + name + "' is a lazy parameter without a shape: run the model once on an input before preparing it");
+        scan.tensors.emplace(value, name);
       }
   }
   PyObject *key, *value;
@@ -107,8 +131,14 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
   PyObject* children = PyDict_GetItem(dict, modules_name);
   if (!children || !PyDict_Check(children)) return;
   for (Py_ssize_t at = 0; PyDict_Next(children, &at, &key, &value);) {
-    if (looks_like_ours(key)) scan.taken.push_back(name_of(key));
-    if (value != Py_None && PyObject_TypeCheck(value, torch.module)) walk(value, name_of(key), scan);
+    const std::string inner = part_name(prefix, key);
+    if (looks_like_ours(key)) scan.taken.push_back(inner);
+    if (value == Py_None || !PyObject_TypeCheck(value, torch.module)) continue;
+    if (is_own_attribute(key))
+      throw Error(
+          ErrorCode::UnsupportedError,
+          "the module '" + inner + "' is hidden by the attribute of that name that every module has: rename it");
+    walk(value, inner, scan);
   }
 }
 

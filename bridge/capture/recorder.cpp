@@ -1177,7 +1177,18 @@ PyObject* Recorder::number_operation(const char* name, PyObject* const* operands
   return wrap_result(owned.ptr(), node, false);
 }
 
+namespace {
+/// Is it Tensor.__iter__ that runs? It refuses tensors without dimensions, and so does the unbind that it returns.
+bool is_in_tensor_iter() {
+  static PyObject* const iter_code =
+      nb::object(nb::module_::import_("torch").attr("Tensor").attr("__iter__").attr("__code__")).release().ptr();
+  PyFrameObject* const frame = PyEval_GetFrame();
+  return frame && nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame))).is(nb::handle(iter_code));
+}
+}  // namespace
+
 bool Recorder::number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
+  if (is_in_tensor_iter()) return truth;
   ValueList args;
   bool by_value = false;
   for (int i = 0; i < count; ++i) {

@@ -64,7 +64,7 @@ std::vector<Leftover> leftovers_of(const Graph& graph) {
     if (is_leave(node)) kept_code.erase(region_of_leave(node));
     const PassiveRow* row = find_passive(node);
     if ((row && !is_kept_computation(row->reason)) || is_runtime_call(node)) continue;
-    if (is_enter(node) || is_leave(node) || node.target == kSetGradients) continue;
+    if (is_enter(node) || is_leave(node) || is_bracket(node) || node.target == kSetGradients) continue;
     // Operators and builtins on numbers alone have a spelling but no op here.
     const bool mapped = find_op(node) != nullptr;
     if (mapped && !lowerings.op_of(id)) continue;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,11 @@ class Report:
             if branch["what"] == "a branch":
                 decided = nodes[branch["inputs"][0]]
                 where = f"{decided['file']}:{decided['line']}" if decided["file"] else ""
-                condition = decided["text"].partition(" = ")[2].partition(" at ")[0]
+                if decided["what"] == "modulize._runtime.truth":
+                    decided = nodes[decided["inputs"][0]]
+                condition = re.sub(r' at "[^"]*":\d+$', "", decided["text"].partition(" = ")[2])
+                condition = condition.removesuffix(f" in {decided['scope']}")
+                condition = re.sub(r"^(call_\w+|get_attr|placeholder) ", "", condition).replace("%", "")
                 found.append({"path": branch["path"], "condition": condition, "where": where})
         return found
 
@@ -122,11 +127,13 @@ class Report:
             "computing_calls": modules + others,
             "share": self.share,
             "conversions": self.conversions,
+            "fallbacks": self.fallbacks,
             "kept": self.kept,
             "branches": self.branches,
             "leftovers": self.leftovers,
             "assumptions": self.assumptions,
             "ties": [list(pair) for pair in self.ties],
+            "copies": [list(pair) for pair in self.copies],
             "shared": self.shared,
             "written_state": self.written_state,
             "questions": self.questions,
@@ -167,6 +174,7 @@ class Report:
         ]
         lines += [f"  {c['path']}: {c['from']} -> {c['to']}  {c['where']}".rstrip() for c in self.conversions]
         for title, entries in (
+            ("branches", [f"{b['path']}: {b['condition']}  {b['where']}".rstrip() for b in self.branches]),
             ("kept whole", [f"{k['what'] or 'forward'}: {k['reason']}  {k['where']}".rstrip() for k in self.kept]),
             (f"no class in target {self.target!r}", [f"{c['path']}: {c['to']}" for c in self.fallbacks]),
             ("left as calls", [f"{c['call']}  {c['where']}".rstrip() for c in self.leftovers]),
@@ -181,6 +189,9 @@ class Report:
                 lines += [f"  {entry}" for entry in entries]
         if self.largest_difference is not None:
             lines.append(f"largest difference to the original: {self.largest_difference}")
+        for run in self.comparisons:
+            found = f"{run['result']} {run['reason']}" if run["difference"] is None else f"{run['difference']}"
+            lines.append(f"  {run['mode']}, {run['inputs']}: {found}".rstrip())
         from modulize.report.text import visible
 
         return "\n".join(visible(line, 1000) for line in lines)

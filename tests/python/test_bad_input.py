@@ -14,6 +14,7 @@ from modulize import (
     AssumptionError,
     CaptureError,
     ModulizeError,
+    UnsupportedError,
     compare_models,
     prepare_for,
     prepare_model,
@@ -298,6 +299,19 @@ def test_wrong_call_raises_type_error_as_the_original_does():
         prepared()
     with pytest.raises(TypeError):
         prepared(image(), wrong=1)
+
+
+@pytest.mark.parametrize("kind", ["_parameters", "_buffers", "_modules"])
+@pytest.mark.parametrize("name", ["", "a.b", "\udc80", 3, "training", "_forward_hooks"], ids=ascii)
+def test_names_that_no_path_can_hold_are_refused(kind, name):
+    inner = nn.ReLU()
+    getattr(inner, kind)[name] = nn.ReLU() if kind == "_modules" else nn.Parameter(torch.ones(2))
+    model = nn.Sequential(inner)
+    if kind == "_modules" or name not in ("training", "_forward_hooks"):
+        with pytest.raises(UnsupportedError, match="rename it"):
+            prepare_model(model, example_inputs=torch.ones(2))
+    else:
+        assert torch.equal(prepare_model(model, example_inputs=torch.ones(2))(torch.ones(2)), torch.ones(2))
 
 
 def test_lazy_modules_are_refused():

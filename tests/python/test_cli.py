@@ -1,6 +1,7 @@
 """The command line: what it writes and prints, and its exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -210,7 +211,7 @@ def test_doctor_prepares_a_small_model():
         (("cli_net_source:Net", "-w", "none.pt"), "there is no file none.pt"),
         (("cli_net_source:Net", "-a", "width"), "name=value"),
         (("cli_net_source:ready", "-a", "width=3"), "a model already"),
-        (("cli_net_source:Net", "-i", "2x4"), "RuntimeError"),
+        (("cli_net_source:Net", "-i", "2x4"), "cli_net_source.py:14: mat1 and mat2"),
     ],
 )
 def test_what_goes_wrong_is_one_message(arguments, message):
@@ -235,6 +236,37 @@ def test_help_has_examples(command):
     text = run(command, "--help").stdout
     assert f"modulize {command} " in text
     assert "Examples" in text
+
+
+def test_prepare_compares_where_asked(net, tmp_path):
+    out = tmp_path / "out"
+    data = json.loads(run("prepare", f"{net}:Net", "-i", "2x3", "-o", out, "--compare", "--json").stdout)
+    runs = data["report"]["comparisons"]
+    assert [(run["mode"], run["result"]) for run in runs] == [("eval", "equal")] * 3 + [("train", "equal")] * 3
+    assert "another batch size" in (out / "report.html").read_text()
+
+
+def test_lines_are_not_cut_to_the_width_of_a_terminal(net):
+    lines = run("check", f"{net}:Escapes", "-i", "3x3", code=1).stdout.split("\n")
+    assert any("error: functional" in line and line.endswith(f"{net}:30") for line in lines), lines
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("words", "found"), [("modulize pre", "prepare"), ("modulize prepare x --target bre", "brevitas")]
+)
+def test_shells_complete_commands_and_targets(shell, words, found):
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1), "_TYPER_COMPLETE_ARGS": words}
+    environment = {
+        **os.environ,
+        **asked,
+        "_MODULIZE_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    code = "from modulize.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert found in result.stdout
+    assert "check" not in result.stdout
 
 
 def test_completion_and_module_are_there():

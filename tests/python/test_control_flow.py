@@ -209,6 +209,19 @@ def test_gradients_flow_through_the_side_that_runs():
             assert p.grad is None or torch.equal(p.grad, q.grad), name
 
 
+def test_unpacking_a_tensor_decides_nothing():
+    class Unpacks(nn.Module):
+        def forward(self, x):
+            a, b = x.relu()
+            return a + b
+
+    prepared = prepare_model(Unpacks(), example_inputs=torch.randn(2, 3))
+    assert prepared.report.assumptions == []
+    assert [node.target for node in prepared.graph.nodes if node.op == "call_method"] == ["unbind"]
+    with pytest.raises(IndexError, match="no dimensions"):
+        prepared(torch.tensor(1.0))
+
+
 def test_an_assertion_stays_one():
     def forward(self, x):
         assert (x > -10).all(), "too small"

@@ -3,6 +3,7 @@
 import ast
 import copy
 import linecache
+import math
 import pickle
 import subprocess
 import sys
@@ -130,6 +131,7 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
     torch.manual_seed(3)
     second = save_source(prepare_model(Net().eval(), example_inputs=IMAGE), tmp_path / "b")
     names = sorted(file.name for file in first.iterdir())
+    assert len({file.stat().st_mode for file in first.iterdir()}) == 1
     assert names == ["__init__.py", "model.py", "operations.py", "runtime.py", "weights.safetensors"]
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
@@ -454,10 +456,14 @@ def test_files_and_lines_of_the_original_stay_comments(tmp_path, filename, line)
     assert "SystemExit" not in {getattr(node, "id", "") for node in ast.walk(ast.parse(source(tmp_path)))}
 
 
-@pytest.mark.parametrize("name", ["self", "load", "nn", "torch", "F", "super", "object", "runtime", "None", "__init__"])
+@pytest.mark.parametrize(
+    "name",
+    "self load nn torch F super object runtime None __init__ Buffer Shared math Sequential TiedState".split(),
+)
 def test_classes_may_have_names_that_the_source_uses(tmp_path, name):
-    inner = type(name, (nn.Module,), {"forward": lambda self, x: x * self.p + torch.sin(x)})()
+    inner = type(name, (nn.Module,), {"forward": lambda self, x: x * self.p + torch.sin(x) * math.floor(len(x) / 2)})()
     inner.p = nn.Parameter(torch.rand(3))
+    inner.register_buffer("spare", None)
     prepared = prepare_model(nn.Sequential(inner, nn.ReLU()), example_inputs=torch.ones(2, 3), hierarchy="keep")
     assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.randn(2, 3))
 

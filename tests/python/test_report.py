@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import shutil
+import time
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 
 from catalogue import find
 from modulize import ModulizeError, compare_models, prepare_model, validate_model
+from modulize.report.layout import scope_drawings
 from observe import observe
 
 
@@ -49,7 +51,7 @@ def test_the_data_says_what_became_what_and_where():
     assert data["modules"] == data["computing_calls"] == 10
     line = Net.forward.__code__.co_firstlineno
     (branch,) = data["branches"]
-    assert (branch["path"], branch["where"]) == ("module_branch", f"{__file__}:{line + 2}")
+    assert branch == {"path": "module_branch", "condition": "gt(sum, 0)", "where": f"{__file__}:{line + 2}"}
     assert {"path": "module_conv_1", "from": "conv"}.items() <= next(
         c for c in data["conversions"] if c["path"] == "module_conv_1"
     ).items()
@@ -177,6 +179,20 @@ def test_what_the_original_refuses_is_no_fault():
 
 
 # --- text ----------------------------------------------------------------------------------------
+
+
+def test_the_text_has_all_parts():
+    model = Net().eval()
+    made = prepare_model(model, example_inputs=IMAGE, shared_parameters="copy")
+    compare_models(model, made, IMAGE)
+    text = str(made.report)
+    line = Net.forward.__code__.co_firstlineno
+    assert f"branches\n  module_branch: gt(sum, 0)  {__file__}:{line + 2}" in text
+    assert "copied parameters\n  module_conv_1 from conv" in text
+    assert "largest difference to the original: 0.0\n  eval, example: 0.0\n  eval, other values: 0.0" in text
+    assert "  train, another image size: 0.0" in text
+    assert ["module_conv_1", "conv"] in made.report.as_dict()["copies"]
+    assert "Copied" in printed(made.report)
 
 
 def printed(report, width=150):
@@ -361,13 +377,29 @@ def test_hostile_names_are_text_on_the_page(browser, tmp_path):
 
 
 def test_a_hostile_title_is_text(browser, tmp_path):
-    file = prepared().report.save_html(tmp_path / "x.html", title=HOSTILE)
+    file = prepared().report.save_html(tmp_path / "x.html", title="\udc80\u202e" + HOSTILE)
     page = browser.new_page()
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-ready]")
-    assert page.title().startswith("</script>")
+    assert page.title().startswith("\\udc80\\u202e</script>")
     assert page.locator("img").count() == 0
     page.close()
+
+
+def test_a_line_that_turns_the_text_around_shows_how_it_stands(browser, tmp_path):
+    file = tmp_path / "50% of #1 \u202e'?.py"
+    # Shown left to right, the comment would seem to end the line before it does.
+    file.write_text("import torch\ndef forward(self, x):\n\treturn torch.relu(x)  # \u202e )x(nis.hcrot + \u2066\n")
+    space = {}
+    exec(compile(file.read_text(), str(file), "exec"), space)
+    model = type("Net", (nn.Module,), {"forward": space["forward"]})()
+    report = prepare_model(model, example_inputs=torch.ones(2)).report
+    with opened(browser, report, tmp_path) as page:
+        page.click("g.box:has-text('module_relu')")
+        assert "# \\u202e )x(nis.hcrot + \\u2066" in page.inner_text("#details .here")
+        link = page.get_attribute("#details a.source", "href")
+        assert link.endswith("/50%25%20of%20%231%20%E2%80%AE%27%3F.py#L3")
+    assert "\u202e" not in (tmp_path / "report with spaces.html").read_text() + report._repr_html_() + printed(report)
 
 
 def test_thousands_of_operations_stay_usable(browser, tmp_path):
@@ -389,6 +421,25 @@ def test_thousands_of_operations_stay_usable(browser, tmp_path):
         page.fill("#search", "sigmoid")
         page.wait_for_selector("#results li >> nth=199")
         assert page.locator("#results li").count() == 200
+
+
+def test_a_block_that_reads_all_that_came_before_is_drawn_in_no_time(browser, tmp_path):
+    class Dense(nn.Module):
+        def forward(self, x):
+            seen = [x]
+            for _ in range(80):
+                seen.append(torch.relu(torch.sigmoid(torch.cat(seen, 1))[:, :1]))
+            return seen[-1]
+
+    report = prepare_model(Dense()).report
+    started = time.process_time()
+    drawing = scope_drawings(report._shipped.nodes())[""]
+    assert time.process_time() - started < 5  # 100 times as long where each line goes its own way past the others
+    assert len(drawing["items"]) == len(report._shipped)
+    read = {(x, y) for line in drawing["lines"] for x, y in (line[:2], line[2:])}
+    assert {(x, y) for _, x, y in drawing["items"]} <= read
+    with opened(browser, report, tmp_path) as page:
+        assert page.locator("path.edge").count() > 100
 
 
 def test_a_file_that_cannot_be_written_is_the_callers_error(tmp_path):

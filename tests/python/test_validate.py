@@ -132,6 +132,7 @@ def test_a_decision_on_values_is_found_before_and_after():
             return x
 
     x = torch.randn(2, 4)
+    assert kinds(validate_model(Decides(), x)) == [("functional", ""), ("control_flow", "")]
     for model in (Decides(), prepare_model(Decides(), example_inputs=x)):
         (found,) = validate_model(model, x).of_kind("control_flow")
         assert found.where == f"{__file__}:{Decides.forward.__code__.co_firstlineno + 1}"

@@ -23,7 +23,7 @@ import modulize
 from modulize import _core
 from modulize._extras import MissingExtraError
 from modulize._targets import find_target
-from modulize.cli.inputs import make_inputs, make_model
+from modulize.cli.inputs import make_inputs, make_model, place_of
 from modulize.report.text import visible
 
 __all__ = ["app"]
@@ -94,6 +94,7 @@ PlainOption = typer.Option(
     "--plain-outputs/--own-outputs",
     help="Tensors, tuples and dicts in place of dataclasses; else as the target has it",
 )
+CompareOption = typer.Option(False, "--compare", help="Run both models in both modes and on other inputs")
 JsonOption = typer.Option(False, "--json", help="Print JSON on stdout and nothing else")
 QuietOption = typer.Option(False, "--quiet", "-q", help="Print nothing but errors")
 
@@ -107,7 +108,7 @@ class Session:
 
     def say(self, renderable: Any) -> None:
         if not self.as_json and not self.quiet:
-            self.out.print(renderable)
+            self.out.print(renderable, soft_wrap=isinstance(renderable, str))
 
     def data(self, value: dict[str, Any]) -> None:
         if self.as_json:
@@ -127,7 +128,7 @@ class Session:
         except Exception as error:  # whatever the user's code raises: its message, not our traceback
             name = type(error).__name__
             known = isinstance(error, (_core.ModulizeError, MissingExtraError))
-            message = visible_lines(str(error) if known else f"{name}: {error}")
+            message = visible_lines(str(error) if known else f"{name}{place_of(error)}: {error}")
             if self.as_json:
                 print(json.dumps({"ok": False, "error": {"type": name, "message": str(error)}}, indent=2))
             else:
@@ -157,6 +158,14 @@ def _prepare(step: Any, source: dict[str, Any], verify: bool, **options: Any) ->
     return model, prepared, args, kwargs
 
 
+def _compare(step: Any, original: Any, prepared: Any, args: Any, kwargs: Any) -> list[dict[str, Any]]:
+    """Both models on the inputs and on others; nothing where there are none."""
+    if args is None and kwargs is None:
+        return []
+    step("comparing")
+    return modulize.compare_models(original, prepared, args, kwargs)
+
+
 @app.command()
 def prepare(
     model: str = ModelArgument,
@@ -175,6 +184,7 @@ def prepare(
     plain_outputs: Optional[bool] = PlainOption,
     idioms: bool = IdiomsOption,
     verify: bool = typer.Option(True, "--verify/--no-verify", help="Capture twice and compare the outputs"),
+    compare: bool = CompareOption,
     force: bool = typer.Option(False, "--force", "-f", help="Replace what was written there before"),
     as_json: bool = JsonOption,
     quiet: bool = QuietOption,
@@ -196,7 +206,7 @@ def prepare(
             raise _core.ArgumentError(f"{out} is a file, not a folder")
         if (out / "model" / "__init__.py").exists() and not force:
             raise _core.ArgumentError(f"{out / 'model'} holds a package already: --force replaces it")
-        _, prepared, _, _ = _prepare(
+        original, prepared, args, kwargs = _prepare(
             step,
             source,
             verify,
@@ -209,6 +219,8 @@ def prepare(
             plain_outputs=plain_outputs,
             idioms=idioms,
         )
+        if compare:
+            _compare(step, original, prepared, args, kwargs)
         step("writing")
         out.mkdir(parents=True, exist_ok=True)
         files = [modulize.save_source(prepared, out / "model", overwrite=force)]
@@ -219,7 +231,7 @@ def prepare(
     session.data({"ok": True, "files": [str(file) for file in files], "report": prepared.report.as_dict()})
     session.say(prepared.report)
     for file in files:
-        session.say(f"written: {escape(str(file))}")
+        session.say(escape(visible(f"written: {file}", 10_000)))
 
 
 @app.command()
@@ -251,9 +263,7 @@ def check(
         step("validating")
         before = modulize.validate_model(original, args, kwargs)
         after = modulize.validate_model(prepared)
-        step("comparing")
-        given = args is not None or kwargs is not None
-        runs = modulize.compare_models(original, prepared, args, kwargs) if given else []
+        runs = _compare(step, original, prepared, args, kwargs)
     wrong = [run for run in runs if run["result"] in ("different", "failed")]
     ok = bool(after) and not wrong
     session.data({"ok": ok, "before": before.as_dict(), "after": after.as_dict(), "comparisons": runs})
@@ -275,7 +285,7 @@ def report(
     weights: Optional[Path] = WeightsOption,
     train: bool = TrainOption,
     target: str = TargetOption,
-    compare: bool = typer.Option(False, "--compare", help="Run both models in both modes and on other inputs"),
+    compare: bool = CompareOption,
     as_json: bool = JsonOption,
     quiet: bool = QuietOption,
 ) -> None:
@@ -291,16 +301,15 @@ def report(
     source = {"model": model, "arg": arg, "weights": weights, "train": train, "input": input, "inputs": inputs}
     with session.steps() as step:
         original, prepared, args, kwargs = _prepare(step, source, True, target=target)
-        if compare and (args is not None or kwargs is not None):
-            step("comparing")
-            modulize.compare_models(original, prepared, args, kwargs)
+        if compare:
+            _compare(step, original, prepared, args, kwargs)
         if html is not None:
             step("drawing")
             prepared.report.save_html(html, title=model)
     session.data(prepared.report.as_dict())
     session.say(prepared.report)
     if html is not None:
-        session.say(f"written: {escape(str(html))}")
+        session.say(escape(visible(f"written: {html}", 10_000)))
 
 
 @app.command()

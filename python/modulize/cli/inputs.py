@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import re
 import sys
 import traceback
@@ -14,10 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
+import modulize
 from modulize._core import ArgumentError
 from modulize._extras import need
 
-__all__ = ["find", "load_weights", "make_inputs", "make_model"]
+__all__ = ["find", "load_weights", "make_inputs", "make_model", "place_of"]
 
 _SHAPE = re.compile(r"(?:(?P<name>[^=:,]+)=)?(?P<shape>\d+(?:[x,]\d+)*|scalar)(?::(?P<dtype>\w+))?")
 
@@ -83,9 +85,15 @@ def _call(reference: str, function: Any, **arguments: Any) -> Any:
         return function(**arguments)
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        trace = traceback.extract_tb(error.__traceback__)[1:]
-        where = f" at {trace[-1].filename}:{trace[-1].lineno}" if trace else ""
-        raise ArgumentError(f"{reference}({given}) raises {type(error).__name__}{where}: {error}") from error
+        raise ArgumentError(f"{reference}({given}) raises {type(error).__name__}{place_of(error)}: {error}") from error
+
+
+def place_of(error: BaseException) -> str:
+    """ " at file:line", the innermost outside of torch and this package; an empty text where there is none."""
+    ours = [str(Path(str(package.__file__)).parent) + os.sep for package in (torch, modulize)]
+    trace = [entry for entry in traceback.extract_tb(error.__traceback__) if os.path.isfile(entry.filename)]
+    outside = [entry for entry in trace if not entry.filename.startswith(tuple(ours))]
+    return f" at {outside[-1].filename}:{outside[-1].lineno}" if outside else ""
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -75,7 +75,11 @@ def save_source(prepared: nn.Module, folder: str | Path, *, weights: bool = True
     folder = _path(folder)
     _check_folder(folder, overwrite)
     source = ModelSource(prepared)
-    files = {"model.py": source.text()}
+    text = source.text()
+    if source.hidden():
+        source = ModelSource(prepared, source.hidden())
+        text = source.text()
+    files = {"model.py": text}
     if source.operations:
         files["operations.py"] = operations_source(source.operations)
     files["runtime.py"] = runtime_source(source.runtime | _LOADING)
@@ -90,6 +94,7 @@ def save_source(prepared: nn.Module, folder: str | Path, *, weights: bool = True
         if weights:
             need("numpy", "export")  # what safetensors goes through
             need("safetensors.torch", "export").save_file(tensors, str(made / _FILES[-1]), metadata={"format": "pt"})
+            (made / _FILES[-1]).chmod((made / "model.py").stat().st_mode)  # it is the writer's alone otherwise
         with contextlib.nullcontext() if weights else torch.device("meta"):
             _check(_load(made), prepared, weights)
         _forget(made)

@@ -10,7 +10,7 @@ import re
 import sys
 import tokenize
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import torch
@@ -27,8 +27,9 @@ __all__ = ["ModelSource"]
 _SPELLINGS = [("modulize._runtime.", "runtime"), ("torch.nn.functional.", "F")]
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _WIDTH = 120
-# Stands for a parameter that is None, which is none of the attributes.
+# No expressions: stands for a parameter that is None; stands in front of a buffer's arguments.
 _NO_PARAMETER = "no parameter"
+_BUFFER = "a buffer("
 # Names that a class or a constant of the module must not have.
 _RESERVED = {"torch", "nn", "F", "runtime", "operations", "load", "os", "OrderedDict", "self"}
 
@@ -101,7 +102,7 @@ def program_of(module: Any) -> Any:
 class ModelSource:
     """The source of one prepared model's ``model.py``, and what must be written beside it."""
 
-    def __init__(self, prepared: Any) -> None:
+    def __init__(self, prepared: Any, reserved: Set[str] = frozenset()) -> None:
         self.prepared = prepared
         self.imports = Imports()
         self.runtime: set[str] = set()  # what runtime.py must define
@@ -116,7 +117,7 @@ class ModelSource:
         self._classes: dict[str, str] = {}  # class body -> name
         self._paths: dict[str, list[str]] = {}  # class name -> paths of its instances
         packages = {class_of(module).__module__.partition(".")[0] for module in self._modules.values()}
-        self._names = _RESERVED | packages | set(dir(builtins))
+        self._names = _RESERVED | reserved | packages | set(dir(builtins))
         self._called: set[str] = set()
         self._read: dict[str, set[str]] = {}  # path of a module -> attributes that programs read
         for prefix, program in self._programs():
@@ -175,6 +176,10 @@ class ModelSource:
         text = re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
         self.root_class = root_class
         return text + ("\n" + constants if constants else "") + classes
+
+    def hidden(self) -> set[str]:
+        """Imported packages whose names :meth:`text` has given to classes."""
+        return {module.partition(".")[0] for module in self.imports.modules} & set(self._classes.values())
 
     def _summary(self) -> str:
         cls = class_of(self.prepared)
@@ -266,7 +271,7 @@ class ModelSource:
             if name not in constants:
                 persistent = name not in module._non_persistent_buffers_set
                 text = "None" if tensor is None else empty(tensor)
-                yield name, f"Buffer({text}{'' if persistent else ', persistent=False'})"
+                yield name, f"{_BUFFER}{text}{'' if persistent else ', persistent=False'})"
 
     def _attributes(self, path: str, module: nn.Module) -> Iterator[tuple[str, str]]:
         """Plain attributes that the programs read."""
@@ -350,8 +355,7 @@ class ModelSource:
         return self._call("with_parts", [listed], extra) if extra else listed
 
     def _call(self, function: str, first: list[str], parts: dict[str, str]) -> str:
-        parts = {n: self._runtime_name("Buffer") + t[6:] if t.startswith("Buffer(") else t for n, t in parts.items()}
-        parts = {name: "None" if text == _NO_PARAMETER else text for name, text in parts.items()}
+        parts = {name: self._value(text) for name, text in parts.items()}
         named = [f"{name}={text}" for name, text in parts.items() if is_name(name) and not is_private(name)]
         others = [f"{quoted(n)}: {t}" for n, t in parts.items() if not is_name(n) or is_private(n)]
         return block(
@@ -411,13 +415,19 @@ class ModelSource:
             return f"self._modules[{quoted(name)}] = None"
         if text == _NO_PARAMETER:
             return f"self._parameters[{quoted(name)}] = None"
-        if text.startswith("Buffer("):
+        if text.startswith(_BUFFER):
             if is_name(name) and not hasattr(nn.Module, name):
-                return f"self.register_buffer({quoted(name)}, {text[7:]}"
-            return f"{self._runtime_name('add')}(self, {quoted(name)}, {self._runtime_name('Buffer')}{text[6:]})"
+                return f"self.register_buffer({quoted(name)}, {text.removeprefix(_BUFFER)}"
+            return f"{self._runtime_name('add')}(self, {quoted(name)}, {self._value(text)})"
         if is_name(name) and not is_private(name):
             return f"self.{name} = {text}"
         return f"setattr(self, {quoted(name)}, {text})"
+
+    def _value(self, text: str) -> str:
+        """The expression for a part that is given by its name, parameters that are None and buffers among them."""
+        if text.startswith(_BUFFER):
+            return f"{self._runtime_name('Buffer')}({text.removeprefix(_BUFFER)}"
+        return "None" if text == _NO_PARAMETER else text
 
     def _runtime_name(self, name: str) -> str:
         self.runtime.add(name)

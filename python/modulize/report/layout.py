@@ -10,6 +10,7 @@ __all__ = ["scope_drawings"]
 
 _INPUT, _OUTPUT = "\0in", "\0out"
 _WIDTH, _HEIGHT = 190, 84  # from one box's centre to the next's
+_PASSING = 4  # lines that pass a row. The layout's time and width grow with them: a block of DenseNet-201 has 1,000
 
 
 def parent_of(scope: str) -> str:
@@ -79,32 +80,65 @@ def _drawing(items: list[Any], edges: list[tuple[Any, Any]]) -> dict[str, Any]:
     """Positions by the layered layout of fast_sugiyama; what is connected to nothing stands in rows below."""
     number = {item: i for i, item in enumerate(items)}
     pairs = [(number[a], number[b]) for a, b in edges if a != b]
-    pairs = _without_cycles(pairs)
+    pairs, far = _near_and_far(_without_cycles(pairs))
     points: dict[int, tuple[float, float]] = {}
     segments: list[tuple[int, int]] = []
-    below = 0.0
+    left, below, first_dummy = 0.0, 0.0, len(items)
     if pairs:
         layout = need("fast_sugiyama", "report")
-        left, first_dummy = 0.0, len(items)
         for positions, _, _, routes in layout.from_edges(pairs, minimum_length=1, vertex_spacing=1.0):
             # The dummies of each component count from the same number.
             shift = {name: name if name < len(items) else first_dummy + i for i, (name, _) in enumerate(positions)}
             xs, ys = [x for _, (x, _) in positions], [y for _, (_, y) in positions]
-            step_x, step_y = _step(xs), _step(ys)
-            for name, (x, y) in positions:
-                points[shift[name]] = (left + (x - min(xs)) / step_x, (max(ys) - y) / step_y)
+            step_y = _step(ys)
+            for name, (x, y) in positions:  # neighbours in a row are 1 apart
+                points[shift[name]] = (left + x - min(xs), (max(ys) - y) / step_y)
             segments += [(shift[a], shift[b]) for a, b in routes]
             first_dummy += len(positions)
-            left += (max(xs) - min(xs)) / step_x + 1.5
+            left += max(xs) - min(xs) + 1.5
             below = max(below, (max(ys) - min(ys)) / step_y + 1.5)
     alone = [i for i in range(len(items)) if i not in points]
     for place, i in enumerate(alone):
         points[i] = (place % 8 * 1.0, below + place // 8)
+    for a, b in far:  # drawn in an arc on the right, higher ones further out
+        (x1, y1), (x2, y2) = points[a], points[b]
+        points[first_dummy] = (max(x1, x2) + 0.6 + min(abs(y2 - y1) * 0.05, 4), (y1 + y2) / 2)
+        segments += [(a, first_dummy), (first_dummy, b)]
+        first_dummy += 1
     places = {i: (round(x * _WIDTH), round(y * _HEIGHT)) for i, (x, y) in points.items()}
     return {
         "items": [[_shown(item), *places[i]] for item, i in number.items()],
         "lines": [[*places[a], *places[b]] for a, b in segments],
     }
+
+
+def _near_and_far(pairs: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Of pairs without cycles those to the next row and short ones that find room past the boxes; and the rest."""
+    after: dict[int, list[int]] = {}
+    waiting: dict[int, int] = {}
+    for a, b in pairs:
+        after.setdefault(a, []).append(b)
+        waiting[b] = waiting.get(b, 0) + 1
+    row = {a: 0 for a in after if a not in waiting}
+    ready = list(row)
+    for a in ready:
+        for b in after.get(a, ()):
+            row[b] = max(row.get(b, 0), row[a] + 1)
+            waiting[b] -= 1
+            if not waiting[b]:
+                ready.append(b)
+    near: list[tuple[int, int]] = []
+    far: list[tuple[int, int]] = []
+    passing = [0] * len(ready)  # lines, by row
+    for a, b in sorted(pairs, key=lambda pair: row[pair[1]] - row[pair[0]]):
+        rows = range(row[a] + 1, row[b])
+        if any(passing[i] >= _PASSING for i in rows):
+            far.append((a, b))
+            continue
+        near.append((a, b))
+        for i in rows:
+            passing[i] += 1
+    return near, far
 
 
 def _step(values: list[float]) -> float:

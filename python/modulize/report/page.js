@@ -77,8 +77,10 @@ function fit() {
   const left = Math.min(...xs) - 110, top = Math.min(...ys) - 50, width = Math.max(...xs) - left + 110, height = Math.max(...ys) - top + 50;
   const k = Math.min(1.2, Math.max(0.35, Math.min(size.width / width, size.height / height)));
   const target = items.find((item) => item[0] === chosen);
+  // What does not fit is seen from its first operation on.
+  const first = items[0], wide = width * k > size.width, high = height * k > size.height;
   view = target ? { k: 1, x: size.width / 2 - target[1], y: size.height / 2 - target[2] }
-    : { k, x: Math.max(10, (size.width - width * k) / 2) - left * k, y: Math.max(10, (size.height - height * k) / 2) - top * k };
+    : { k, x: size.width / 2 - (wide ? first[1] : left + width / 2) * k, y: high ? 50 - first[2] * k : size.height / 2 - (top + height / 2) * k };
 }
 function draw() {
   layer.setAttribute("transform", `translate(${view.x} ${view.y}) scale(${view.k})`);
@@ -133,7 +135,7 @@ function details(i) {
   if (node.f >= 0) {
     const file = data.files[node.f], code = data.code[node.f], pre = make("pre", { class: "excerpt" });
     for (let line = node.l - 3; line <= node.l + 3; ++line) if (line in code) pre.append(make("span", { class: line === node.l ? "here" : "" }, make("span", { class: "ln" }, String(line).padStart(5) + "  "), code[line] + "\n"));
-    parts.push(make("a", { class: "source", href: "file://" + encodeURI(file) + "#L" + node.l }, `${file}:${node.l}`), pre);
+    parts.push(make("a", { class: "source", href: data.links[node.f] + "#L" + node.l }, `${file}:${node.l}`), pre);
   }
   $("details").replaceChildren(...parts);
   later();

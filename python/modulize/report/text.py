@@ -90,7 +90,13 @@ def tables_of(data: dict[str, Any]) -> list[tuple[str, list[str], list[list[Any]
             [[c["call"], c["scope"], short(c["where"])] for c in data["leftovers"] if c["computes"]],
         ),
         ("Assumptions", ["checked whenever the model runs"], [[text] for text in data["assumptions"]]),
-        ("Tied", ["module", "has the parameters of"], [list(pair) for pair in data["ties"]]),
+        (
+            f"No class in target {data['target']}",
+            ["module", "is", "line"],
+            [[c["path"], c["to"], short(c["where"])] for c in data["fallbacks"]],
+        ),
+        ("Tied", ["module", "has the parameters of"], data["ties"]),
+        ("Copied", ["module", "has copies of the parameters of"], data["copies"]),
         ("Shared with the original", ["module", "why"], [list(item) for item in data["shared"].items()]),
         ("State that forward writes", ["attribute"], [[name] for name in data["written_state"]]),
         (
