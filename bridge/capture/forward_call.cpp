@@ -186,7 +186,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
 
 void record_forward(nb::handle root, const CaptureOptions& options, Recorder& recorder, nb::handle forward) {
   const bool running = recorder.mode() == CaptureMode::running;
-  nb::object ph_base = nb::module_::import_("torch.fx._symbolic_trace").attr("PHBase");
+  nb::object ph_base = nb::handle(TorchTypes::instance().fx_tracing).attr("PHBase");
   const std::vector<Parameter> parameters = signature_of(forward);
   nb::dict given;
   if (running)

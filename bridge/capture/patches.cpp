@@ -467,7 +467,7 @@ void patch_type(Patches& patches, const std::vector<PyObject*>& globals) {
 }
 
 void patch_wrapped(Patches& patches) {
-  nb::object tracing = nb::module_::import_("torch.fx._symbolic_trace");
+  const nb::handle tracing = TorchTypes::instance().fx_tracing;
   nb::object builtins = nb::module_::import_("builtins").attr("__dict__");
   const auto patch = [&](nb::handle frame, nb::handle name) {
     PyObject* original = PyDict_GetItem(frame.ptr(), name.ptr());

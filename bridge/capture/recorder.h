@@ -332,6 +332,7 @@ struct TorchTypes {
   PyObject* mode_stack_length;
   PyObject* mode_at;
   PyObject* detach;        // TensorBase.detach
+  PyObject* fx_tracing;    // the module of torch.fx.wrap, which has another name before torch 1.10
   std::string folder;      // of the torch package, with a trailing separator
   std::string our_folder;  // of this package, likewise
 

@@ -32,6 +32,10 @@ const TorchTypes& TorchTypes::instance() {
       t->mode_at = object(c, "_get_function_stack_at");
     }
     t->detach = object(nb::handle(reinterpret_cast<PyObject*>(t->tensor_base)), "detach");
+    t->fx_tracing =
+        nb::module_::import_(text_of(nb::module_::import_("torch.fx").attr("wrap").attr("__module__")).c_str())
+            .release()
+            .ptr();
     const auto folder_of = [](nb::handle module) {
       std::string file = text_of(module.attr("__file__"));
       file.resize(file.find_last_of("/\\") + 1);

@@ -181,7 +181,7 @@ def _keep_tied(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -
         # With assign=True the owner may have a new tensor already; the root ties them again afterwards.
         if _is_tied(module, name) or prefix + name not in state:
             state[prefix + name] = _tensor(module, name)
-    if type(module).set_extra_state is not nn.Module.set_extra_state:
+    if getattr(type(module), "set_extra_state", None) is not getattr(nn.Module, "set_extra_state", None):  # torch 1.10
         state[prefix + "_extra_state"] = module.get_extra_state()
 
 
@@ -190,11 +190,18 @@ def _after_load(root: nn.Module, incompatible_keys: Any) -> None:
     _share_tensors(root)
 
 
+# Of torch 1.11 and later.
+_HOOKS_TAKE_MODULES = "with_module" in inspect.signature(nn.Module._register_load_state_dict_pre_hook).parameters
+
+
 def hide_tied(module: nn.Module) -> None:
     """Leaves a module's tied tensors out of the state_dict of the models it is part of."""
     if _drop_tied not in module._state_dict_hooks.values():
         module._register_state_dict_hook(_drop_tied)
-        module._register_load_state_dict_pre_hook(_keep_tied, with_module=True)
+        if _HOOKS_TAKE_MODULES:
+            module._register_load_state_dict_pre_hook(_keep_tied, with_module=True)
+        else:
+            module._register_load_state_dict_pre_hook(functools.partial(_keep_tied, module))
 
 
 class TiedState(nn.Module):

@@ -1,13 +1,16 @@
 """One test a promise: whatever the original can, the prepared model can."""
 
+import copy
 import functools
 
 import pytest
 import torch
 
 from catalogue import entries, find
+from fidelity import assert_same
+from modulize import prepare_model
 from promise_gaps import GAPS
-from promises import FAILS, PLAIN, REFUSED, Subject
+from promises import FAILS, PLAIN, REFUSED, Subject, converted, output
 
 SMALL = [(library, entry.name) for library in ("reference", "trap") for entry in entries(library)]
 QUICK = [
@@ -61,6 +64,28 @@ def test_small_networks(library, name, operation):
 @pytest.mark.parametrize(("library", "name"), QUICK)
 def test_models_of_the_libraries(library, name, operation):
     assert_holds(library, name, operation)
+
+
+@pytest.mark.parametrize("name", ["t5", "detr"])
+def test_models_that_decide_by_dtypes_are_prepared_converted(name):
+    """The way out of their gaps."""
+    pytest.importorskip("transformers")
+    entry = find("transformers", name)
+    args, kwargs = converted(entry.example(), torch.Tensor.bfloat16)
+    model = entry.make().bfloat16()
+    prepared = prepare_model(copy.deepcopy(model), example_inputs=args, example_kwargs=kwargs)
+    assert_same(output(prepared, (args, kwargs)), output(model, (args, kwargs)))
+
+
+@pytest.mark.parametrize(("library", "name"), [("reference", "ResNet"), ("transformers", "t5")])
+def test_models_that_autocast_changes_are_prepared_under_it(library, name):
+    if library == "transformers":
+        pytest.importorskip(library)
+    entry = find(library, name)
+    args, kwargs = entry.example()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prepared = prepare_model(entry.make(), example_inputs=args, example_kwargs=kwargs)
+        assert_same(output(prepared, (args, kwargs)), output(entry.make(), (args, kwargs)))
 
 
 @pytest.mark.parametrize("operation", ["gradients", "two_training_steps", "strict_state_both_ways", "pickled"])

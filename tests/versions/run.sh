@@ -8,13 +8,16 @@ tools=$root/.venv/bin
 [ -x "$tools/cmake" ] || tools=$(dirname "$(command -v "${MODULIZE_TOOLS:-cmake}")")
 
 # Name, CPython, torch for pip, numpy that the wheel was built against. `debian`: the torch 1.13 of Debian 12, small.
+# `pinned`: the version that everything else is tested with, in its own environment.
 TABLE="
+1.9.1  3.9  torch==1.9.1  numpy<2
 1.11.0 3.9  torch==1.11.0 numpy<2
 1.13.1 3.10 torch==1.13.1 numpy<2
 2.0.1  3.11 torch==2.0.1  numpy<2
 2.4.1  3.12 torch==2.4.1  numpy<3
 2.8.0  3.13 torch==2.8.0  numpy<3
 debian 3.11
+pinned 3.11
 "
 
 is_cpython() { "$1" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" 2>/dev/null; }
@@ -64,7 +67,10 @@ package_for() {
 
 test_version() {
   local name=$1 cpython=$2 torch=${3:-} numpy=${4:-} python package path= libraries= venv=$folder/venv-$1
-  if [ "$name" = debian ]; then
+  if [ "$name" = pinned ]; then
+    python=$tools/python
+    venv=$(dirname "$tools")
+  elif [ "$name" = debian ]; then
     python=/usr/bin/python$cpython  # for which Debian builds; its packages may be installed
     { [ -x "$python" ] && unpack_debian "$venv/debian"; } || { echo "not run: apt-get has no torch for $python" >&2; return 0; }
     path=:$venv/debian/usr/lib/python3/dist-packages
