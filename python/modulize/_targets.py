@@ -56,6 +56,12 @@ def _finish_for_torch_ao(prepared: torch.fx.GraphModule, example: tuple[Any, ...
     finish(prepared, example)
 
 
+def _finish_for_brevitas(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
+    from modulize._tools.brevitas import finish
+
+    finish(prepared, example)
+
+
 _targets: dict[str, Target] = {
     target.name: target
     for target in (
@@ -73,7 +79,7 @@ _targets: dict[str, Target] = {
             finish=_finish_for_aimet,
         ),
         Target("torch.ao", exact=False, finish=_finish_for_torch_ao),  # SiLU in two operations
-        Target("brevitas", package="brevitas", install="pip install brevitas"),
+        Target("brevitas", package="brevitas", install="pip install brevitas", finish=_finish_for_brevitas),
     )
 }
 

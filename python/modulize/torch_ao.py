@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 
 from modulize._api import prepare_model as _prepare_model
-from modulize._tools.torch_ao import fusable_modules, unobservable_modules
+from modulize._tools.torch_ao import fusable_modules, observe_floats_alone, unobservable_modules
 
-__all__ = ["fusable_modules", "prepare_model", "unobservable_modules"]
+__all__ = ["fusable_modules", "observe_floats_alone", "prepare_model", "unobservable_modules"]
 
 prepare_model = functools.wraps(_prepare_model)(functools.partial(_prepare_model, target="torch.ao"))

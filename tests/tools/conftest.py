@@ -7,6 +7,7 @@ import torch
 
 NEEDS = {
     "test_aimet.py": ("aimet_torch", "aimet-torch"),
+    "test_aimet_scripts.py": ("aimet_torch", "aimet-torch"),
     "test_torch_ao.py": ("torchvision", "torchvision"),
     "test_brevitas.py": ("brevitas", "brevitas"),
 }

@@ -14,7 +14,7 @@ from torch.ao import quantization as ao
 from torch.ao.quantization import quantize_fx
 
 from modulize import prepare_model
-from modulize.torch_ao import fusable_modules, unobservable_modules
+from modulize.torch_ao import fusable_modules, observe_floats_alone
 from modulize.torch_ao import prepare_model as prepare_for_ao
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -87,12 +87,54 @@ def test_graph_mode_takes_prepared_networks(name):
     expected = model(x)
     prepared = prepare_model(copy.deepcopy(model), example_inputs=x)
     mapping = ao.get_default_qconfig_mapping("x86")
-    for path in unobservable_modules(prepared, x):
-        mapping.set_module_name(path, None)
-    observed = quantize_fx.prepare_fx(prepared, mapping, (x,))
+    observed = quantize_fx.prepare_fx(prepared, observe_floats_alone(mapping, prepared, x), (x,))
     observed(x)
     actual = quantize_fx.convert_fx(observed)(x)
     assert agreement(expected, actual) > 5
+
+
+class Lookup(nn.Module):
+    """Integers that pass methods on their way to a table, and a layer whose weight is asked for its dtype."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, 4)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.table(x.view(-1, x.size(-1)) + 1)
+        return self.fc(y.to(self.fc.weight.dtype) if y.dtype != self.fc.weight.dtype else y)
+
+
+def test_graph_mode_observes_no_integers():
+    model, x = Lookup().eval(), torch.randint(0, 9, (2, 3))
+    prepared = prepare_model(model, example_inputs=x)
+    mapping = observe_floats_alone(ao.get_default_qconfig_mapping("x86"), prepared, x)
+    observed = quantize_fx.prepare_fx(prepared, mapping, (x,))
+    observed(x)
+    assert agreement(model(x), quantize_fx.convert_fx(observed)(x)) > 20
+
+
+class Gated(nn.Module):
+    """In-place SiLU behind a layer, and on what is read again."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.fresh, self.seen, self.plain = nn.SiLU(inplace=True), nn.SiLU(inplace=True), nn.SiLU()
+
+    def forward(self, x):
+        x = self.fresh(self.conv(x))
+        y = x * 2
+        return self.seen(y) + y + self.plain(x)
+
+
+def test_a_silu_that_writes_into_what_is_read_again_stays():
+    model, x = Gated().eval(), torch.randn(2, 3, 4, 4)
+    prepared = prepare_for_ao(model, example_inputs=x)
+    torch.testing.assert_close(prepared(x), model(x))
+    kinds = {name: type(getattr(prepared, name)) for name in ("fresh", "seen", "plain")}
+    assert kinds["seen"] is nn.SiLU and kinds["fresh"] is kinds["plain"] is not nn.SiLU
 
 
 def test_training_aware_of_quantization():

@@ -52,6 +52,17 @@ class Stubs(nn.Module):
         return [self.dequant(tensor) for tensor in tensors(outputs)]
 
 
+class Picture(nn.Module):
+    """Brevitas' graph quantization takes every argument of forward for an activation, those that are None as well."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.model(x)
+
+
 class Plain(nn.Module):
     """NNCF takes a torch.fx.GraphModule for one that torch.export made; inside of another module it is a module."""
 
@@ -114,12 +125,11 @@ def torch_ao_fx(model: nn.Module, inputs: Inputs) -> Any:
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-    from modulize.torch_ao import unobservable_modules
+    from modulize.torch_ao import observe_floats_alone
 
     mapping = get_default_qconfig_mapping("x86")
     if isinstance(model, torch.fx.GraphModule):
-        for path in unobservable_modules(model, *inputs):
-            mapping.set_module_name(path, None)
+        observe_floats_alone(mapping, model, *inputs)
     observed = prepare_fx(model, mapping, inputs)
     observed(*inputs)
     return convert_fx(observed)(*inputs)
@@ -129,7 +139,7 @@ def brevitas_graph(model: nn.Module, inputs: Inputs) -> Any:
     from brevitas.graph.calibrate import calibration_mode
     from brevitas.graph.quantize import preprocess_for_quantize, quantize
 
-    quantized = quantize(preprocess_for_quantize(model))
+    quantized = quantize(preprocess_for_quantize(Picture(model) if len(inputs) == 1 else model))
     with calibration_mode(quantized):
         quantized(*inputs)
     return quantized(*inputs)

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from aimet_torch.meta.connectedgraph import ConnectedGraph
 from aimet_torch.nn import QuantizationMixin
+from aimet_torch.nn.modules.custom import CustomSiLU
 from aimet_torch.utils import modules_to_treat_as_leaf
 from torch import nn
 
 import modulize.nn
 from modulize import _core
 from modulize._graph_module import Branch, access_by_attributes
+from modulize._tools.silu import replace_silu
 
 __all__ = ["finish"]
 
@@ -95,6 +97,7 @@ def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> N
 
     Modules that were traced through hold nothing any more that computes: their class is ignored.
     """
+    replace_silu(prepared, CustomSiLU)
     if example is not None:
         _drop_integer_sites(prepared, example)
     access_by_attributes(prepared)  # AIMET's export puts markers around containers

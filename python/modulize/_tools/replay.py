@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ def replay_branch(branch: Any, condition: Any, *values: Any) -> Any:
 
 def _replay(root: Any, graph: Any, values: tuple[Any, ...]) -> Any:
     tracer = next(value.tracer for value in values if is_proxy(value))
+    brevitas = importlib.import_module("modulize._tools.brevitas") if _is_of_brevitas(tracer) else None
     prefix = "" if tracer.root is root else tracer.path_of_module(root) + "."
     given = iter(values)
     known: dict[torch.fx.Node, Any] = {}
@@ -64,20 +66,47 @@ def _replay(root: Any, graph: Any, values: tuple[Any, ...]) -> Any:
             known[node] = next(given)
         elif node.op == "output":
             return args[0]
+        elif node.op == "call_module" and brevitas and brevitas.is_leaf(root, node.target):
+            known[node] = tracer.create_proxy("call_module", prefix + node.target, args, kwargs)
         elif node.op == "call_module":
-            known[node] = root.get_submodule(node.target)(*args, **kwargs)
+            module = root.get_submodule(node.target)
+            known[node] = module(*args, **kwargs)
+            if brevitas and brevitas.returns_tuple(module):
+                known[node][1]  # recorded
         elif node.op == "get_attr" and node.target == "_modulize_module":  # no attribute that a tool could copy
             known[node] = tracer.create_proxy("call_function", Bound(_itself, {0: root}), (), {})
         elif node.op == "get_attr" and node.target.rpartition(".")[2] == "training" and _in_evaluation(root, node):
             known[node] = False
             decided.add(node)
+        elif (dtype := _dtype_of_state(root, node)) is not None:
+            known[node] = dtype
         elif node.op == "call_function" and node.all_input_nodes and decided.issuperset(node.all_input_nodes):
             known[node] = node.target(*args, **kwargs)
             decided.add(node)
         else:
-            target = prefix + node.target if node.op == "get_attr" else node.target
-            known[node] = tracer.create_proxy(node.op, target, args, kwargs)
+            op, target = brevitas.spelling(node) if brevitas else (node.op, node.target)
+            known[node] = tracer.create_proxy(op, prefix + target if op == "get_attr" else target, args, kwargs)
     return None
+
+
+def _is_of_brevitas(tracer: Any) -> bool:
+    return any(cls.__module__.startswith("brevitas.") for cls in type(tracer).__mro__)
+
+
+def _dtype_of_state(root: Any, node: torch.fx.Node) -> torch.dtype | None:
+    """The dtype of a parameter or buffer where the node asks for it, as in any trace of torch.fx.
+
+    A tool may put a module in the place of its owner whose weight has none.
+    """
+    if node.op != "call_function" or node.target is not getattr or node.args[1:] != ("dtype",):
+        return None
+    read: Any = node.args[0]
+    if read.op != "get_attr":
+        return None
+    path, _, name = read.target.rpartition(".")
+    owner = root.get_submodule(path)
+    value = {**owner._parameters, **owner._buffers}.get(name)  # getattr would give a proxy
+    return None if value is None else value.dtype
 
 
 def _itself(root: Any) -> Any:

@@ -10,7 +10,9 @@ from torch import nn
 from torch.ao.nn.quantized import FloatFunctional
 from torch.ao.quantization import DeQuantStub, QuantStub
 
-__all__ = ["SiLU", "finish", "fusable_modules", "unobservable_modules"]
+from modulize._tools.silu import replace_silu
+
+__all__ = ["SiLU", "finish", "fusable_modules", "observe_floats_alone", "unobservable_modules"]
 
 
 class SiLU(nn.Module):
@@ -27,10 +29,7 @@ class SiLU(nn.Module):
 
 def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
     """Put stubs at the borders: where floating-point tensors come in, and at every result."""
-    for path, module in list(prepared.named_modules()):
-        if type(module) is nn.SiLU:
-            parent, _, name = path.rpartition(".")
-            setattr(prepared.get_submodule(parent), name, SiLU())
+    replace_silu(prepared, SiLU)
     graph = prepared.graph
     given = None if example is None else inspect.signature(prepared.forward).bind_partial(*example).arguments
     inputs = [
@@ -113,6 +112,39 @@ def unobservable_modules(prepared: torch.fx.GraphModule, *inputs: Any) -> list[s
         if node.op == "call_module"
         and not all(map(_is_observable, node.args, given.get(prepared.get_submodule(str(node.target)), ())))
     ]
+
+
+def observe_floats_alone(mapping: Any, prepared: torch.fx.GraphModule, *inputs: Any) -> Any:
+    """Take out of a ``QConfigMapping`` what computes with integers or with sizes, and return it.
+
+    By path the modules of :func:`unobservable_modules`; by name the methods and functions that a tensor of integers is
+    given to, for which ``prepare_fx`` knows no places. Floating-point tensors pass those in float as well.
+    """
+    for path in unobservable_modules(prepared, *inputs):
+        mapping.set_module_name(path, None)
+    names = _given_integers(prepared, inputs)
+    for node in prepared.graph.nodes:
+        name = getattr(node.target, "__name__", node.target)  # of a method, its name
+        if node.op in ("call_method", "call_function") and names & {name, f"__{name}__"}:
+            mapping.set_object_type(node.target, None)
+    return mapping
+
+
+def _given_integers(prepared: torch.fx.GraphModule, inputs: tuple[Any, ...]) -> set[str]:
+    """Names of the functions and methods whose first argument is a tensor of no floating-point numbers."""
+    from torch.overrides import TorchFunctionMode
+
+    names: set[str] = set()
+
+    class Note(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if args and isinstance(args[0], torch.Tensor) and not args[0].is_floating_point():
+                names.add(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Note():
+        prepared(*inputs)
+    return names
 
 
 def _is_observable(argument: Any, value: Any) -> bool:
