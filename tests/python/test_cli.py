@@ -284,6 +284,48 @@ def test_without_typer_the_message_names_the_extra():
     assert "pip install 'modulize[cli]'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("package", "extra", "action"),
+    [
+        ("safetensors", "export", "modulize.save_source(prepared, 'net')"),
+        ("numpy", "export", "modulize.save_source(prepared, 'net')"),
+        ("fast_sugiyama", "report", "prepared.report.save_html('net.html')"),
+        ("rich", "report", "list(prepared.report.__rich_console__(None, None))"),
+        ("safetensors", "export", "main(['report', 'net.py:Net', '-w', 'net.safetensors'])"),
+        ("fast_sugiyama", "report", "main(['report', 'net.py:Net', '-i', '2x3', '--html', 'net.html'])"),
+        ("rich", "cli", "main(['doctor'])"),
+        ("typer", "cli", "main(['doctor'])"),
+    ],
+)
+def test_what_is_missing_is_named_in_one_line(tmp_path, package, extra, action):
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "net.safetensors").write_bytes(b"")
+    # As if it were not installed: found by no finder.
+    code = (
+        "import sys, importlib.abc\n"
+        "class Hides(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {package!r}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Hides())\n"
+        "import torch, modulize, modulize.cli\n"
+        "def main(arguments):\n"
+        "    sys.argv[1:] = arguments\n"
+        "    modulize.cli.main()\n"
+        "prepared = modulize.prepare_model(torch.nn.Linear(3, 2), example_inputs=torch.ones(1, 3))\n"
+        f"{action}\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == (3 if action.startswith("main") else 1)
+    # Without numpy, torch keeps what is alive at exit, and the development build says so.
+    lines = result.stderr.partition("nanobind: leaked")[0].strip().split("\n")
+    said = f"this needs the package {package}, which is not installed: pip install 'modulize[{extra}]'"
+    assert lines[-1].endswith(said)
+    assert len(lines) == 1 or not action.startswith("main")
+    assert not [name for name in ("net", "net.html") if (tmp_path / name).exists()]
+
+
 def test_the_package_itself_imports_no_extra():
     code = (
         "import sys\n"

@@ -414,6 +414,54 @@ def test_no_name_becomes_code(tmp_path, name):
         assert "exit" not in calls
 
 
+class Shouts(float):
+    def __repr__(self):
+        return "__import__('os')._exit(9)"
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("base", [int, float, str, bytes, list])
+def test_no_repr_becomes_code(tmp_path, base):
+    value = type("Shouts", (base,), {"__repr__": Shouts.__repr__, "__str__": Shouts.__repr__})()
+    model = nn.Sequential(Opaque(4, 3.0), nn.ReLU())
+    model[0].extra = [{"a": value}]
+    prepared = prepare_model(model, [model[0]], example_inputs=torch.randn(1, 4))
+    with pytest.raises(UnsupportedError, match=r"object of class .*Shouts cannot be written"):
+        save_source(prepared, tmp_path / "net")
+    text = "def forward(self, x):\n    return F.leaky_relu(self.fc(x), self.slope)\n"
+    model = written_by(text, "shouts.py", [])
+    model.slope = Shouts(0.5)
+    prepared = prepare_model(model, example_inputs=torch.ones(2, 3))
+    assert_equal_models(round_trip(prepared, tmp_path), prepared, torch.randn(2, 3))
+    assert "_exit" not in source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE[0], HOSTILE[2], "\udc80", "\u202e", "", "n" * 10_000], ids=lambda t: ascii(t[:20])
+)
+def test_texts_of_the_model_come_back(tmp_path, text):
+    class Talks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Opaque(3)
+            self.inner.notes = {text: [text, (text,), {text}, Path(text)]}
+            self.mode = text
+
+        def forward(self, items, mode=text):
+            if mode == self.mode:
+                items = {key: self.inner(value).relu() for key, value in items.items()}
+            return {**items, (text, 1): torch.sin(items[text]), "mode": mode}
+
+    model = Talks()
+    prepared = prepare_model(model, [model.inner], example_inputs=({text: torch.ones(2, 3)},))
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, {text: torch.randn(2, 3)})
+    assert loaded.inner.notes == model.inner.notes
+    with pytest.raises(RuntimeError, match="argument 'mode' was"):
+        loaded({text: torch.randn(2, 3)}, mode="other")
+
+
 def test_hostile_class_names_become_plain_ones(tmp_path):
     inner = type("Bad'; import os #\n", (nn.Module,), {"forward": lambda self, x: x + self.w})()
     inner.w = nn.Parameter(torch.rand(2))

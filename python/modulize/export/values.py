@@ -8,6 +8,7 @@ import enum
 import functools
 import keyword
 import math
+import pathlib
 import re
 import sys
 import types
@@ -146,6 +147,8 @@ def spell(value: Any, imports: Imports, depth: int = 0) -> str:
         return str(value)
     if kind is torch.device:
         return f"torch.device({str(value)!a})"
+    if isinstance(value, pathlib.PurePath) and kind.__module__.partition(".")[0] == "pathlib":
+        return f"{imports.name(kind)}({quoted(str(value))})"
     if isinstance(value, type) or kind in (types.FunctionType, types.BuiltinFunctionType):
         return function(value, imports)
     if isinstance(value, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
