@@ -13,20 +13,21 @@ __all__ = ["operations_source", "runtime_source"]
 
 # In this order; what stands in an earlier one replaces what a later one defines.
 _MODULES = ("modulize.export.written", "modulize._runtime", "modulize._graph_module")
-_IMPORTS = {
-    "collections": "import collections",
-    "copy": "import copy",
-    "enum": "import enum",
-    "functools": "import functools",
-    "json": "import json",
-    "types": "import types",
-    "Callable": "from collections.abc import Callable",
-    "Iterator": "from collections.abc import Iterator",
-    "Any": "from typing import Any",
-    "torch": "import torch",
-    "nn": "from torch import nn",
-    "parametrize": "from torch.nn.utils import parametrize",
-}
+
+
+@cache
+def _imports() -> dict[str, str]:
+    """Name -> the statement that imports it, of what those modules import from elsewhere; torch after the others."""
+    found: dict[str, str] = {}
+    for module_name in _MODULES:
+        for node in ast.parse(inspect.getsource(importlib.import_module(module_name))).body:
+            for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+                source = node.module if isinstance(node, ast.ImportFrom) else alias.name
+                first = f"from {source} import" if isinstance(node, ast.ImportFrom) else "import"
+                if (source or "").partition(".")[0] not in ("modulize", "__future__"):
+                    renamed = f" as {alias.asname}" if alias.asname else ""
+                    found[alias.asname or alias.name] = f"{first} {alias.name}{renamed}"
+    return dict(sorted(found.items(), key=lambda item: ("torch" in item[1], item[1].startswith("from"), item[1])))
 
 
 @cache
@@ -53,15 +54,15 @@ def _definitions() -> dict[str, tuple[str, frozenset[str]]]:
 
 def runtime_source(wanted: set[str]) -> str:
     """``runtime.py`` with these names and all that they need."""
-    known = _definitions()
-    missing = sorted(name for name in wanted if name not in known and name not in _IMPORTS)
+    known, importable = _definitions(), _imports()
+    missing = sorted(name for name in wanted if name not in known and name not in importable)
     if missing:
         raise KeyError(f"modulize has no {', '.join(missing)} to write along")
     taken: dict[str, None] = {}
-    imports = {name for name in wanted if name in _IMPORTS}
+    imports = {name for name in wanted if name in importable}
 
     def take(name: str) -> None:
-        if name in _IMPORTS:
+        if name in importable:
             imports.add(name)
         elif name in known and name not in taken:
             for inner in sorted(known[name][1]):
@@ -73,7 +74,9 @@ def runtime_source(wanted: set[str]) -> str:
     parts = [known[name][0] for name in taken]
     head = '"""What the model calls besides torch. Written by modulize; needs torch alone."""\n\n'
     head += "from __future__ import annotations\n\n"
-    return head + "\n".join(text for name, text in _IMPORTS.items() if name in imports) + "\n\n\n" + _spaced(parts)
+    lines = [text for name, text in importable.items() if name in imports]
+    groups = [[line for line in lines if ("torch" in line) is torch] for torch in (False, True)]
+    return head + "\n\n".join("\n".join(group) for group in groups if group) + "\n\n\n" + _spaced(parts)
 
 
 def operations_source(names: set[str]) -> str:
