@@ -13,6 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 from modulize._runtime import _is_compiling
 
+# None where no code runs between two graphs of torch.compile; of torch 2.1 and later.
+_compiled_frames = getattr(
+    getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None), "get_eval_frame_callback", lambda: None
+)
 _OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
 
 
@@ -42,7 +46,7 @@ class Sites(TorchFunctionMode):
 
     def __enter__(self) -> Any:
         # Compilers trace the code as it is: what runs is the same.
-        self._is_entered = not _is_compiling()
+        self._is_entered = not (_is_compiling() or _compiled_frames() is not None)
         return super().__enter__() if self._is_entered else self
 
     def __exit__(self, *error: Any) -> None:

@@ -365,6 +365,16 @@ class Subject:
             return Cell(name, FAILS, _said(error))
         return Cell(name, HOLDS)
 
+    def graph_breaks(self) -> list[int]:
+        """Of torch.compile, in the original and in the prepared model."""
+        counts = []
+        for model, again in ((self._original, self._make), (self._prepared, self._prepare)):
+            torch._dynamo.reset()
+            args, kwargs = copy.deepcopy(self.inputs)
+            with _quiet(), torch.no_grad():
+                counts.append(torch._dynamo.explain(_copied(model, again))(*args, **kwargs).graph_break_count)
+        return counts
+
     def _run(self, chosen: Operation, model: nn.Module) -> Any:
         other = redraw(_copied(self._original, self._make), seed=3, all_parameters=True)
         torch._dynamo.reset()

@@ -100,6 +100,15 @@ def test_compilers_take_models_of_the_libraries(library, name, operation):
     assert_holds(library, name, operation)
 
 
+@pytest.mark.parametrize(("library", "name"), [("trap", "KeptLoop"), ("transformers", "segformer")])
+def test_no_graph_break_that_the_original_lacks(library, name):
+    if library == "transformers":
+        pytest.importorskip(library)
+    breaks, of_the_prepared = subject(library, name).graph_breaks()
+    assert 0 < breaks >= of_the_prepared
+    assert_holds(library, name, "compiled")
+
+
 @pytest.mark.parametrize("operation", ["compiled_training", "exported_strictly", "compiled_by_inductor"])
 @pytest.mark.parametrize("name", ["FunctionalWeights", "ReusedLinear"])
 def test_slower_compilers_take_small_networks(name, operation):

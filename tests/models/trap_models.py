@@ -380,6 +380,28 @@ class InPlaceOnViews(nn.Module):
         return y
 
 
+# --- code that is kept whole ------------------------------------------------------------------------------------------
+
+
+class _Halves(nn.Module):
+    def forward(self, x):
+        while x.abs().sum().item() > 2:
+            x = torch.sub(x, x / 2)
+        return x.clamp(-1, 1) * 3
+
+
+@trap(6)
+class KeptLoop(nn.Module):
+    """A loop that ends by a value, at which torch.compile breaks its graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.halves = nn.Linear(6, 6), _Halves()
+
+    def forward(self, x):
+        return self.halves(self.fc(x)).relu()
+
+
 # --- dtypes -----------------------------------------------------------------------------------------------------------
 
 
