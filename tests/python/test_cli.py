@@ -246,6 +246,26 @@ def test_prepare_compares_where_asked(net, tmp_path):
     assert "another batch size" in (out / "report.html").read_text()
 
 
+@pytest.mark.parametrize("name", ["torch", "json", "sys"])
+def test_a_file_hides_no_module(tmp_path, name):
+    (tmp_path / f"{name}.py").write_text(NET)
+    before = sys.modules[name]
+    result = run("report", f"{tmp_path / name}.py:Net", code=3)
+    assert f"has the name of the module {name}, which is loaded already: rename the file" in result.stderr
+    assert sys.modules[name] is before
+
+
+@pytest.mark.parametrize("name", ["net's", "a b", "my.net", "class", "ünï", "(red)x", "-x", "%s {x}"])
+def test_files_may_have_any_other_name(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    file = tmp_path / f"{name}.py"
+    file.write_text(NET)
+    run("prepare", f"{file}:Net", "-i", "2x3", "-o", tmp_path / name, "-q")
+    assert load_source(tmp_path / name / "model")(torch.ones(5, 3)).shape == (5, 2)
+    assert (tmp_path / name / "report.html").stat().st_size > 20_000
+    sys.modules.pop(name.replace(".", "-"))
+
+
 def test_lines_are_not_cut_to_the_width_of_a_terminal(net):
     lines = run("check", f"{net}:Escapes", "-i", "3x3", code=1).stdout.split("\n")
     assert any("error: functional" in line and line.endswith(f"{net}:30") for line in lines), lines

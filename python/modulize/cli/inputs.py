@@ -42,15 +42,19 @@ def _module(place: str) -> Any:
         file = Path(place).resolve()
         if not file.is_file():
             raise ArgumentError(f"there is no file {place}")
+        # By its own name, so that its classes can be imported again; no statement imports one with a dot.
+        name = file.stem.replace(".", "-")
+        loaded = getattr(sys.modules.get(name), "__file__", None)
+        if name in sys.modules and (loaded is None or Path(loaded).resolve() != file):
+            raise ArgumentError(f"{place} has the name of the module {name}, which is loaded already: rename the file")
         folder = str(file.parent)
         if folder not in sys.path:
             sys.path.insert(0, folder)
-        # By its own name, so that its classes can be imported again.
-        spec = importlib.util.spec_from_file_location(file.stem, file)
+        spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[file.stem] = module
+        sys.modules[name] = module
         spec.loader.exec_module(module)
         return module
     if "" not in sys.path and str(Path.cwd()) not in sys.path:

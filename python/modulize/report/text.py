@@ -28,7 +28,9 @@ def render(data: dict[str, Any]) -> Iterator[Any]:
     panel, table, text = need("rich.panel", "report"), need("rich.table", "report"), need("rich.text", "report")
 
     def rows(title: str, heads: list[str], entries: list[list[Any]]) -> Any:
-        made = table.Table(title=f"{title} ({len(entries)})", title_justify="left", title_style="bold", expand=True)
+        made = table.Table(
+            title=text.Text(f"{title} ({len(entries)})"), title_justify="left", title_style="bold", expand=True
+        )
         for head in heads:
             made.add_column(head, overflow="fold")
         for entry in entries[:_LIMIT]:
