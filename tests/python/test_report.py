@@ -55,6 +55,8 @@ def test_the_data_says_what_became_what_and_where():
     assert {"path": "module_conv_1", "from": "conv"}.items() <= next(
         c for c in data["conversions"] if c["path"] == "module_conv_1"
     ).items()
+    inside = prepare_model(nn.Sequential(nn.Identity(), Net().eval()), example_inputs=IMAGE).report.branches
+    assert inside == [{**branch, "path": "1.module_branch"}]
     assert ["module_conv_1", "conv"] in data["ties"]
     assert data["largest_difference"] == 0.0
 
