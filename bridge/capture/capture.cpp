@@ -233,7 +233,9 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
       if (!recorder.request) throw;
     }
   }
-  if (recorder.request) throw *recorder.request;  // forward may have caught it
+  // Forward may have caught them.
+  if (recorder.request) throw *recorder.request;
+  if (recorder.refusal) throw *recorder.refusal;
   recorder.on_globals = nullptr;
   restore.done = true;
   std::vector<std::string> inside;

@@ -67,6 +67,8 @@ class KeepRequest : public Error {
   /// Statements are candidates: what differs is how often something runs for the items of a list, and the items are
   /// what it yields. What else a statement yields (None, a text, a number of pieces) would be frozen.
   bool takes_statements = false;
+  /// "file:line" of a generator that it was thrown through: it has ended.
+  std::string generator;
 };
 
 struct KeptFunction {

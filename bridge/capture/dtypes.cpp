@@ -89,9 +89,12 @@ std::vector<std::size_t> DtypeReads::meant_by(PyObject* dtype) {
     Py_DECREF(frame);
     frame = back;
   }
+  // Another call's frame may lie where one has ended.
+  std::set<ScopeId> calls;
+  for (ScopeId scope = recorder_.scope(); calls.insert(scope).second;) scope = recorder_.graph().scope(scope).parent;
   for (std::size_t i = 0; i < last->second; ++i) {
     const Read& read = reads_[i];
-    if (read.dtype != dtype || read.is_lie) continue;
+    if (read.dtype != dtype || read.is_lie || !calls.contains(recorder_.graph()[read.node].scope)) continue;
     if (read.is_stored ? running.contains(read.frame) : !read.is_used && read.frame == here) found.push_back(i);
   }
   found.push_back(last->second);

@@ -332,8 +332,16 @@ class Explorer {
     return nullptr;
   }
 
+  // A capture records no gradients: what raises where there are some is not forward.
+  static bool asks_for_gradients(const Graph& graph, const Decision& decision) {
+    const Value& value = graph[decision.node].args[0];
+    if (!value.is_node()) return false;
+    const Node& asked = graph[value.as_node()];
+    return is_call_of(asked, "builtins.getattr") && asked.args[1] == Value::string("requires_grad");
+  }
+
   Value error_value(Capture& base, const Decision& decision, const std::pair<nb::object, bool>& error) {
-    if (error.second) {
+    if (error.second && !asks_for_gradients(base.graph, decision)) {
       // Without its traceback, which would hold the frames of the capture.
       nb::object plain = error.first;
       plain.attr("__traceback__") = nb::none();
@@ -621,6 +629,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   const ModuleScan scan = scan_modules(root);
   options.scan = &scan;
   StatePlan state;
+  std::string ended_generator;
   for (std::size_t round = 0;; ++round) {
     try {
       for (;;) {
@@ -656,11 +665,16 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         if (kept.root) throw;
         kept.root = request.why;
       }
+      if (!request.generator.empty()) ended_generator = request.generator;
     } catch (const Error& error) {
       if (!running || options.on_dynamic == "error" || error.code() != ErrorCode::CaptureError || kept.root) throw;
       kept.root = error.what();
     } catch (nb::python_error& error) {
       if (!running) refuse_symbols(error);
+      if (!ended_generator.empty() && error.matches(PyExc_StopIteration))
+        throw Error(ErrorCode::CaptureError, "forward goes on with a generator (" + ended_generator +
+                                                 "), which a capture has ended, as nothing can start it anew: keep its "
+                                                 "state in attributes, and make the model once more");
       if (!running || options.on_dynamic == "error" || kept.root || !error.matches(PyExc_Exception) ||
           is_error(error, ErrorCode::ModulizeError))
         throw;

@@ -250,6 +250,11 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
         keywords.update(nb::borrow<nb::dict>(argument));
       continue;
     }
+    if (running && is_given && parameter.default_value.is_valid() && parameter.default_value.is_none() &&
+        (TorchTypes::instance().is_tensor(value.ptr()) || has_parts(value.ptr())))
+      recorder.add_check(
+          recorder.add_function("operator.is_", {Value::node(nodes[i]), Value::none()}, ValueType::number),
+          Value::boolean(false), "whether " + text + " is None");
     if (running || is_given || fixed_without_inputs(value))
       argument = builder.build(value, nodes[i], text);
     else

@@ -108,10 +108,11 @@ bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, Kee
 }
 
 std::vector<KeepCandidate> keep_candidates(const Capture& capture, const std::vector<RunningCode>& running,
-                                           ScopeId scope) {
+                                           ScopeId scope, std::size_t inner) {
   const Forwards forwards(capture);
   std::vector<KeepCandidate> out;
   for (const RunningCode& frame : running) {
+    const bool is_inner = &frame < running.data() + inner;
     const std::string& path = capture.graph.scope(scope).path;
     const auto forward = forwards.by_path.find(path);
     if (forward != forwards.by_path.end() && forward->second == frame.code.ptr()) {
@@ -119,9 +120,10 @@ std::vector<KeepCandidate> keep_candidates(const Capture& capture, const std::ve
         out.push_back({.line = frame.line});
         break;
       }
-      out.push_back({.module = path});
+      if (!is_inner) out.push_back({.module = path});
       scope = capture.graph.scope(scope).parent;
-    } else if (!forwards.decorators.contains(frame.code.ptr()) && !forwards.codes.contains(frame.code.ptr())) {
+    } else if (!is_inner && !forwards.decorators.contains(frame.code.ptr()) &&
+               !forwards.codes.contains(frame.code.ptr())) {
       out.push_back({.code = frame.code});
     }
   }

@@ -23,9 +23,9 @@ nb::object forward_code_of(nb::handle root, const KeptWhole* kept);
 bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, KeepTried& tried);
 
 /// The functions, modules and the statement of the root's forward that could be kept whole, innermost first. `running`:
-/// innermost first; `scope`: the one of `capture` that it ran in.
+/// innermost first, of which the first `inner` are none; `scope`: the one of `capture` that it ran in.
 std::vector<KeepCandidate> keep_candidates(const Capture& capture, const std::vector<RunningCode>& running,
-                                           ScopeId scope);
+                                           ScopeId scope, std::size_t inner = 0);
 
 /// Adds those around what `node` does. The graph is the capture's, or made of it.
 void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std::vector<KeepCandidate>& out);

@@ -119,6 +119,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   else if (const auto it = kept_modules.find(module); it != kept_modules.end())
     kept = it->second.c_str();
   if (kept && path) keep(*path, kept);
+  if (kept) require_uncaught("a module that is kept whole", false);
   // Prepared by itself, where something in it can be.
   if (kept && path && !is_leaf) note_module_call(module, *path, args, nargs, kwnames);
   // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
@@ -196,7 +197,10 @@ PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObjec
     nb::object call = nb::steal(module_function(module));
     nb::object result = nb::steal(PyObject_Call(call.ptr(), args, kwargs));
     if (!result.is_valid()) {
+      nb::python_error raised;
+      require_uncaught("a module that raises", false);
       rollback(first);
+      raised.restore();
       return nullptr;
     }
     return wrap_result(result.ptr(), node, false);

@@ -272,6 +272,10 @@ int proxy_setattr(PyObject* self, PyObject* name, PyObject* value) {
     PyErr_Format(PyExc_AttributeError, "cannot delete attribute '%U' of a symbolic value", name);
     return -1;
   }
+  if (!PyObject_HasAttr(reinterpret_cast<PyObject*>(TorchTypes::instance().tensor), name))
+    return guarded<int>(-1, [&]() -> int {
+      owner(self).refuse_control_flow("writing '" + text_of(name) + "', which tensors do not have, to an argument");
+    });
   PyObject* operands[3] = {self, name, value};
   PyObject* done = record("builtins.setattr", operands, 3);
   Py_XDECREF(done);

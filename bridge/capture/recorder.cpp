@@ -110,7 +110,13 @@ Recorder* Recorder::recording() { return current_recorder && !current_recorder->
 Recorder* Recorder::current() { return current_recorder; }
 Recorder* Recorder::observing() { return current_recorder && current_recorder->observed_ ? current_recorder : nullptr; }
 
-ActiveRecorder::ActiveRecorder(Recorder& recorder) : previous_(current_recorder) { current_recorder = &recorder; }
+ActiveRecorder::ActiveRecorder(Recorder& recorder) : previous_(current_recorder) {
+  current_recorder = &recorder;
+  error_listener = [](const Error& error) {
+    if (current_recorder && !current_recorder->refusal && error.code() == ErrorCode::CaptureError)
+      current_recorder->refusal = error;
+  };
+}
 ActiveRecorder::~ActiveRecorder() { current_recorder = previous_; }
 
 Recorder::Pause::Pause(Recorder& recorder) : recorder_(recorder), was_paused_(recorder.paused_) {
@@ -216,7 +222,6 @@ SourceId Recorder::current_source() {
   return kNoSource;
 }
 
-namespace {
 int line_of(PyCodeObject* code, int lasti) {
 #if PY_VERSION_HEX >= 0x030B0000
   return PyCode_Addr2Line(code, lasti);
@@ -225,7 +230,6 @@ int line_of(PyCodeObject* code, int lasti) {
   return lasti;
 #endif
 }
-}  // namespace
 
 std::optional<std::pair<nb::object, int>> Recorder::current_site() {
   const SourceId source = current_source();
@@ -334,6 +338,9 @@ void Recorder::refuse_control_flow(const std::string& what) {
                        " depends on the value of a tensor: exclude the function (functions_to_exclude) or the module "
                        "(modules_to_exclude) that does it",
                    what, on_dynamic == "error" ? std::vector<KeepCandidate>() : candidates());
+  for (const RunningCode& frame : running_codes())
+    if (reinterpret_cast<PyCodeObject*>(frame.code.ptr())->co_flags & CO_GENERATOR)
+      made.generator = text_of(frame.code.attr("co_filename")) + ":" + std::to_string(frame.line);
   if (!request) request = made;
   throw made;
 }
@@ -387,6 +394,7 @@ bool Recorder::decide(NodeId value, bool natural) {
 NodeId Recorder::add_node(Node node) {
   node.scope = scope_;
   node.source = current_source();
+  if (mode_ == CaptureMode::symbolic) refuse_caught_symbols(node.source);
   return graph().add(std::move(node));
 }
 
@@ -1006,12 +1014,16 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     return make_proxy(node);
   }
   try {
+    if (may_raise_by_value(name)) require_uncaught("a call that may raise by a value", true);
     NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
     if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
     save_before_writes(name, args, kwargs);
     nb::object result = nb::steal(run(function, args, kwargs));
     if (!result.is_valid()) {
+      nb::python_error raised;
+      require_uncaught("a call that raises", false);
       rollback(first);
+      raised.restore();
       return nullptr;
     }
     if (result.is(nb::handle(Py_NotImplemented))) {
@@ -1026,9 +1038,9 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
       graph()[node].type = ValueType::number;
       return PyBool_FromLong(decide(node, result.ptr() == Py_True));
     }
-    nb::object wrapped = nb::steal(wrap_result(result.ptr(), node, name.in_place));
+    // Before the pieces are taken out, which fewer of them would not allow.
     if (gives_pieces(name) && PyTuple_Check(result.ptr())) note_iteration(node, PyTuple_GET_SIZE(result.ptr()));
-    return wrapped.release().ptr();
+    return wrap_result(result.ptr(), node, name.in_place);
   } catch (...) {
     rollback(first);
     throw;
@@ -1119,6 +1131,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
   if (kept) keep(name.form == CallForm::function ? name.name : name_of(function), kept);
   const KnownObjects::SeenWhole whole(objects_, kept != nullptr);
   if (excluded_functions.contains(function)) name = CallName{};
+  require_uncaught("a call that is kept whole", kept == nullptr);
   try {
     const std::string region = observes ? scope_path() + "|" + function_label(function) : "";
     const NodeId sites = observes ? enter_sites(region) : kNoNode;
@@ -1168,6 +1181,7 @@ PyObject* Recorder::number_operation(const char* name, PyObject* const* operands
     args.push_back(std::move(v));
   }
   const std::string_view text = name;
+  if (value_derived) require_uncaught("arithmetic on a number read from a tensor", true);
   const NodeId node = add_function(text.find('.') == text.npos ? "operator." + std::string(text) : std::string(text),
                                    std::move(args), ValueType::number);
   if (value_derived) {
@@ -1230,13 +1244,19 @@ bool note_number_leak(const char* what, PyObject* self) {
 }
 
 PyObject* record_number_operation(const char* name, PyObject* const* operands, int count, PyObject* result) {
-  if (!result || result == Py_NotImplemented) return result;
+  if (result == Py_NotImplemented) return result;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return result;
   bool ours = false;
   NumberOrigin origin;
   for (int i = 0; i < count; ++i) ours |= traced_origin(operands[i], &origin) && origin.capture == recorder->id();
   if (!ours) return result;
+  if (!result)
+    return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
+      nb::python_error raised;
+      recorder->require_uncaught("arithmetic that raises", false);
+      throw raised;
+    });
   return guarded<PyObject*>(nullptr, [&] { return recorder->number_operation(name, operands, count, result); });
 }
 

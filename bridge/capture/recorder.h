@@ -115,11 +115,17 @@ class Recorder {
   std::string where(SourceId source);
   /// The user's code that runs now, and the offset of its instruction.
   std::optional<std::pair<nb::object, int>> current_site();
+  ScopeId scope() const { return scope_; }
   std::string scope_path() const { return capture_.graph.scope(scope_).path; }
   /// " at file:line (in module 'path')", for error messages.
   std::string place();
   /// Throws KeepRequest: `what` needs a value.
   [[noreturn]] void refuse_control_flow(const std::string& what);
+  /// Throws KeepRequest where forward would catch what a call raises, and go on. `surely`: not where a context manager
+  /// of the user's might.
+  void require_uncaught(const char* what, bool surely);
+  /// The first refusal of the capture, likewise.
+  std::optional<Error> refusal;
   /// What runs now and could be kept whole, innermost first.
   std::vector<KeepCandidate> candidates();
   /// The first request of the capture: forward may have caught the exception that it arrived as.
@@ -229,6 +235,8 @@ class Recorder {
   void note_iteration(NodeId node, Py_ssize_t count);
   PyObject* wrap_sequence(PyObject* result, NodeId node, bool in_place);
   PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
+  /// Throws where the code that a symbol's node comes from would catch what it raises: without values nobody knows.
+  void refuse_caught_symbols(SourceId source);
   SourceId current_source();
   bool is_user_code(PyCodeObject* code);
   /// The functions of the user that run now, innermost first.
@@ -295,7 +303,8 @@ class Recorder {
   std::unordered_map<Site, SourceId, SiteHash> site_index_;
   std::vector<Site> sites_;  // owns a reference to each code object; site i is SourceId i + 1 until finish()
   std::unordered_map<PyCodeObject*, bool> user_code_;
-  PyCodeObject* entry_ = nullptr;  // once it has been met; its frame outlives this
+  std::unordered_set<std::uint64_t> not_caught_;  // scopes and places whose exceptions leave forward
+  PyCodeObject* entry_ = nullptr;                 // once it has been met; its frame outlives this
 };
 
 /// Makes a recorder the current one of this thread for its lifetime.
@@ -307,6 +316,12 @@ class ActiveRecorder {
  private:
   Recorder* previous_;
 };
+
+/// The line of an instruction. Before Python 3.11 the "instruction" of a Site is the line.
+int line_of(PyCodeObject* code, int lasti);
+
+/// Calls that raise, or do not, by the values of tensors or where there are fewer rows.
+bool may_raise_by_value(const CallName& name);
 
 /// Has the module forward hooks or pre-hooks that may change something?
 bool has_hooks(PyObject* module);

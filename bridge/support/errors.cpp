@@ -56,6 +56,11 @@ void bind_errors(nb::module_& m) {
 
 bool is_error(const nb::python_error& error, ErrorCode code) { return error.type().is(nb::handle(class_of(code))); }
 
-void set_error(const Error& error) { PyErr_SetString(class_of(error.code()), error.what()); }
+void (*error_listener)(const Error& error) = nullptr;
+
+void set_error(const Error& error) {
+  if (error_listener) error_listener(error);
+  PyErr_SetString(class_of(error.code()), error.what());
+}
 
 }  // namespace modulize

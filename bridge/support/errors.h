@@ -12,6 +12,9 @@ void bind_errors(nb::module_& m);
 /// Sets the Python error for `error`. For C slots, which nanobind does not guard.
 void set_error(const Error& error);
 
+/// Called with every error that a C slot turns into Python's: what runs there may catch it. Null: nobody asks.
+extern void (*error_listener)(const Error& error);
+
 /// True if the Python error is the one that `set_error` made of an Error with this code.
 bool is_error(const nb::python_error& error, ErrorCode code);
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import functools
+import importlib
 import inspect
 import sys
 import types
@@ -343,7 +345,11 @@ class PreparedModule(TiedState, fx.GraphModule):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         program = self.__dict__["_modulize_program"]
         state = _state_without_program(self)
-        state["_modulize_program"] = (program.text, _picklable(program.objects), program.by_attributes)
+        state["_modulize_program"] = (
+            program.text,
+            _picklable(program.objects, type(self)._modulize_base),
+            program.by_attributes,
+        )
         if is_edited(self):
             state["_fx_graph"] = _pack_graph(self._graph)
         return (_new_prepared_of, (type(self)._modulize_base, type(self).__name__), state)
@@ -616,20 +622,54 @@ def _new_prepared_of(base: type | None, name: str) -> Any:
 # --- objects of the graph in pickles -----------------------------------------------------------------
 
 
-class _BehindDecorators:
-    """Stands in a pickle for a function whose name gives what decorators made of it."""
+class _Held:
+    """Stands in a pickle for a function that its name does not give: decorated, a lambda, in a closure."""
 
-    def __init__(self, outermost: Any, depth: int) -> None:
-        self.outermost, self.depth = outermost, depth
+    def __init__(self, module: str, path: tuple[str | int, ...]) -> None:
+        self.module, self.path = module, path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unwrapped, (self.outermost, self.depth)
+        return _held, (self.module, self.path)
 
 
-def _unwrapped(function: Any, depth: int) -> Any:
-    for _ in range(depth):
-        function = function.__wrapped__
-    return function
+def _held(module: str, path: tuple[str | int, ...]) -> Any:
+    found: Any = importlib.import_module(module)
+    for step in path:
+        found = dict(_holds(found))[step]
+    return found
+
+
+def _holds(holder: Any) -> Iterator[tuple[str | int, Any]]:
+    """What functions may be reached through, by its place."""
+    if isinstance(holder, (types.ModuleType, type)):
+        yield from tuple(vars(holder).items())
+    for name in ("__wrapped__", "__func__", "func", "fget"):
+        if name in getattr(holder, "__dict__", ()) or isinstance(holder, _WRAPPERS):
+            with contextlib.suppress(AttributeError):
+                yield name, getattr(holder, name)
+    if isinstance(holder, types.FunctionType):
+        for place, cell in enumerate(holder.__closure__ or ()):
+            with contextlib.suppress(ValueError):  # empty
+                yield place, cell.cell_contents
+
+
+_WRAPPERS = (staticmethod, classmethod, property, functools.partial, type(functools.lru_cache(id)))
+
+
+def _path_to(function: Any, module: Any) -> tuple[str | int, ...] | None:
+    """The shortest way from a module to a function that it holds; None if there is none."""
+    ways: collections.deque[tuple[Any, tuple[str | int, ...]]] = collections.deque([(module, ())])
+    seen = {id(module)}
+    while ways:
+        holder, path = ways.popleft()
+        for step, value in _holds(holder):
+            if value is function:
+                return (*path, step)
+            of_module = isinstance(value, type) and value.__module__ == module.__name__
+            if (of_module or isinstance(value, (types.FunctionType, *_WRAPPERS))) and id(value) not in seen:
+                seen.add(id(value))
+                ways.append((value, (*path, step)))
+    return None
 
 
 class _Statements:
@@ -642,20 +682,24 @@ class _Statements:
         return statements_of, (self.function, self.lines)
 
 
-def _picklable(objects: list[Any]) -> list[Any]:
-    return [_named(item) if isinstance(item, types.FunctionType) else item for item in objects]
+def _picklable(objects: list[Any], base: type | None = None) -> list[Any]:
+    return [_named(item, base) if isinstance(item, types.FunctionType) else item for item in objects]
 
 
-def _named(function: types.FunctionType) -> Any:
+def _named(function: types.FunctionType, base: type | None = None) -> Any:
+    """`base`: whose module may hold the function, beside the function's own."""
     if hasattr(function, "_modulize_statements"):
         return _Statements(*function._modulize_statements)
     found: Any = sys.modules.get(function.__module__)
     for name in function.__qualname__.split("."):
         found = getattr(found, name, None)
-    outermost, depth = found, 0
-    while found is not None and found is not function:
-        found, depth = getattr(found, "__wrapped__", None), depth + 1
-    return _BehindDecorators(outermost, depth) if found is function and depth else function
+    if found is function:
+        return function
+    for module in {function.__module__: None, getattr(base, "__module__", ""): None}:
+        path = _path_to(function, sys.modules[module]) if module in sys.modules else None
+        if path:
+            return _Held(module, path)
+    return function
 
 
 # --- torch.fx graphs as plain data -----------------------------------------------------------------

@@ -1,9 +1,12 @@
-"""Statements of a function as functions of their own, for code that stays as it is amid code that is captured."""
+"""Statements of a function as functions of their own, for code that stays as it is amid code that is captured; which
+statements catch exceptions."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
+import textwrap
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -79,6 +82,49 @@ def outlined(function: Any, places: Iterable[Lines]) -> tuple[Any, list[Any]]:
 def statements_of(function: Any, lines: Lines) -> Any:
     """The function that the statements at `lines` have become."""
     return outlined(function, [lines])[1][0]
+
+
+@functools.lru_cache(maxsize=4096)
+def catches(code: types.CodeType, line: int, surely: bool) -> bool:
+    """Does the function catch an exception at `line` and go on? `surely`: not where a context manager may do so."""
+    return any(first <= line <= last and (sure or not surely) for first, last, sure in _caught_lines(code))
+
+
+@functools.lru_cache(maxsize=1024)
+def _caught_lines(code: types.CodeType) -> list[tuple[int, int, bool]]:
+    try:
+        source, first = inspect.getsourcelines(code)
+        tree = ast.parse(textwrap.dedent("".join(source)))
+    except (OSError, TypeError, SyntaxError):
+        return []
+    ast.increment_lineno(tree, first - 1)
+    found = []
+    node: Any
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.With, ast.AsyncWith)):
+            kinds = [_suppresses(item.context_expr) for item in node.items]
+            caught, sure = any(kind is not False for kind in kinds), True in kinds
+        elif type(node).__name__ in ("Try", "TryStar"):
+            # One that ends by raising only tells it otherwise.
+            caught = sure = any(not isinstance(handler.body[-1], ast.Raise) for handler in node.handlers)
+        else:
+            continue
+        if caught:
+            found.append((node.body[0].lineno, node.body[-1].end_lineno or node.body[-1].lineno, sure))
+    return found
+
+
+# Context managers that let exceptions through.
+_TRANSPARENT = {"torch", "no_grad", "enable_grad", "inference_mode", "set_grad_enabled", "autocast", "sdpa_kernel"}
+_TRANSPARENT |= {"nullcontext", "record_function", "fork_rng"}
+
+
+def _suppresses(manager: ast.expr) -> bool | None:
+    """Whether it swallows exceptions; None where its name does not tell."""
+    names = {getattr(node, "id", None) or getattr(node, "attr", None) for node in ast.walk(manager)}
+    if "suppress" in names:
+        return True
+    return None if _TRANSPARENT.isdisjoint(names) else False
 
 
 class _Piece:

@@ -423,3 +423,31 @@ def test_arguments_without_an_order_go_to_a_forward_that_runs_as_it_is(argument)
 def test_iterators_are_refused():
     with pytest.raises(ArgumentError, match="can be read once"):
         prepare_model(Net(lambda value: next(value)).eval(), example_inputs=(iter([rows(2)]),))
+
+
+class Options(nn.Module):
+    def forward(self, x, y=None, *, z=None):
+        x = x * 2 if y is None else x + sum(y if isinstance(y, (list, tuple)) else y.values())
+        return x if z is None else x - z
+
+
+@pytest.mark.parametrize("y", [[torch.ones(3)], (torch.ones(3), torch.ones(3)), {"a": torch.ones(3)}, None])
+def test_what_was_given_and_is_left_out_is_refused(y):
+    x, z = torch.randn(2, 3), torch.randn(3)
+    model = Options()
+    prepared = prepare_model(model, example_inputs=(x, y), example_kwargs={"z": z})
+    assert torch.equal(prepared(x, y, z=z), model(x, y, z=z))
+    with pytest.raises(AssumptionError, match="whether argument 'z' is None"):
+        prepared(x, y)
+    if y is not None:
+        with pytest.raises(AssumptionError, match="whether argument 'y' is None"):
+            prepared(x, z=z)
+
+
+def test_what_must_be_given_has_no_check():
+    class Two(nn.Module):
+        def forward(self, x, y, z=None):
+            return x + y
+
+    x = torch.randn(2, 3)
+    assert prepare_model(Two(), example_inputs=(x, x)).report.assumptions == ["argument 'z'"]

@@ -390,3 +390,66 @@ def test_numbers_that_a_call_picks_are_its_results():
     for shape in ((2, 3), (7, 3), (3, 7)):
         x = torch.randn(shape)
         assert torch.equal(model(x), prepared(x))
+
+
+def through(function):
+    """A decorator that leaves no trace of what it decorates."""
+
+    def inner(*args):
+        return function(*args)
+
+    return inner
+
+
+def until_small(self, x):
+    while True:
+        if x.abs().max() <= 0.2:
+            return x
+        x = self.block(x) * 0.1
+
+
+@through
+def mean_of(x):
+    return float(x.detach().numpy().mean())
+
+
+class Decorated(Loop):
+    forward = torch.no_grad()(until_small)
+
+
+class Wrapped(Loop):
+    @through
+    def forward(self, x):
+        while x.abs().max() > 0.2:
+            x = self.block(x) * 0.1
+        return x
+
+
+class OfALambda(Loop):
+    forward = lambda self, x: self.block(x) * float(x.detach().numpy().mean())  # noqa: E731
+
+
+class CallsALambda(Loop):
+    mean = staticmethod(lambda x: float(x.detach().numpy().mean()))
+
+    def forward(self, x):
+        return self.block(x) * self.mean(x)
+
+
+class CallsADecorated(Loop):
+    def forward(self, x):
+        return self.block(x) * mean_of(x)
+
+
+@pytest.mark.parametrize("cls", [Decorated, Wrapped, OfALambda, CallsALambda, CallsADecorated])
+@pytest.mark.parametrize("is_child", [False, True])
+def test_functions_that_their_names_do_not_give_can_be_pickled(cls, is_child):
+    model = seeded(cls)
+    if is_child:
+        outer = seeded(Outer)
+        outer.loop, model = model, outer
+    prepared = prepare_model(model, example_inputs=inputs()[1])
+    assert prepared.report.kept
+    again = pickle.loads(pickle.dumps(prepared))
+    for x in inputs():
+        assert torch.equal(again(x), model(x))

@@ -1,0 +1,64 @@
+// Exceptions that forward catches and goes on: a graph catches none.
+#include <algorithm>
+#include <array>
+
+#include "bridge/capture/keep.h"
+#include "bridge/capture/recorder.h"
+#include "bridge/support/errors.h"
+
+namespace modulize {
+
+namespace {
+
+/// Does the code, at this line, catch an exception and go on? `surely`: not where a context manager of its own might.
+bool catches(nb::handle code, int line, bool surely) {
+  static PyObject* const helper =
+      nb::object(nb::module_::import_("modulize._statements").attr("catches")).release().ptr();
+#if PY_VERSION_HEX >= 0x030B0000
+  if (PyBytes_GET_SIZE(reinterpret_cast<PyCodeObject*>(code.ptr())->co_exceptiontable) == 0) return false;
+#endif
+  return nb::cast<bool>(nb::handle(helper)(code, line, surely));
+}
+
+}  // namespace
+
+bool may_raise_by_value(const CallName& name) {
+  static constexpr std::array<std::string_view, 27> kNames = {
+      "operator.getitem", "index_select",     "index_put",       "index_put_",  "index_copy",        "index_copy_",
+      "index_add",        "index_add_",       "gather",          "scatter",     "scatter_",          "take",
+      "take_along_dim",   "embedding",        "one_hot",         "multinomial", "bincount",          "bernoulli",
+      "cholesky",         "cholesky_inverse", "inverse",         "logdet",      "repeat_interleave", "cross_entropy",
+      "nll_loss",         "masked_scatter",   "split_with_sizes"};
+  std::string_view text = name.name;
+  for (const std::string_view prefix : {"torch.", "nn.functional."})
+    if (text.starts_with(prefix)) text.remove_prefix(prefix.size());
+  return text.starts_with("linalg.") || std::find(kNames.begin(), kNames.end(), text) != kNames.end();
+}
+
+void Recorder::require_uncaught(const char* what, bool surely) {
+  if (mode_ == CaptureMode::symbolic || on_dynamic == "specialize") return;
+  if (surely && !not_caught_.insert(static_cast<std::uint64_t>(scope_) << 32 | current_source()).second) return;
+  const std::vector<RunningCode> running = running_codes();
+  for (std::size_t i = 0; i < running.size(); ++i) {
+    if (!catches(running[i].code, running[i].line, surely)) continue;
+    PyErr_Clear();
+    const std::string why = std::string(what) + " in code that catches what it raises";
+    KeepRequest made(
+        why + place() +
+            ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) that "
+            "catches it",
+        why, on_dynamic == "error" ? std::vector<KeepCandidate>() : keep_candidates(capture_, running, scope_, i));
+    if (!request) request = made;
+    throw made;
+  }
+}
+
+void Recorder::refuse_caught_symbols(SourceId source) {
+  if (source == kNoSource || !not_caught_.insert(source).second) return;
+  const Site& site = sites_[source - 1];
+  if (catches(reinterpret_cast<PyObject*>(site.code), line_of(site.code, site.lasti), true))
+    throw Error(ErrorCode::CaptureError,
+                "forward catches what this code may raise for some values" + place() + ": give example_inputs");
+}
+
+}  // namespace modulize
