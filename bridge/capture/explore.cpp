@@ -391,6 +391,7 @@ class Explorer {
       const FlippedModes flipped(root_, base.mode_reads);
       try {
         other = Capture();
+        captures_ = 0;  // as for each round of the first mode
         capture({}, other);
         adopt(base, other);
         side = decided(other);

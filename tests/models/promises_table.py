@@ -64,8 +64,10 @@ PAGE = """# What prepared models can do
 
 Written by `./dev promises --write`. Each operation runs on the original and on the prepared model, which must give the
 same: outputs bit for bit, gradients and training steps to 1e-5, names, order, ties and keys. Counted are the models
-whose original itself can do it. The operations stand in tests/models/promises.py, one function each, and are tests too,
-on fewer models; what fails is listed below, in [limitations](limitations.md) and in tests/models/promise_gaps.py.
+whose original itself can do it. `reference` are the reference and limitation cases and the networks of the rule of
+names, `trap` small networks that do what other tools get wrong. The operations stand in tests/models/promises.py, one
+function each, and are tests too, on fewer models; what fails is listed below, in [limitations](limitations.md) and in
+tests/models/promise_gaps.py.
 """
 
 Cells = dict[str, tuple[str, str]]  # operation -> verdict, message
@@ -97,11 +99,12 @@ def write_page(found: dict[str, Cells], operations: list[str]) -> None:
         if any(row):
             lines.append(f"| {name} | " + " | ".join(row) + " |")
     lines.append("| all | " + " | ".join(counts(operations, library + " ") for library in libraries) + " |")
+    able = [verdict for cells in found.values() for verdict, _ in cells.values() if verdict != REFUSED]
     lines += [
         "",
         "Models: "
         + ", ".join(f"{sum(key.startswith(name + ' ') for key in found)} of {name}" for name in libraries)
-        + ".",
+        + f". Of {len(able)} cells {able.count(FAILS)} do not hold ({able.count(FAILS) / len(able):.1%}).",
     ]
     lines += ["", "## What fails", ""]
     for key, cells in found.items():
@@ -146,14 +149,12 @@ def main() -> int:
             for operation in missing:
                 answer = worker.ask((library, name, operation), arguments.limit)
                 cells[operation] = (FAILS, answer) if isinstance(answer, str) else tuple(answer)
+                if arguments.results:
+                    arguments.results.write_text(json.dumps(found, indent=1))
                 if str(answer).startswith(NOT_PREPARED):
                     break
             if missing:
-                report(
-                    f"{library} {name}", {operation: cells[operation] for operation in missing if operation in cells}
-                )
-            if missing and arguments.results:
-                arguments.results.write_text(json.dumps(found, indent=1))
+                report(f"{library} {name}", {key: cells[key] for key in missing if key in cells})
     worker.close()
     counts = collections.Counter(verdict for cells in found.values() for verdict, _ in cells.values())
     total = counts[HOLDS] + counts[FAILS]

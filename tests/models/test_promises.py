@@ -66,6 +66,11 @@ def test_models_of_the_libraries(library, name, operation):
     assert_holds(library, name, operation)
 
 
+@pytest.mark.parametrize("operation", ["in_train_mode", "two_training_steps"])
+def test_a_train_mode_in_which_code_is_kept_whole(operation):
+    assert_holds("transformers", "wav2vec2", operation)
+
+
 @pytest.mark.parametrize("name", ["t5", "detr"])
 def test_models_that_decide_by_dtypes_are_prepared_converted(name):
     """The way out of their gaps."""
