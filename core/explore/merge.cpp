@@ -567,6 +567,16 @@ class Merger {
     return "";
   }
 
+  // The value with the nodes from `first` on, which nothing else uses, in another place.
+  Value moved_before(NodeId place, const Value& value, NodeId first) {
+    return value.map_nodes([&](NodeId id) {
+      if (id < first) return Value::node(id);
+      Node node = out_.graph[id];
+      for (Value& argument : node.args) argument = moved_before(place, argument, first);
+      return Value::node(out_.graph.insert_before(place, std::move(node)));
+    });
+  }
+
   void copy_node(std::size_t g, NodeId id) {
     const Graph& graph = graph_of(g);
     const Node& from = graph[id];
@@ -585,7 +595,11 @@ class Merger {
       std::vector<std::uint32_t> path;
       for (std::uint32_t i = 0; i < from.args.size(); ++i) {
         path.assign(1, i);
+        const NodeId selections = static_cast<NodeId>(out_.graph.id_limit());
         node.args.push_back(argument(id, from.args[i], path, node.scope));
+        // What the first side of a branch gives is selected on that side.
+        if (i == 1 && is_call_of(from, kEndIf))
+          node.args[1] = moved_before(node.args[0].as_node(), node.args[1], selections);
       }
       for (std::uint32_t i = 0; i < from.kwargs.size(); ++i) {
         path.assign(1, static_cast<std::uint32_t>(from.args.size()) + i);

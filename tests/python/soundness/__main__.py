@@ -17,7 +17,7 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "models"))  # fidelity.py
 
-from soundness import aliasing, ambient, calls, decisions, leaks, shapes, state, unseen, wrapped  # noqa: F401
+from soundness import aliasing, ambient, calls, decisions, leaks, odd, shapes, state, unseen, wrapped  # noqa: F401
 from soundness.rule import CRASH, EQUAL, TRAPS, WRONG, judge
 
 CAPTURES = ("run", "child", "symbolic")
