@@ -111,7 +111,8 @@ class Report:
                 if decided["what"] == "modulize._runtime.truth":
                     decided = nodes[decided["inputs"][0]]
                 condition = re.sub(r' at "[^"]*":\d+$', "", decided["text"].partition(" = ")[2])
-                condition = condition.rpartition(" in ")[0] if decided["scope"] else condition
+                if decided["scope"]:
+                    condition = condition.rpartition(" in ")[0] or condition
                 condition = re.sub(r"^(call_\w+|get_attr|placeholder) ", "", condition).replace("%", "")
                 found.append({"path": branch["path"], "condition": condition, "where": where})
         return found
