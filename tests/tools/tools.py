@@ -2,8 +2,8 @@
 
     python tests/tools/tools.py [--tool NAME ...] [--network NAME ...] [--results FILE.json] [--write docs/tools.md]
 
-Each cell runs in a process of its own with a time limit. Results are added to the JSON file, of which --write makes the
-page.
+Each cell runs in a process of its own with a limit of processor time. Results are added to the JSON file, of which
+--write makes the page; --missing runs only the cells that it lacks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import math
 import multiprocessing
 import os
 import re
+import resource
+import signal
 import sys
 import tempfile
 import warnings
@@ -243,31 +245,32 @@ def in_process(seconds: float | None, function: Callable[..., Any], *args: Any) 
             silent = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silent, 1)
             os.dup2(silent, 2)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
         sender.send(function(*args))
 
     process = FORK.Process(target=run)
     process.start()
     sender.close()
-    answer = None
     try:
-        if receiver.poll(seconds):
-            answer = receiver.recv()
-        else:
-            process.kill()
-            answer = f"not done after {seconds} seconds"
+        answer = receiver.recv()
     except EOFError:
         process.join()
-        answer = f"the process ends with status {process.exitcode}"
+        ended = process.exitcode == -signal.SIGXCPU
+        answer = f"not done after {seconds} seconds" if ended else f"the process ends with status {process.exitcode}"
     process.join()
     return answer
 
 
-def run_tool(name: str, networks: list[str], results: dict[str, str], file: Path | None) -> dict[str, str]:
+def run_tool(
+    name: str, networks: list[str], results: dict[str, str], file: Path | None, missing: bool
+) -> dict[str, str]:
     tool = TOOLS[name]
     for package in tool.packages:
         importlib.import_module(package)
     for network in networks:
         for how in ("raw", "prepared"):
+            if missing and f"{name}|{network}|{how}" in results:
+                continue
             answer = in_process(SECONDS, attempt, tool, network, how == "prepared")
             results[f"{name}|{network}|{how}"] = answer
             print(f"{name:14} {network:14} {how:9} {answer}", file=sys.stderr, flush=True)
@@ -324,6 +327,7 @@ def main() -> None:
     parser.add_argument("--tool", action="append", choices=TOOLS)
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--results", type=Path, help="JSON to read, add to and write")
+    parser.add_argument("--missing", action="store_true", help="run only the cells that the JSON lacks")
     parser.add_argument("--write", type=Path, help="Markdown to write")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -333,7 +337,8 @@ def main() -> None:
         results = json.loads(arguments.results.read_text())
     if not arguments.write or arguments.tool:
         for tool in arguments.tool or TOOLS:
-            answer = in_process(None, run_tool, tool, arguments.network or list(NETWORKS), results, arguments.results)
+            networks = arguments.network or list(NETWORKS)
+            answer = in_process(None, run_tool, tool, networks, results, arguments.results, arguments.missing)
             if isinstance(answer, str):
                 sys.exit(f"{tool}: {answer}")
             results = answer
