@@ -80,11 +80,12 @@ def sentences(order):
     return torch.stack([speech(pitch, tract, order) for pitch, tract in SPEAKERS])
 
 
-def with_torch_ao(encoder, example):
+def with_torch_ao(encoder, example, by_row=False):
     """Weights in int8, activations as they come: what torch.ao has for LSTMs."""
     from torch.ao import quantization as ao
 
-    return ao.quantize_dynamic(prepare_model(encoder, example_inputs=example), {nn.LSTM, nn.Linear})
+    qconfig = ao.per_channel_dynamic_qconfig if by_row else ao.default_dynamic_qconfig
+    return ao.quantize_dynamic(prepare_model(encoder, example_inputs=example), {nn.LSTM: qconfig, nn.Linear: qconfig})
 
 
 def with_aimet(encoder, example, mended=False):
@@ -127,6 +128,7 @@ def main():
     print(f"float            {100 * same(expected):3.0f} % of speakers found")
     for name, package, quantize in (
         ("torch.ao dynamic", "torch", with_torch_ao),
+        ("... by rows", "torch", functools.partial(with_torch_ao, by_row=True)),
         ("AIMET", "aimet_torch", with_aimet),
         ("AIMET, mended", "aimet_torch", functools.partial(with_aimet, mended=True)),
     ):

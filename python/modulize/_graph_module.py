@@ -337,6 +337,9 @@ class PreparedModule(TiedState, fx.GraphModule):
         for name in ("_parameters", "_buffers", "_modules"):
             new.__dict__[name] = self.__dict__[name].copy()
         _take_program(new, self.__dict__["_modulize_program"], self)
+        if any(isinstance(module, Branch) for module in self.modules()):
+            new.__dict__["_forward_pre_hooks"] = self._forward_pre_hooks.copy()
+            new.register_forward_pre_hook(_adopt_branches)
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -595,6 +598,15 @@ def install_branch(branch: Any, owner: Any, on_true: Any, on_false: Any) -> None
     state["_modulize_owner"] = (owner,)
     state["_modulize_sides"] = (on_true, on_false)
     state["_run_true"], state["_run_false"] = on_true.make_forward(), on_false.make_forward()
+
+
+def _adopt_branches(copied: Any, *_: Any) -> None:
+    """Before a shallow copy runs: branches that somebody copied with it, module by module, run its modules."""
+    for module in copied.modules():
+        if isinstance(module, Branch) and module._modulize_owner[0] is not copied:
+            (owner,) = module._modulize_owner
+            if not any(module is kept for kept in owner.modules()):
+                install_branch(module, copied, *(side.with_objects(side.objects) for side in module._modulize_sides))
 
 
 def access_by_attributes(prepared: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,22 +45,11 @@ class Target:
             )
 
 
-def _finish_for_aimet(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
-    from modulize._tools.aimet import finish
+def _finish_by(tool: str) -> Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], object]:
+    def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
+        importlib.import_module(f"modulize._tools.{tool}").finish(prepared, example)  # needs the tool
 
-    finish(prepared, example)
-
-
-def _finish_for_torch_ao(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
-    from modulize._tools.torch_ao import finish
-
-    finish(prepared, example)
-
-
-def _finish_for_brevitas(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
-    from modulize._tools.brevitas import finish
-
-    finish(prepared, example)
+    return finish
 
 
 _targets: dict[str, Target] = {
@@ -76,10 +66,10 @@ _targets: dict[str, Target] = {
             outputs=traceable,
             plain_sizes=True,
             exact=False,
-            finish=_finish_for_aimet,
+            finish=_finish_by("aimet"),
         ),
-        Target("torch.ao", exact=False, finish=_finish_for_torch_ao),  # SiLU in two operations
-        Target("brevitas", package="brevitas", install="pip install brevitas", finish=_finish_for_brevitas),
+        Target("torch.ao", exact=False, finish=_finish_by("torch_ao")),  # SiLU in two operations
+        Target("brevitas", package="brevitas", install="pip install brevitas", finish=_finish_by("brevitas")),
     )
 }
 

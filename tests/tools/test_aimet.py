@@ -172,11 +172,44 @@ def test_adaround_and_sequential_mse_run(name, tmp_path):
     assert all(t.isfinite().all() for t in tensors(rounded(*inputs)) if t.is_floating_point())
     assert_close(expected, prepared(*inputs))
 
-    sim = QuantizationSimModel(prepared, dummy_input=inputs)
+    sim = QuantizationSimModel(prepared, dummy_input=inputs, default_param_bw=4)
     apply_seq_mse(sim, data, num_candidates=3, forward_fn=run)
+    assert frozen(sim) == {path for path, module in prepared.named_modules() if type(module) in (nn.Conv2d, nn.Linear)}
     sim.compute_encodings(lambda model: model(*inputs))
     assert all(t.isfinite().all() for t in tensors(sim.model(*inputs)) if t.is_floating_point())
     assert_close(expected, prepared(*inputs))
+
+
+def frozen(sim):
+    """Paths of the modules whose weights have the ranges that sequential MSE found; it has 4 bits at most."""
+    return {
+        path
+        for path, module in sim.model.named_modules()
+        if isinstance(module, BaseQuantizationMixin)
+        and (quantizer := getattr(module.param_quantizers, "weight", None))
+        and not quantizer.is_overwrite_allowed()
+    }
+
+
+class Deciding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.positive, self.last = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        x = self.first(x)
+        x = F.relu(self.positive(x)) if x.sum() > 0 else F.relu(-x)
+        return self.last(x)
+
+
+def test_sequential_mse_follows_a_branch():
+    model, x = Deciding().eval(), torch.randn(3, 4)
+    prepared = prepare_model(model, example_inputs=x)
+    expected = [prepared(x), prepared(-x)]
+    sim = QuantizationSimModel(prepared, dummy_input=x, default_param_bw=4)
+    apply_seq_mse(sim, [x, -x], num_candidates=3, forward_fn=lambda model, batch: model(batch))
+    assert frozen(sim) == {"first", "positive", "last"}
+    assert_close(expected, [prepared(x), prepared(-x)])
 
 
 # --- names and classes -------------------------------------------------------------------------------------------
