@@ -91,8 +91,8 @@ def build(builder: Callable[..., nn.Module], seed: int = 0, **kwargs: Any) -> nn
         model = builder(**kwargs)
     # Memory that was never written may hold anything.
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() >= 2:
+        for name, parameter in model.named_parameters():
+            if parameter.dim() >= 2 or name.endswith("bias"):
                 parameter.zero_()
     return redraw(model, seed, all_parameters=True).eval()
 

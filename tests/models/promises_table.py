@@ -112,6 +112,11 @@ def write_page(found: dict[str, Cells], operations: list[str]) -> None:
             if verdict == FAILS:
                 said = re.sub(r"\S*site-packages/", "", message).replace("`", "")[:150]
                 lines.append(f"- {key}, {name}: `{said}`")
+    shown = [name for name in operations if any(name in cells for cells in found.values())]
+    lacking = {key: [name for name in shown if name not in cells] for key, cells in found.items()}
+    if any(lacking.values()):
+        lines += ["", "## Not run", ""]
+        lines += [f"- {key}: {', '.join(names)}" for key, names in lacking.items() if names]
     (Path(__file__).parents[2] / "docs" / "promises.md").write_text("\n".join(lines) + "\n")
 
 
