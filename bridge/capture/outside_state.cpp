@@ -56,8 +56,6 @@ bool is_random_generator(PyTypeObject* type) {
          name == "numpy.random.mtrand.RandomState";
 }
 
-bool is_iterator(PyTypeObject* type) { return type->tp_iternext && type->tp_iternext != _PyObject_NextNotImplemented; }
-
 bool is_plain(PyObject* value) {
   PyTypeObject* type = Py_TYPE(value);
   const TorchTypes& torch = TorchTypes::instance();
@@ -222,7 +220,7 @@ void OutsideState::look_at(PyObject* value, PyObject* names, const std::string& 
     restless_.push_back("random numbers");
     return;
   }
-  if (is_iterator(Py_TYPE(value))) {
+  if (PyIter_Check(value)) {
     restless_.push_back("an iterator (" + name + ")");
     return;
   }
