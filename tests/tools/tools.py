@@ -141,7 +141,7 @@ def brevitas_graph(model: nn.Module, inputs: Inputs) -> Any:
     from brevitas.graph.calibrate import calibration_mode
     from brevitas.graph.quantize import preprocess_for_quantize, quantize
 
-    quantized = quantize(preprocess_for_quantize(Picture(model) if len(inputs) == 1 else model))
+    quantized = quantize(preprocess_for_quantize(Picture(model).eval() if len(inputs) == 1 else model))
     with calibration_mode(quantized):
         quantized(*inputs)
     return quantized(*inputs)
