@@ -527,7 +527,8 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
 /// What no capture has shown to be harmless is an assumption.
 void check_leaks(Graph& graph) {
   for (const NodeId id : graph.order())
-    if (is_call_of(graph[id], kLeak)) graph[id].target = kCheck;
+    if (is_call_of(graph[id], kLeak))
+      graph[id].target = graph[id].args[1].is(ValueKind::object) ? kCheckStructure : kCheck;
 }
 
 /// Checks at the beginning that the modes are what they were, where forward decides by them.

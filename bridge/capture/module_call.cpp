@@ -137,8 +137,10 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
       for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
         if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
     }
-    const KnownObjects::SeenWhole whole(objects_, kept != nullptr);
-    nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), dict.is_valid() ? dict.ptr() : nullptr));
+    PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
+    const std::string callee = path ? "'" + *path + "'" : "a module";
+    KnownObjects::SeenWhole whole(objects_, kept != nullptr, tuple.ptr(), kwargs, callee);
+    nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), kwargs, kept ? callee : ""));
     if (result.is_valid() && mode_ == CaptureMode::running) whole.reread();
     return result.release().ptr();
   }
@@ -177,7 +179,8 @@ PyObject* Recorder::inner_call(PyObject* module, PyObject* const* args, Py_ssize
   return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
 }
 
-PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs) {
+PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs,
+                              const std::string& kept) {
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   try {
     CallName name;
@@ -203,6 +206,7 @@ PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObjec
       raised.restore();
       return nullptr;
     }
+    if (!kept.empty()) check_made(result, node, "what " + kept + " yields", true);
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
     rollback(first);

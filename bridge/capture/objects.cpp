@@ -3,6 +3,7 @@
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/state_writes.h"
 #include "bridge/support/errors.h"
+#include "ir/control.h"
 
 namespace modulize {
 
@@ -105,32 +106,62 @@ void KnownObjects::know(PyObject* object, NodeId node, std::vector<Part> parts) 
 }
 
 void KnownObjects::adopt_result(PyObject* object, NodeId node) {
-  if (PyDict_CheckExact(object)) {
+  if (PyDict_CheckExact(object))
     for (const Part& part : parts_of(object)) {
       PyObject* value = part.value.ptr();
       NumberOrigin origin;
-      if (!PyLong_CheckExact(value) && !PyFloat_CheckExact(value) && !traced_origin(value, &origin)) continue;
+      if (!PyLong_CheckExact(value) && !PyFloat_CheckExact(value) && !traced_origin(value, &origin) &&
+          !is_exact_container(value))
+        continue;
       nb::object traced = nb::steal(recorder_.wrap_result(value, part_node(node, part), false));
       if (PyDict_SetItem(object, part.key.ptr(), traced.ptr()) < 0) nb::raise_python_error();
     }
-  } else {
-    const std::string text = "what a call that was not looked into yields";
-    recorder_.add_structure_check(node, structure_of(object), text);
-  }
   adopt(object, node);
 }
 
-KnownObjects::SeenWhole::SeenWhole(KnownObjects& objects, bool applies) : objects_(objects), applies_(applies) {
+KnownObjects::SeenWhole::SeenWhole(KnownObjects& objects, bool applies, PyObject* args, PyObject* kwargs,
+                                   std::string callee)
+    : objects_(objects), applies_(applies), callee_(std::move(callee)) {
   if (!applies_) return;
   objects_.write_back_all();
   if (objects_.recorder_.state) objects_.recorder_.state->record();
   keep_.emplace(objects_);
+  if (objects_.recorder_.mode() == CaptureMode::symbolic) return;
+  watch(args);
+  if (kwargs)
+    for (auto [key, value] : nb::borrow<nb::dict>(kwargs)) watch(value);
+}
+
+void KnownObjects::SeenWhole::watch(nb::handle value) {
+  if (PyTuple_Check(value.ptr())) {
+    for (nb::handle item : value) watch(item);
+    return;
+  }
+  if (!has_parts(value.ptr())) return;
+  Recorder& recorder = objects_.recorder_;
+  const Value given = recorder.to_value(value.ptr());
+  if (!given.is_node()) return;
+  objects_.know(value.ptr(), given.as_node(), parts_of(value.ptr()));
+  given_.push_back({nb::borrow(value), contents_of(value), given.as_node(),
+                    recorder.add_function(std::string(kContents), {given}, ValueType::other)});
 }
 
 void KnownObjects::SeenWhole::reread() const {
   if (!applies_) return;
+  Recorder& recorder = objects_.recorder_;
+  for (const Given& given : given_) {
+    if (same_contents(given.contents, contents_of(given.container))) {
+      recorder.add_function(std::string(kCheckUnchanged),
+                            {Value::node(given.contents_node), Value::node(given.node),
+                             Value::string("what " + callee_ + " is given and leaves as it is")},
+                            ValueType::other);
+    } else {
+      recorder.graph().erase(given.contents_node);
+      recorder.check_made(given.container, given.node, "what " + callee_ + " leaves in what it is given", false);
+    }
+  }
   objects_.reread_all();
-  if (objects_.recorder_.state) objects_.recorder_.state->reread();
+  if (recorder.state) recorder.state->reread();
 }
 
 std::optional<Value> KnownObjects::find(PyObject* object) {
@@ -243,15 +274,22 @@ void KnownObjects::reread_all() {
       const Part* old = find_part(before, now[k], k);
       if (old && old->value.is(now[k].value)) continue;
       PyObject* value = now[k].value.ptr();
-      if (torch.is_tensor(value) && recorder_.node_of(value) != kNoNode) continue;
+      const NodeId known = torch.is_tensor(value) ? recorder_.node_of(value) : kNoNode;
       const NodeId at = part_node(node, now[k]);
-      if (torch.is_tensor(value)) {
+      if (known != kNoNode) {
+        recorder_.check_made(
+            nb::bool_(true),
+            recorder_.add_function("operator.is_", {Value::node(at), Value::node(known)}, ValueType::number),
+            "that a call that was not looked into put the same tensor into " + type_name(order_[i]) + now[k].text(),
+            false);
+      } else if (torch.is_tensor(value)) {
         nb::steal(recorder_.wrap_result(value, at, true));
       } else if (has_parts(value)) {
         if (!known_.contains(value)) adopt(value, at);
       } else {
-        recorder_.add_check(at, recorder_.to_value(value),
-                            "what a call that was not looked into left in " + type_name(order_[i]) + now[k].text());
+        recorder_.check_made(now[k].value, at,
+                             "what a call that was not looked into left in " + type_name(order_[i]) + now[k].text(),
+                             false);
       }
     }
   }

@@ -28,11 +28,11 @@ class KnownObjects {
   /// Makes a container or object known that the prepared model has with `parts`, whatever they are by now.
   void know(PyObject* object, NodeId node, std::vector<Part> parts);
   bool knows(PyObject* object) const { return known_.contains(object); }
+  bool keeps_identity() const { return keeps_identity_; }
   /// The getattr or getitem node of a part of what `node` yields.
   NodeId part_node(NodeId node, const Part& part);
 
-  /// The same for what a call yielded whose inside was not recorded: numbers in a dict are traced from now on, and the
-  /// structure of other objects becomes an assumption.
+  /// The same for what a call yielded whose inside was not recorded: numbers in a dict are traced from now on.
   void adopt_result(PyObject* object, NodeId node);
 
   /// The node of a known object, its changes written first. Exact lists, tuples and dicts only while `keeps_identity`:
@@ -70,17 +70,26 @@ class KnownObjects {
   };
 
   /// Around a call whose inside is not recorded: before it, what forward changed on known objects is written; while it
-  /// is recorded, they are referred to by their nodes.
+  /// is recorded, they are referred to by their nodes. Containers that it is given have nodes then, as it may change
+  /// them; those that it does not change now must stay unchanged in the prepared model.
   class SeenWhole {
    public:
-    SeenWhole(KnownObjects& objects, bool applies);
+    SeenWhole(KnownObjects& objects, bool applies, PyObject* args, PyObject* kwargs, std::string callee);
     /// After the call.
     void reread() const;
 
    private:
+    struct Given {
+      nb::object container, contents;
+      NodeId node, contents_node;
+    };
+    void watch(nb::handle value);
+
     KnownObjects& objects_;
     const bool applies_;
+    const std::string callee_;
     std::optional<KeepIdentity> keep_;
+    std::vector<Given> given_;
   };
 
   /// Refuses a value with an object in it that hides recorded tensors (a generator, a partial, a closure).

@@ -373,14 +373,16 @@ std::set<std::string> opened_lists(const Graph& graph) {
 }
 
 /// Of the checks in `harmless`, those that hold a list to its length, which then says nothing: nobody takes an item out
-/// by its position. `others`: is there any other check among them?
+/// by its position. So do leaks of all that is in an object. `others`: is there any other check among them?
 std::set<std::string> length_checks(const Graph& graph, const std::set<std::string>& harmless, bool* others = nullptr) {
   std::set<std::string> out;
   const std::set<std::string> opened = opened_lists(without_dead_code(graph));
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
-    const bool is_structure = is_call_of(node, kCheckStructure);
-    if ((!is_structure && !is_call_of(node, kCheck)) || !harmless.contains(node.name)) continue;
+    const bool is_structure =
+        is_call_of(node, kCheckStructure) || (is_call_of(node, kLeak) && node.args[1].is(ValueKind::object));
+    if (!is_structure && !is_call_of(node, kCheck) && !is_call_of(node, kCheckMade)) continue;
+    if (!harmless.contains(node.name)) continue;
     const Node* list = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
     if (list && !is_structure) list = is_call_of(*list, "builtins.len") ? &graph[list->args[0].as_node()] : nullptr;
     if (list && !opened.contains(list->name))

@@ -704,6 +704,10 @@ Value Recorder::to_value(PyObject* object) {
   if (const NodeId node = proxy_node(object, *this); node != kNoNode) return Value::node(node);
   if (!objects_.empty())
     if (const std::optional<Value> known = objects_.find(object)) return *known;
+  if (objects_.keeps_identity() && mode_ == CaptureMode::running && (type == &PyList_Type || type == &PyDict_Type)) {
+    const NodeId whole = type == &PyList_Type && PyList_GET_SIZE(object) > 0 ? whole_sequence(object) : kNoNode;
+    return whole != kNoNode ? Value::node(whole) : objects_.rebuild(object);
+  }
   if (PyTuple_Check(object) &&
       (type == &PyTuple_Type || type == torch.size || !PyObject_HasAttrString(object, "_fields"))) {
     if (mode_ == CaptureMode::running && PyTuple_GET_SIZE(object) > 0)
@@ -959,8 +963,7 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
     }
   }
   if (!replaced) return out.release().ptr();
-  if (Py_TYPE(result) == &PyTuple_Type) return checked(PyList_AsTuple(out.ptr())).release().ptr();
-  return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), out.ptr())).release().ptr();
+  return with_parts(Py_TYPE(result), parts_of(out.ptr()), result).release().ptr();
 }
 
 // --- calls ------------------------------------------------------------------------------------------------
@@ -1103,25 +1106,28 @@ void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (std::find(known.begin(), known.end(), site) == known.end()) known.push_back(std::move(site));
 }
 
-void Recorder::check_result(PyObject* result, NodeId node, int depth) {
-  constexpr int kDepth = 2;  // several variables, each a sequence
-  const std::string text = "what a statement that was not looked into yields";
-  const auto number_of = [&] { return add_function("builtins.len", {Value::node(node)}, ValueType::number); };
-  if (result == Py_None || PyUnicode_CheckExact(result) || PyBool_Check(result)) {
-    add_check(node, to_value(result), text);
-  } else if (PyTuple_CheckExact(result) || PyList_CheckExact(result)) {
-    const Py_ssize_t count = PySequence_Fast_GET_SIZE(result);
-    if (count == 0) add_check(number_of(), Value::integer(0), "the length of " + text);
-    for (Py_ssize_t i = 0; i < count && depth < kDepth; ++i) {
-      PyObject* item = PySequence_Fast_GET_ITEM(result, i);
-      const bool is_sequence = PyTuple_CheckExact(item) || PyList_CheckExact(item);
-      if (item != Py_None && !PyUnicode_CheckExact(item) && !PyBool_Check(item) && !is_sequence) continue;
-      check_result(item, add_function("operator.getitem", {Value::node(node), Value::integer(i)}, ValueType::other),
-                   depth + 1);
-    }
-  } else if (PyDict_CheckExact(result) && PyDict_GET_SIZE(result) == 0) {
-    add_check(number_of(), Value::integer(0), "the length of " + text);
-  }
+void Recorder::check_structure_made(nb::handle structure, NodeId value, const std::string& text) {
+  add_function(std::string(kCheckMade), {Value::node(value), capture_.objects.value(structure), Value::string(text)},
+               ValueType::other);
+}
+
+void Recorder::check_made(nb::handle value, NodeId node, const std::string& text, bool follows_numbers) {
+  const MadeStructure made = structure_of_made(value, follows_numbers);
+  if (!made.hidden.empty()) refuse_control_flow("what Python does with the " + made.hidden + " in " + text);
+  check_structure_made(made.structure, node, text);
+  const auto node_at = [&](const std::vector<Part>& path) {
+    NodeId at = node;
+    for (const Part& part : path) at = objects_.part_node(at, part);
+    return at;
+  };
+  for (const auto& [path, object] : made.with_plain_numbers)
+    add_function(std::string(kLeak),
+                 {Value::node(node_at(path)), capture_.objects.value(structure_of(object)), Value::string(text)},
+                 ValueType::other);
+  for (const auto& [path, list] : made.lists)
+    check_structure_made(structure_of(nb::int_(nb::len(list))),
+                         add_function("builtins.len", {Value::node(node_at(path))}, ValueType::number),
+                         "the length of " + text);
 }
 
 PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept, bool observes) {
@@ -1129,7 +1135,8 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here
   if (kept) keep(name.form == CallForm::function ? name.name : name_of(function), kept);
-  const KnownObjects::SeenWhole whole(objects_, kept != nullptr);
+  const std::string callee = kept ? text_of(nb::getattr(function, "__qualname__", nb::none())) : "";
+  KnownObjects::SeenWhole whole(objects_, kept != nullptr, args, kwargs, callee);
   if (excluded_functions.contains(function)) name = CallName{};
   require_uncaught("a call that is kept whole", kept == nullptr);
   try {
@@ -1160,8 +1167,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
     }
     Pause quiet(*this);
     whole.reread();
-    if (const auto it = kept_functions.find(function); it != kept_functions.end() && it->second->is_statement)
-      check_result(result.ptr(), node);
+    if (kept) check_made(result, node, "what " + callee + " yields", true);
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
     rollback(first);

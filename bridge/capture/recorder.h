@@ -96,6 +96,9 @@ class Recorder {
   void number_leak(const char* what, PyObject* number);
   /// The check that the object that `value` yields still has the structure (structure_of) that it had.
   void add_structure_check(NodeId value, nb::handle structure, const std::string& text);
+  /// The check that what kept code has made is of the kind that it was, as Python decides by it: where a further
+  /// capture makes something else, more is kept. `follows_numbers`: those in it become traced numbers.
+  void check_made(nb::handle value, NodeId node, const std::string& text, bool follows_numbers);
   /// The number of `node` counts as read from a tensor: what Python decides by it is a decision on a value.
   void mark_read_from_value(NodeId node);
   /// Puts back the Parameters and plain tensor attributes that forward wrote in place; their names.
@@ -244,14 +247,15 @@ class Recorder {
   void spell_operators();
   /// Is this the public function that started the capture?
   bool is_entry(PyCodeObject* code);
-  PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs);
+  /// `kept`: what a message calls a module that is kept whole; empty for one that has no inside.
+  PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs,
+                      const std::string& kept);
   bool is_excluded(PyObject* module) const;
   /// Of a module that is not recorded here: an example to prepare it with.
   void note_module_call(PyObject* module, const std::string& path, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames);
   void keep(const std::string& what, const char* reason);
-  /// What `node` yields besides tensors and numbers must be as it was: Python decides by it.
-  void check_result(PyObject* result, NodeId node, int depth = 0);
+  void check_structure_made(nb::handle structure, NodeId node, const std::string& text);
 
   std::uint32_t id_;
   CaptureMode mode_;

@@ -1,5 +1,7 @@
 #include "bridge/capture/structure.h"
 
+#include <unordered_set>
+
 #include "bridge/capture/recorder.h"
 #include "bridge/support/errors.h"
 
@@ -20,6 +22,7 @@ struct Types {
   PyTypeObject* deque;
   PyTypeObject* default_dict;
   PyTypeObject* module_type;
+  PyTypeObject* proxy;  // torch.fx.Proxy
   PyObject* slot_names;
 
   static const Types& instance() {
@@ -33,6 +36,7 @@ struct Types {
       t.deque = type("collections", "deque");
       t.default_dict = type("collections", "defaultdict");
       t.module_type = &PyModule_Type;
+      t.proxy = type("torch.fx", "Proxy");
       t.slot_names = nb::object(nb::module_::import_("copyreg").attr("_slotnames")).release().ptr();
       return t;
     }();
@@ -131,7 +135,7 @@ bool has_parts(PyObject* object) {
     return false;
   const TorchTypes& torch = TorchTypes::instance();
   if (torch.is_tensor(object) || type == torch.size || PyType_Check(object) || PyType_IsSubtype(type, torch.module) ||
-      PyType_IsSubtype(type, Types::instance().enum_base))
+      PyType_IsSubtype(type, Types::instance().enum_base) || PyType_IsSubtype(type, Types::instance().proxy))
     return false;
   return layout(type) != Layout::none;
 }
@@ -333,6 +337,11 @@ std::vector<Part> ordered_parts(PyObject* o) {
 
 using Seen = std::unordered_map<PyObject*, std::int64_t>;
 
+bool is_number(PyObject* o) {
+  NumberOrigin origin;
+  return PyLong_CheckExact(o) || PyFloat_CheckExact(o) || traced_origin(o, &origin);
+}
+
 /// What makes two leaves the same: a pair of a word and an object.
 nb::object leaf_structure(nb::handle value) {
   PyObject* o = value.ptr();
@@ -344,28 +353,100 @@ nb::object leaf_structure(nb::handle value) {
   return nb::make_tuple("class", type_object(o));
 }
 
-nb::object describe(nb::handle value, Seen& seen, Count& count, int depth) {
-  PyObject* o = value.ptr();
-  const bool tensor = TorchTypes::instance().is_tensor(o);
-  if (!tensor && !has_parts(o)) return leaf_structure(value);
-  if (const auto it = seen.find(o); it != seen.end() && Py_TYPE(o) != &PyTuple_Type)
-    return nb::make_tuple("same", it->second);
-  seen.emplace(o, static_cast<std::int64_t>(seen.size()));
-  if (tensor) return nb::make_tuple("tensor");
-  if (depth > kMaxDepth)
-    throw Error(ErrorCode::CaptureError, "the inputs nest more than " + std::to_string(kMaxDepth) + " deep");
-  nb::list out;
-  for (const Part& part : ordered_parts(o)) {
-    count.one();
-    out.append(nb::make_tuple(part.is_attribute, part.key, describe(part.value, seen, count, depth + 1)));
+class Describer {
+ public:
+  /// `made`: filled as well, and numbers are any numbers; null for a value that was given.
+  explicit Describer(MadeStructure* made, bool follows_numbers = false)
+      : made_(made), follows_numbers_(follows_numbers) {}
+
+  nb::object describe(nb::handle value, int depth = 0) {
+    PyObject* o = value.ptr();
+    const bool tensor = TorchTypes::instance().is_tensor(o);
+    if (!tensor && !has_parts(o)) return leaf(value);
+    if (const auto it = seen_.find(o); it != seen_.end() && Py_TYPE(o) != &PyTuple_Type)
+      return nb::make_tuple("same", it->second);
+    seen_.emplace(o, static_cast<std::int64_t>(seen_.size()));
+    if (tensor) return nb::make_tuple("tensor");
+    if (depth > kMaxDepth)
+      throw Error(ErrorCode::CaptureError, "the inputs nest more than " + std::to_string(kMaxDepth) + " deep");
+    if (open_ && PyList_CheckExact(o))
+      if (nb::object item = common_item(value, depth); item.is_valid()) {
+        made_->lists.push_back({path_, nb::borrow(value)});
+        return nb::make_tuple("each", item);
+      }
+    const bool follows = follows_numbers_, open = open_;
+    const std::size_t plain = plain_numbers_;
+    follows_numbers_ &= PyList_CheckExact(o) || PyDict_CheckExact(o) || PyTuple_Check(o);
+    open_ &= !PyList_Check(o);
+    nb::list out;
+    for (Part& part : ordered_parts(o)) {
+      count_.one();
+      path_.push_back(part);
+      out.append(nb::make_tuple(part.is_attribute, part.key, describe(part.value, depth + 1)));
+      path_.pop_back();
+    }
+    if (open && plain_numbers_ > plain && (follows != follows_numbers_ || (path_.empty() && !follows)))
+      made_->with_plain_numbers.push_back({path_, nb::borrow(value)});
+    follows_numbers_ = follows;
+    open_ = open;
+    return nb::make_tuple("parts", type_object(o), nb::tuple(out));
   }
-  return nb::make_tuple("parts", type_object(o), nb::tuple(out));
-}
+
+ private:
+  nb::object leaf(nb::handle value) {
+    PyObject* o = value.ptr();
+    const bool sizes = Py_TYPE(o) == TorchTypes::instance().size;
+    if (made_ && (sizes || is_number(o))) {
+      plain_numbers_ += !follows_numbers_;
+      return sizes ? nb::make_tuple("sizes", PyTuple_GET_SIZE(o)) : nb::make_tuple("number");
+    }
+    nb::object out = leaf_structure(value);
+    if (made_ && made_->hidden.empty() && text_of(nb::object(out[0])) == "class" &&
+        Py_TYPE(o) != TorchTypes::instance().device)
+      made_->hidden = text_of(type_object(o).attr("__name__"));
+    return out;
+  }
+
+  /// What all items of a list are; None for an empty one, invalid if they are not alike.
+  nb::object common_item(nb::handle list, int depth) {
+    open_ = false;
+    nb::object common = nb::none();
+    const std::size_t plain = plain_numbers_;
+    for (nb::handle item : list) {
+      count_.one();
+      Seen outside;
+      std::swap(seen_, outside);  // which objects an item has in common with others would say how many there are
+      nb::object one = describe(item, depth + 1);
+      std::swap(seen_, outside);
+      if (common.is_none())
+        common = one;
+      else if (!common.equal(one)) {
+        common = nb::object();
+        break;
+      }
+    }
+    open_ = true;
+    if (common.is_valid() && plain_numbers_ > plain && follows_numbers_)
+      made_->with_plain_numbers.push_back({path_, nb::borrow(list)});
+    return common;
+  }
+
+  MadeStructure* const made_;
+  bool follows_numbers_;
+  bool open_ = made_ != nullptr;  // the length of a list here can be checked by itself
+  std::size_t plain_numbers_ = 0;
+  std::vector<Part> path_;
+  Seen seen_;
+  Count count_;
+};
 
 std::string shown(nb::handle structure) {
   const std::string kind = text_of(structure[0]);
   if (kind == "tensor") return "a tensor";
   if (kind == "same") return "an object that stands elsewhere in it as well";
+  if (kind == "number") return "a number";
+  if (kind == "each") return "a list of items that are alike";
+  if (kind == "sizes") return "a torch.Size of " + text_of(nb::str(nb::object(structure[1]))) + " numbers";
   if (kind == "class" || kind == "parts") return "a " + text_of(nb::object(structure[1]).attr("__name__"));
   return nb::cast<std::string>(nb::repr(nb::object(structure[1])));
 }
@@ -386,7 +467,22 @@ std::string difference(nb::handle value, nb::handle expected, const std::string&
     }
     seen.emplace(o, static_cast<std::int64_t>(seen.size()));
   }
+  // Under torch.jit.trace numbers are tensors.
+  if (kind == "number" && (tensor ? nb::cast<int>(value.attr("dim")()) == 0 : is_number(o))) return "";
   if (tensor) return kind == "tensor" ? "" : differs(text, expected, "a tensor");
+  if (kind == "each" && PyList_CheckExact(o)) {
+    nb::object item = expected[1];
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(o) && !item.is_none(); ++i) {
+      Seen inside;
+      std::string inner =
+          difference(nb::handle(PyList_GET_ITEM(o, i)), item, text + "[" + std::to_string(i) + "]", inside);
+      if (!inner.empty()) return inner;
+    }
+    return "";
+  }
+  if (kind == "sizes" && Py_TYPE(o) == TorchTypes::instance().size &&
+      PyTuple_GET_SIZE(o) == nb::cast<Py_ssize_t>(nb::object(expected[1])))
+    return "";
   if (!parts) {
     nb::object now = leaf_structure(value);
     if (PyObject_RichCompareBool(now.ptr(), expected.ptr(), Py_EQ) == 1) {
@@ -427,10 +523,12 @@ std::string difference(nb::handle value, nb::handle expected, const std::string&
 
 }  // namespace
 
-nb::object structure_of(nb::handle value) {
-  Seen seen;
-  Count count;
-  return describe(value, seen, count, 0);
+nb::object structure_of(nb::handle value) { return Describer(nullptr).describe(value); }
+
+MadeStructure structure_of_made(nb::handle value, bool follows_numbers) {
+  MadeStructure made;
+  made.structure = Describer(&made, follows_numbers).describe(value);
+  return made;
 }
 
 std::string structure_difference(nb::handle value, nb::handle structure, const std::string& text) {
@@ -438,7 +536,47 @@ std::string structure_difference(nb::handle value, nb::handle structure, const s
   return difference(value, structure, text, seen);
 }
 
+namespace {
+
+void add_contents(nb::handle value, nb::list& out, std::unordered_set<PyObject*>& seen, Count& count) {
+  count.one();
+  out.append(value);
+  if (!has_parts(value.ptr()) || !seen.insert(value.ptr()).second) return;
+  const std::vector<Part> parts = ordered_parts(value.ptr());
+  out.append(parts.size());
+  for (const Part& part : parts) {
+    out.append(part.key);
+    add_contents(part.value, out, seen, count);
+  }
+}
+
+}  // namespace
+
+nb::object contents_of(nb::handle value) {
+  nb::list out;
+  std::unordered_set<PyObject*> seen;
+  Count count;
+  add_contents(value, out, seen, count);
+  return nb::tuple(out);
+}
+
+bool same_contents(nb::handle before, nb::handle now) {
+  const Py_ssize_t count = PyTuple_GET_SIZE(before.ptr());
+  if (count != PyTuple_GET_SIZE(now.ptr())) return false;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject *a = PyTuple_GET_ITEM(before.ptr(), i), *b = PyTuple_GET_ITEM(now.ptr(), i);
+    if (a == b) continue;
+    if (!is_plain(a) || Py_TYPE(a) != Py_TYPE(b)) return false;
+    const nb::object x = checked(plain_number(a)), y = checked(plain_number(b));
+    if (!x.equal(y)) return false;
+  }
+  return true;
+}
+
 void bind_structure(nb::module_& m) {
+  m.def("contents_of", &contents_of, nb::arg("value").none(), "Everything inside of a value as one flat tuple.");
+  m.def("same_contents", &same_contents, nb::arg("before"), nb::arg("now"),
+        "True if the same objects stand in the same places of what two calls of contents_of gave.");
   m.def("structure_difference", &structure_difference, nb::arg("value").none(), nb::arg("structure"), nb::arg("text"),
         "Where a value is not what a structure describes, or an empty text.");
   m.def(

@@ -30,6 +30,13 @@ inline constexpr std::string_view kRequire = "modulize._runtime.require";
 /// check(value, expected, text): an assumption.
 inline constexpr std::string_view kCheck = "modulize._runtime.check";
 inline constexpr std::string_view kCheckStructure = "modulize._runtime.check_structure";
+/// check_made(value, structure, text): the same of what kept code has made; where a further capture makes something
+/// else, more must be kept.
+inline constexpr std::string_view kCheckMade = "modulize._runtime.check_made";
+
+/// contents(value): what is in a container now; check_unchanged(contents, value, text): an assumption.
+inline constexpr std::string_view kContents = "modulize._runtime.contents";
+inline constexpr std::string_view kCheckUnchanged = "modulize._runtime.check_unchanged";
 
 /// leak(value, expected, text): Python was told the number in a way that nothing records. An assumption until a capture
 /// with another number shows that it changes nothing.

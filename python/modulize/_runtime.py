@@ -89,6 +89,31 @@ def check_structure(value: Any, expected: Any, what: str) -> None:
         raise _core.AssumptionError(f"{difference}: prepare the model again with such an object")
 
 
+def check_made(value: Any, expected: Any, what: str) -> None:
+    """Raise unless what kept code has made is of the kind that the model was captured with."""
+    if _is_compiling() or isinstance(value, torch.fx.Proxy):  # a graph that a tool traces cannot hold the expectation
+        return
+    difference = _core.structure_difference(value, expected, what)
+    if difference:
+        raise _core.AssumptionError(
+            f"{difference}: exclude the function or module around it, so that what is decided by it lies inside"
+        )
+
+
+def contents(value: Any) -> Any:
+    """What is in a container now, for ``check_unchanged``."""
+    return None if _is_compiling() else _core.contents_of(value)
+
+
+def check_unchanged(before: Any, value: Any, what: str) -> None:
+    """Raise unless a container still holds what it held."""
+    if before is not None and not _core.same_contents(before, _core.contents_of(value)):
+        raise _core.AssumptionError(
+            f"{what} when the model was prepared is changed in this call: exclude the function or module around it, so "
+            "that what is done with it lies inside"
+        )
+
+
 def rebuild(cls: type, items: Any, bound: int | None, /, **attributes: Any) -> Any:
     """An object of class ``cls`` with these items and attributes, made without its constructor.
 
@@ -218,6 +243,8 @@ if hasattr(torch.fx.node, "has_side_effect"):
     for _function in (
         check,
         check_structure,
+        check_made,
+        check_unchanged,
         require,
         set_attribute,
         delete_attribute,

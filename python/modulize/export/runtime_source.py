@@ -35,9 +35,7 @@ def _definitions() -> dict[str, tuple[str, frozenset[str]]]:
     """Name -> (source, the names that it reads), of everything that may be written along."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for module_name in _MODULES:
-        source = inspect.getsource(importlib.import_module(module_name)).replace(
-            "_core.AssumptionError", "AssumptionError"
-        )
+        source = inspect.getsource(importlib.import_module(module_name)).replace("_core.", "")
         for node in ast.parse(source).body:
             names: list[str] = []
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):

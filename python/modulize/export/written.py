@@ -225,16 +225,7 @@ def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
             module._flat_weights = [getattr(module, weight, None) for weight in module._flat_weights_names]
 
 
-# --- the check of objects among the arguments ------------------------------------------------------
-
-
-def check_structure(value: Any, expected: Any, what: str) -> None:
-    """Raise unless an object still has the classes, keys, plain values and tensors that the model was captured with."""
-    if getattr(torch, "compiler", None) is not None and torch.compiler.is_compiling():
-        return
-    difference = structure_difference(value, expected, what, {})
-    if difference:
-        raise AssumptionError(f"{difference}: prepare the model again with such an object")
+# --- what checks of objects look at ------------------------------------------------------
 
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), torch.dtype, torch.device, torch.Size, enum.Enum)
@@ -264,20 +255,41 @@ def parts_of(value: Any) -> list[tuple[bool, Any, Any]]:
     return parts
 
 
-def structure_difference(value: Any, expected: Any, text: str, seen: dict[int, int]) -> str:
+def contents_of(value: Any, seen: Any = ()) -> list[Any]:
+    """Everything inside of a value, flat."""
+    found = [value]
+    if has_parts(value) and id(value) not in seen:
+        for _, key, part in parts_of(value):
+            found += [key, *contents_of(part, (*seen, id(value)))]
+        found.append(...)
+    return found
+
+
+def same_contents(before: list[Any], now: list[Any]) -> bool:
+    """Whether the same objects stand in the same places."""
+    return len(before) == len(now) and all(
+        a is b or (isinstance(a, PLAIN) and type(a) is type(b) and a == b) for a, b in zip(before, now)
+    )
+
+
+def structure_difference(value: Any, expected: Any, text: str, seen: dict[int, int] | None = None) -> str:
     """Where a value is not what was captured, or an empty text."""
-    kind = expected[0]
+    kind, seen = expected[0], {} if seen is None else seen
     tensor, parts = isinstance(value, torch.Tensor), has_parts(value)
     if (tensor or parts) and id(value) in seen and type(value) is not tuple:
         same = kind == "same" and expected[1] == seen[id(value)]
         return "" if same else f"{text} is an object that stands elsewhere in it as well, and was not"
     if tensor or parts:
         seen[id(value)] = len(seen)
+    if kind == "number" and (value.dim() == 0 if tensor else type(value) in (int, float)):
+        return ""
     if tensor:
         return "" if kind == "tensor" else f"{text} was no tensor when the model was prepared, and is one in this call"
     if not parts:
         if kind == "class":
             same = type(value) is expected[1]
+        elif kind == "sizes":
+            same = type(value) is torch.Size and len(value) == expected[1]
         elif kind == "set":
             same = isinstance(value, (set, frozenset)) and frozenset(value) == expected[1]
         else:
@@ -285,6 +297,9 @@ def structure_difference(value: Any, expected: Any, text: str, seen: dict[int, i
                 value is expected[1] or (type(value) is type(expected[1]) and value == expected[1])
             )
         return "" if same else f"{text} was {expected[-1]!r} when the model was prepared, and is {value!r} in this call"
+    if kind == "each" and type(value) is list:
+        items = (structure_difference(item, expected[1], f"{text}[{i}]") for i, item in enumerate(value) if expected[1])
+        return next((found for found in items if found), "")
     if kind != "parts" or type(value) is not expected[1]:
         return f"{text} is a {type(value).__name__}, which it was not when the model was prepared"
     now = parts_of(value)
