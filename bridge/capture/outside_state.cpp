@@ -224,6 +224,8 @@ void OutsideState::look_at(PyObject* value, PyObject* names, const std::string& 
     restless_.push_back("an iterator (" + name + ")");
     return;
   }
+  if (std::string_view(Py_TYPE(value)->tp_name) == "_thread._local")
+    return look_at(nb::object(nb::handle(value).attr("__dict__")).ptr(), names, name, depth);
   if (PyObject** dict = _PyObject_GetDictPtr(value); dict && *dict) {  // what functools wraps
     static PyObject* const wrapped = PyUnicode_InternFromString("__wrapped__");
     if (PyObject* inner = PyDict_GetItem(*dict, wrapped)) look_at(inner, names, name, depth);

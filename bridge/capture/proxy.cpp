@@ -245,7 +245,25 @@ PyObject* known_metadata(Recorder& recorder, NodeId node, PyObject* name) {
   return nullptr;
 }
 
+/// Is the symbol no tensor for sure, or does functools choose a function by its class? isinstance() asks here as well,
+/// in torch too: what it is told then must be the truth.
+bool class_decides(Recorder& recorder, PyObject* symbol) {
+  const NodeId node = proxy_node(symbol, recorder);
+  const Node& made = recorder.graph()[node];
+  if (made.op == Opcode::call_method && (made.target == "item" || made.target == "tolist")) return true;
+  PyFrameObject* frame = PyEval_GetFrame();
+  if (!frame) return false;
+  const nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  return text_of(code.attr("co_filename")).ends_with("functools.py");
+}
+
 PyObject* proxy_getattr(PyObject* self, PyObject* name) {
+  if (Recorder::recording() && PyUnicode_CompareWithASCIIString(name, "__class__") == 0)
+    return guarded<PyObject*>(nullptr, [&] {
+      Recorder& recorder = owner(self);
+      if (class_decides(recorder, self)) recorder.refuse_control_flow("the class of a symbol");
+      return PyObject_GenericGetAttr(self, name);
+    });
   if (_PyType_Lookup(Py_TYPE(self), name)) return PyObject_GenericGetAttr(self, name);
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     Py_ssize_t length = 0;

@@ -16,7 +16,7 @@ WRONG_TODAY: dict[str, list[str]] = {
 
     """.split(),
     "symbolic": """
-        class_of_a_value dispatched_by_class thread_local_counter
+
     """.split(),
 }
 
