@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "bridge/capture/recapture.h"
 #include "bridge/capture/recorder.h"
+#include "bridge/capture/variation.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {
