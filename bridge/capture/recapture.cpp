@@ -214,6 +214,17 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
   }
 }
 
+/// Code that is kept whole may yield None where a mask hides nothing.
+void try_full_masks(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+                    const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
+  bool checks_made = false;
+  for (const NodeId id : first.graph.order()) checks_made |= is_call_of(first.graph[id], kCheckMade);
+  Capture second;
+  std::set<std::string> unread;
+  if (checks_made && capture_again(root, options, {.full_masks = true}, second))
+    compare_with(first, second, predict, outcomes, waived, unread);
+}
+
 }  // namespace
 
 void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
@@ -221,6 +232,7 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
   const std::set<std::string> waived = options.more_calls ? recapture_calls(root, options, first, predict, outcomes)
                                                           : try_longer_lists(root, options, first, predict, outcomes);
   try_variations(root, options, first, predict, outcomes, waived);
+  try_full_masks(root, options, first, predict, outcomes, waived);
   for (const NodeId id : first.graph.order())
     if (waived.contains(first.graph[id].name)) first.graph.erase(id);
 }

@@ -5,8 +5,8 @@
 #include <limits>
 #include <numeric>
 
-#include "bridge/capture/recorder.h"
 #include "bridge/capture/parts.h"
+#include "bridge/capture/recorder.h"
 
 namespace modulize {
 
@@ -191,8 +191,20 @@ nb::object on_a_curve(const nb::object& flat) {
   return torch.attr("where")(fractions, moved, wide).attr("to")(flat.attr("dtype"));
 }
 
+bool is_mask(nb::handle flat) {
+  if (nb::cast<bool>(flat.attr("is_meta")) || nb::cast<bool>(flat.attr("is_floating_point")()) ||
+      nb::cast<bool>(flat.attr("is_complex")()))
+    return false;
+  const nb::object numbers = flat.attr("long")();
+  return nb::cast<std::int64_t>(nb::object(numbers.attr("min")().attr("item")())) == 0 &&
+         nb::cast<std::int64_t>(nb::object(numbers.attr("max")().attr("item")())) == 1;
+}
+
 /// Values that the tensor might as well have. Turned by one element first, so that none stays where it was.
-nb::object other_values(nb::handle flat, bool turned_around) {
+nb::object other_values(nb::handle flat, const Variation& variation) {
+  if (variation.full_masks && is_mask(flat))
+    return flat.attr("ne")(0).attr("fill_")(true).attr("to")(flat.attr("dtype"));
+  const bool turned_around = variation.turned_around;
   nb::object turned = flat.attr("roll")(1);
   if (turned_around || nb::cast<bool>(turned.attr("is_meta")) || nb::cast<bool>(turned.attr("is_complex")()))
     return turned;
@@ -234,10 +246,8 @@ nb::object vary(nb::handle arguments, const Variation& variation) {
              else
                longer(dim, it->second - it->first);
            }
-           return count == 0
-                      ? t
-                      : nb::object(
-                            other_values(t.attr("flatten")(), variation.turned_around).attr("view")(t.attr("shape")));
+           return count == 0 ? t
+                             : nb::object(other_values(t.attr("flatten")(), variation).attr("view")(t.attr("shape")));
          })
       .copy(value);
 }

@@ -17,6 +17,7 @@ struct Variation {
   Sizes sizes = {};            // of dimensions behind the first
   bool longer_lists = false;   // one item more in every list that is an argument and holds tensors
   bool turned_around = false;  // the values are only in another order
+  bool full_masks = false;     // masks (only zeros and ones) hide nothing
   bool after_check = false;    // to be tried where a check ended another one
 };
 
