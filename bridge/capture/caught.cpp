@@ -35,6 +35,12 @@ bool may_raise_by_value(const CallName& name) {
   return text.starts_with("linalg.") || std::find(kNames.begin(), kNames.end(), text) != kNames.end();
 }
 
+bool may_raise_symbolically(const Node& node) {
+  return (node.op == Opcode::call_function || node.op == Opcode::call_method) &&
+         (node.target.starts_with("operator.") || node.target.starts_with("math.") || node.target.empty() ||
+          may_raise_by_value({.name = node.target}));
+}
+
 void Recorder::require_uncaught(const char* what, bool surely) {
   if (mode_ == CaptureMode::symbolic || on_dynamic == "specialize") return;
   if (surely && !not_caught_.insert(static_cast<std::uint64_t>(scope_) << 32 | current_source()).second) return;

@@ -394,7 +394,7 @@ bool Recorder::decide(NodeId value, bool natural) {
 NodeId Recorder::add_node(Node node) {
   node.scope = scope_;
   node.source = current_source();
-  if (mode_ == CaptureMode::symbolic) refuse_caught_symbols(node.source);
+  if (mode_ == CaptureMode::symbolic && may_raise_symbolically(node)) refuse_caught_symbols(node.source);
   return graph().add(std::move(node));
 }
 

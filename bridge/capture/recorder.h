@@ -326,6 +326,8 @@ int line_of(PyCodeObject* code, int lasti);
 
 /// Calls that raise, or do not, by the values of tensors or where there are fewer rows.
 bool may_raise_by_value(const CallName& name);
+/// The same of a call whose values nobody knows.
+bool may_raise_symbolically(const Node& node);
 
 /// Has the module forward hooks or pre-hooks that may change something?
 bool has_hooks(PyObject* module);
