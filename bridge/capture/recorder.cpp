@@ -535,6 +535,16 @@ NodeId Recorder::root_module() {
   return add_node(std::move(node));
 }
 
+NodeId Recorder::module_node(const std::string& path, PyObject* module) {
+  use_module(path, module);
+  if (path.empty()) return root_module();
+  Node node;
+  node.op = Opcode::get_attr;
+  node.type = ValueType::other;
+  node.target = path;
+  return add_node(std::move(node));
+}
+
 // The hooks of the root run before forward does, as the old torch.nn.utils.weight_norm: what they may set is read at
 // every call, and no module can hold it.
 bool Recorder::may_be_set_by_hooks(PyObject* tensor, const std::string& path) {
@@ -759,6 +769,9 @@ Value Recorder::to_value(PyObject* object) {
   }
   if (const auto it = whole_results_.find(object); it != whole_results_.end() && it->second < graph().id_limit())
     return Value::node(it->second);
+  // A method that is kept whole takes the module of the prepared model.
+  if (const std::string* path = mode_ == CaptureMode::running ? scan_.path_of(object) : nullptr)
+    return Value::node(module_node(*path, object));
   return capture_.objects.value(object);
 }
 

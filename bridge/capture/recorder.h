@@ -71,6 +71,8 @@ class Recorder {
   NodeId add_function(std::string target, ValueList args, ValueType type);
   /// A node for the prepared model itself.
   NodeId root_module();
+  /// A node for a module of the model.
+  NodeId module_node(const std::string& path, PyObject* module);
   /// The brackets around a call. kNoNode if the arguments do not fit forward.
   NodeId begin_block(const std::string& path, PyObject* module, PyObject* const* args, Py_ssize_t nargs,
                      PyObject* kwnames);

@@ -135,12 +135,7 @@ StateWrites::StateWrites(Recorder& recorder, const StatePlan* plan) : recorder_(
 
 NodeId StateWrites::owner(const Module& module) {
   if (const auto it = owners_.find(module.path); it != owners_.end()) return it->second;
-  recorder_.use_module(*module.path, module.module.ptr());
-  Node node;
-  node.op = Opcode::get_attr;
-  node.type = ValueType::other;
-  node.target = module.path->empty() ? "_modulize_module" : *module.path;
-  const NodeId made = recorder_.add_node(std::move(node));
+  const NodeId made = recorder_.module_node(*module.path, module.module.ptr());
   owners_.emplace(module.path, made);
   return made;
 }
