@@ -38,7 +38,7 @@ def check(entry: Entry, folder: Path) -> None:
     """Raises where the model does not come back as it is."""
     model = entry.make()
     args, kwargs = entry.example()
-    prepared = prepare_model(model, example_inputs=args, example_kwargs=kwargs, verify=False)
+    prepared = prepare_model(model, example_inputs=args, example_kwargs=kwargs)
     first, second = (save_source(prepared, folder / name) for name in ("first", "second"))
     loaded = load_source(first)
     for inputs, where in ((entry.example(), "example"), (entry.other_values(), "values")):
