@@ -217,6 +217,7 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
 /// Code that is kept whole may yield None where a mask hides nothing.
 void try_full_masks(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                     const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
+  if (!has_masks(nb::make_tuple(options.example_inputs, options.example_kwargs))) return;
   bool checks_made = false;
   for (const NodeId id : first.graph.order()) checks_made |= is_call_of(first.graph[id], kCheckMade);
   Capture second;

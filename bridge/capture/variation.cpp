@@ -254,6 +254,14 @@ nb::object vary(nb::handle arguments, const Variation& variation) {
 
 nb::object vary_inputs(nb::handle inputs, bool more_rows) { return vary(inputs, {.more_rows = more_rows}); }
 
+bool has_masks(nb::handle inputs) {
+  bool any = false;
+  for_each_tensor(inputs.ptr(), [&](nb::handle t) {
+    any |= nb::cast<std::int64_t>(t.attr("numel")()) > 0 && is_mask(t);
+  });
+  return any;
+}
+
 std::vector<Variation> variations_of(nb::handle inputs) {
   const std::vector<Shape> shapes = shapes_of(inputs);
   const std::int64_t rows = common_rows(shapes);

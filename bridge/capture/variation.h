@@ -27,6 +27,7 @@ std::vector<Variation> variations_of(nb::handle inputs);
 Variation farther(nb::handle inputs, Variation variation);
 
 bool is_list_of_tensors(nb::handle value);
+bool has_masks(nb::handle inputs);
 
 /// A copy of the arguments (a tuple or a dict) with other values (of integers, those that were seen) and other sizes.
 nb::object vary(nb::handle arguments, const Variation& variation);
