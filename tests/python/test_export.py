@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import functools
 import linecache
 import math
 import pickle
@@ -297,6 +298,34 @@ def test_excluded_modules_are_imported_by_name(tmp_path, make):
     loaded = round_trip(prepared, tmp_path)
     assert type(loaded.inner) is type(model.inner)
     assert_equal_models(loaded, prepared, torch.randn(3, 4))
+
+
+def decorator(function):
+    @functools.wraps(function)
+    def wrapped(*args):
+        return function(*args) + 1
+
+    return wrapped
+
+
+@decorator
+@decorator
+def decorated(x):
+    return x * len(x.tolist())
+
+
+def test_what_decorators_hide_is_imported_through_them(tmp_path):
+    class Net(nn.Module):
+        def forward(self, x):
+            return decorated(x).relu()
+
+    model, x = Net(), torch.rand(3, 4)
+    inner = decorated.__wrapped__.__wrapped__
+    prepared = prepare_model(model, functions_to_exclude=[inner], example_inputs=x)
+    loaded = round_trip(prepared, tmp_path)
+    assert "decorated.__wrapped__.__wrapped__" in source(tmp_path)
+    assert_equal_models(loaded, prepared, torch.rand(5, 4))
+    assert torch.equal(loaded(x), model(x))
 
 
 def test_torch_modules_with_settings_of_all_kinds_come_back(tmp_path):

@@ -142,10 +142,14 @@ def test_a_function_without_importable_name():
         assert torch.equal(prepared(X), X * 2)
 
 
-def test_excluding_wins_for_one_preparation():
+@pytest.mark.parametrize("x", [X.abs(), -X.abs()], ids=["two tensors", "one tensor twice"])
+def test_excluding_wins_for_one_preparation(x):
     modulize.register_operation(gate, Gate)
-    prepared = modulize.prepare_model(UsesFunction(), example_inputs=X, functions_to_exclude=[gate])
+    model = UsesFunction()
+    prepared = modulize.prepare_model(model, example_inputs=x, functions_to_exclude=[gate])
     assert children(prepared) == {"module_add": modulize.nn.Add}
+    for other in (x, -x):
+        assert torch.equal(prepared(other), model(other))
 
 
 class Local:

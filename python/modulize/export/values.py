@@ -48,7 +48,10 @@ class Imports:
         if module == "builtins" and qualified and is_name(qualified):
             return qualified
         for text in public_names(value, module, qualified):
-            if self.reach(text) is value:
+            found = self.reach(text)
+            while found is not value and "__wrapped__" in getattr(found, "__dict__", ()):  # what its decorator hides
+                found, text = found.__wrapped__, f"{text}.__wrapped__"
+            if found is value:
                 hidden = self.hidden_module(text)
                 if not hidden:
                     return text
