@@ -1,5 +1,6 @@
 #include "bridge/capture/arguments.h"
 
+#include "bridge/capture/structure.h"
 #include "bridge/support/errors.h"
 
 namespace modulize {

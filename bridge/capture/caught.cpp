@@ -1,7 +1,4 @@
 // Exceptions that forward catches and goes on: a graph catches none.
-#include <algorithm>
-#include <array>
-
 #include "bridge/capture/keep.h"
 #include "bridge/capture/recorder.h"
 #include "bridge/support/errors.h"
@@ -22,23 +19,10 @@ bool catches(nb::handle code, int line, bool surely) {
 
 }  // namespace
 
-bool may_raise_by_value(const CallName& name) {
-  static constexpr std::array<std::string_view, 27> kNames = {
-      "operator.getitem", "index_select",     "index_put",       "index_put_",  "index_copy",        "index_copy_",
-      "index_add",        "index_add_",       "gather",          "scatter",     "scatter_",          "take",
-      "take_along_dim",   "embedding",        "one_hot",         "multinomial", "bincount",          "bernoulli",
-      "cholesky",         "cholesky_inverse", "inverse",         "logdet",      "repeat_interleave", "cross_entropy",
-      "nll_loss",         "masked_scatter",   "split_with_sizes"};
-  std::string_view text = name.name;
-  for (const std::string_view prefix : {"torch.", "nn.functional."})
-    if (text.starts_with(prefix)) text.remove_prefix(prefix.size());
-  return text.starts_with("linalg.") || std::find(kNames.begin(), kNames.end(), text) != kNames.end();
-}
-
 bool may_raise_symbolically(const Node& node) {
   return (node.op == Opcode::call_function || node.op == Opcode::call_method) &&
          (node.target.starts_with("operator.") || node.target.starts_with("math.") || node.target.empty() ||
-          may_raise_by_value({.name = node.target}));
+          may_raise_by_value(node.target));
 }
 
 void Recorder::require_uncaught(const char* what, bool surely) {

@@ -1,6 +1,7 @@
 #include "bridge/capture/function_names.h"
 
 #include <cctype>
+#include <unordered_set>
 
 namespace modulize {
 
@@ -89,6 +90,18 @@ nb::object import_or_none(const char* qualified) {
 
 }  // namespace
 
+bool may_raise_by_value(std::string_view name) {
+  static const std::unordered_set<std::string_view> names = {
+      "operator.getitem", "index_select",     "index_put",       "index_put_",  "index_copy",        "index_copy_",
+      "index_add",        "index_add_",       "gather",          "scatter",     "scatter_",          "take",
+      "take_along_dim",   "embedding",        "one_hot",         "multinomial", "bincount",          "bernoulli",
+      "cholesky",         "cholesky_inverse", "inverse",         "logdet",      "repeat_interleave", "cross_entropy",
+      "nll_loss",         "masked_scatter",   "split_with_sizes"};
+  for (const std::string_view prefix : {"torch.", "nn.functional."})
+    if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
+  return name.starts_with("linalg.") || names.contains(name);
+}
+
 FunctionNames& FunctionNames::instance() {
   static FunctionNames* names = new FunctionNames();
   return *names;
@@ -135,6 +148,7 @@ void FunctionNames::add_namespace(const char* qualified, CallForm form) {
       call.name = std::string(qualified) + "." + name;
       if (std::string_view(qualified) == "operator" && name.starts_with("__")) continue;
     }
+    call.may_raise = may_raise_by_value(call.name);
     // The namespace keeps it alive; a deletion there would leave a stale key, so own a reference.
     Py_INCREF(object.ptr());
     names_.emplace(object.ptr(), std::move(call));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "bridge/support/python.h"
@@ -22,7 +23,11 @@ struct CallName {
   std::string name;
   /// True for `add_`, `__iadd__`, `__setitem__`, `relu_`: the first argument is written.
   bool in_place = false;
+  bool may_raise = false;  // may_raise_by_value(name)
 };
+
+/// Calls of torch that raise, or do not, by the values of tensors or where there are fewer rows.
+bool may_raise_by_value(std::string_view name);
 
 /// Names of callables by identity. Those of torch are found by walking its namespaces once a process, and are kept
 /// alive; any other is asked when it is met, and is not kept alive. GIL held.

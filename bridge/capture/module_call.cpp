@@ -138,9 +138,9 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
         if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
     }
     PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
-    const std::string callee = path ? "'" + *path + "'" : "a module";
+    const std::string callee = !kept ? "" : path ? "'" + *path + "'" : "a module";
     KnownObjects::SeenWhole whole(objects_, kept != nullptr, tuple.ptr(), kwargs, callee);
-    nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), kwargs, kept ? callee : ""));
+    nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), kwargs, callee));
     if (result.is_valid() && mode_ == CaptureMode::running) whole.reread();
     return result.release().ptr();
   }
@@ -206,8 +206,7 @@ PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObjec
       raised.restore();
       return nullptr;
     }
-    if (!kept.empty() && !(is_excluded(module) && TorchTypes::instance().is_tensor(result.ptr())))
-      check_made(result, node, "what " + kept + " yields", true);
+    if (!kept.empty()) check_yielded(result, node, kept, is_excluded(module));
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
     rollback(first);

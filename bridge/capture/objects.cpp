@@ -2,6 +2,7 @@
 
 #include "bridge/capture/recorder.h"
 #include "bridge/capture/state_writes.h"
+#include "bridge/capture/structure.h"
 #include "bridge/support/errors.h"
 #include "ir/control.h"
 

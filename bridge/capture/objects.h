@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "bridge/capture/structure.h"
+#include "bridge/capture/parts.h"
 #include "ir/graph.h"
 
 namespace modulize {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "bridge/capture/module_scan.h"
-#include "bridge/capture/structure.h"
+#include "bridge/capture/parts.h"
 
 namespace modulize {
 

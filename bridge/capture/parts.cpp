@@ -16,7 +16,6 @@ struct Types {
   PyTypeObject* enum_base;
   PyTypeObject* deque;
   PyTypeObject* default_dict;
-  PyTypeObject* module_type;
   PyTypeObject* proxy;  // torch.fx.Proxy
   PyObject* slot_names;
 
@@ -30,7 +29,6 @@ struct Types {
       t.python_class = t.enum_base->tp_dealloc;
       t.deque = type("collections", "deque");
       t.default_dict = type("collections", "defaultdict");
-      t.module_type = &PyModule_Type;
       t.proxy = type("torch.fx", "Proxy");
       t.slot_names = nb::object(nb::module_::import_("copyreg").attr("_slotnames")).release().ptr();
       return t;
@@ -84,14 +82,12 @@ void set_attribute(PyObject* object, PyObject* name, PyObject* value) {
   check(PyObject_GenericSetAttr(object, name, value));  // past a frozen dataclass's own
 }
 
-bool is_set(PyObject* object) { return PyAnySet_Check(object); }
-
 /// Calls `fn` for the tensors inside until it says true; says so then.
 bool find_tensor(PyObject* object, const std::function<bool(PyObject*)>& fn,
                  std::unordered_map<PyObject*, nb::object>& seen, PartCount& count, int depth) {
   const TorchTypes& torch = TorchTypes::instance();
   if (torch.is_tensor(object)) return fn(object);
-  if (is_set(object)) {
+  if (PyAnySet_Check(object)) {
     for (nb::handle item : nb::handle(object))
       if (torch.is_tensor(item.ptr()) && fn(item.ptr())) return true;
     return false;
@@ -299,6 +295,13 @@ nb::object copy_tensor(nb::handle tensor) {
   nb::object copy = tensor.attr("detach")().attr("clone")();
   if (nb::cast<bool>(tensor.attr("requires_grad"))) copy.attr("requires_grad_")();
   return copy;
+}
+
+nb::object copied(nb::handle value) {
+  StructureCopy copies([](nb::handle leaf) {
+    return TorchTypes::instance().is_tensor(leaf.ptr()) ? copy_tensor(leaf) : nb::borrow(leaf);
+  });
+  return copies.copy(value);
 }
 
 }  // namespace modulize

@@ -79,4 +79,7 @@ class StructureCopy {
 /// A tensor's copy for a run that must not write the original. Keeps requires_grad.
 nb::object copy_tensor(nb::handle tensor);
 
+/// A copy of a value, of the containers, objects and tensors in it.
+nb::object copied(nb::handle value);
+
 }  // namespace modulize

@@ -127,10 +127,9 @@ std::set<std::string> length_checks(const Graph& graph, const std::set<std::stri
   const std::set<std::string> opened = opened_lists(without_dead_code(graph));
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
-    const bool is_structure =
-        is_call_of(node, kCheckStructure) || (is_call_of(node, kLeak) && node.args[1].is(ValueKind::object));
-    if (!is_structure && !is_call_of(node, kCheck) && !is_call_of(node, kCheckMade)) continue;
-    if (!harmless.contains(node.name)) continue;
+    const bool is_leak = is_call_of(node, kLeak) && node.args[1].is(ValueKind::object);
+    if ((!is_leak && !is_check(node)) || !harmless.contains(node.name)) continue;
+    const bool is_structure = is_leak || is_call_of(node, kCheckStructure);
     const Node* list = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
     if (list && !is_structure) list = is_call_of(*list, "builtins.len") ? &graph[list->args[0].as_node()] : nullptr;
     if (list && !opened.contains(list->name))
@@ -217,12 +216,12 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
 /// Code that is kept whole may yield None where a mask hides nothing.
 void try_full_masks(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                     const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
-  if (!has_masks(nb::make_tuple(options.example_inputs, options.example_kwargs))) return;
-  bool checks_made = false;
-  for (const NodeId id : first.graph.order()) checks_made |= is_call_of(first.graph[id], kCheckMade);
+  bool any = false;
+  for (const NodeId id : first.graph.order()) any |= is_call_of(first.graph[id], kCheckMade);
+  if (!any || !has_masks(nb::make_tuple(options.example_inputs, options.example_kwargs))) return;
   Capture second;
   std::set<std::string> unread;
-  if (checks_made && capture_again(root, options, {.full_masks = true}, second))
+  if (capture_again(root, options, {.full_masks = true}, second))
     compare_with(first, second, predict, outcomes, waived, unread);
 }
 

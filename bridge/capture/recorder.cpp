@@ -9,6 +9,7 @@
 #include "bridge/capture/keep.h"
 #include "bridge/capture/opaque_bodies.h"
 #include "bridge/capture/proxy.h"
+#include "bridge/capture/structure.h"
 #include "bridge/support/errors.h"
 #include "ir/control.h"
 #include "ir/regions.h"
@@ -1030,7 +1031,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     return make_proxy(node);
   }
   try {
-    if (may_raise_by_value(name)) require_uncaught("a call that may raise by a value", true);
+    if (name.may_raise) require_uncaught("a call that may raise by a value", true);
     NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
     if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
     save_before_writes(name, args, kwargs);
@@ -1143,6 +1144,11 @@ void Recorder::check_made(nb::handle value, NodeId node, const std::string& text
                          "the length of " + text);
 }
 
+void Recorder::check_yielded(nb::handle result, NodeId node, const std::string& callee, bool is_excluded) {
+  if (is_excluded && TorchTypes::instance().is_tensor(result.ptr())) return;
+  check_made(result, node, "what " + callee + " yields", true);
+}
+
 PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept, bool observes) {
   const NodeId first = static_cast<NodeId>(graph().id_limit());
   CallName name = FunctionNames::instance().find(function);
@@ -1180,8 +1186,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
     }
     Pause quiet(*this);
     whole.reread();
-    if (kept && !(excluded_functions.contains(function) && TorchTypes::instance().is_tensor(result.ptr())))
-      check_made(result, node, "what " + callee + " yields", true);
+    if (kept) check_yielded(result, node, callee, excluded_functions.contains(function));
     return wrap_result(result.ptr(), node, false);
   } catch (...) {
     rollback(first);

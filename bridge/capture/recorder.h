@@ -258,6 +258,8 @@ class Recorder {
                         PyObject* kwnames);
   void keep(const std::string& what, const char* reason);
   void check_structure_made(nb::handle structure, NodeId node, const std::string& text);
+  /// check_made of a result, but for the tensor of what the user excludes, which yields one always.
+  void check_yielded(nb::handle result, NodeId node, const std::string& callee, bool is_excluded);
 
   std::uint32_t id_;
   CaptureMode mode_;
@@ -326,9 +328,7 @@ class ActiveRecorder {
 /// The line of an instruction. Before Python 3.11 the "instruction" of a Site is the line.
 int line_of(PyCodeObject* code, int lasti);
 
-/// Calls that raise, or do not, by the values of tensors or where there are fewer rows.
-bool may_raise_by_value(const CallName& name);
-/// The same of a call whose values nobody knows.
+/// Like may_raise_by_value, of a call whose values nobody knows.
 bool may_raise_symbolically(const Node& node);
 
 /// Has the module forward hooks or pre-hooks that may change something?

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "bridge/capture/recorder.h"
+#include "bridge/capture/structure.h"
 #include "bridge/capture/variation.h"
 #include "bridge/support/errors.h"
 
@@ -334,14 +335,7 @@ class Trials {
     if (!options_.example_kwargs.is_none()) keywords.update(nb::borrow<nb::dict>(options_.example_kwargs));
     if (!options_.concrete_args.is_none()) keywords.update(nb::borrow<nb::dict>(options_.concrete_args));
     nb::object both = nb::make_tuple(args, keywords);
-    if (varied) {
-      both = vary_inputs(both, more_rows);
-    } else {
-      StructureCopy copies([](nb::handle leaf) {
-        return TorchTypes::instance().is_tensor(leaf.ptr()) ? copy_tensor(leaf) : nb::borrow(leaf);
-      });
-      both = copies.copy(both);
-    }
+    both = varied ? vary(both, {.more_rows = more_rows}) : copied(both);
     nb::object forward = root_.attr("forward");
     nb::object out = nb::steal(PyObject_Call(forward.ptr(), nb::object(both[0]).ptr(), nb::object(both[1]).ptr()));
     if (!out.is_valid()) nb::raise_python_error();

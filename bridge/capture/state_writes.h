@@ -7,7 +7,7 @@
 
 #include "bridge/capture/capture.h"
 #include "bridge/capture/module_scan.h"
-#include "bridge/capture/structure.h"
+#include "bridge/capture/parts.h"
 
 namespace modulize {
 

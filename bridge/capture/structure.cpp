@@ -286,15 +286,7 @@ void bind_structure(nb::module_& m) {
         return nb::object(out);
       },
       nb::arg("value").none(), "The items and attributes of a value as (text, value), or None if it has none.");
-  m.def(
-      "copied",
-      [](nb::handle value) {
-        StructureCopy copies([](nb::handle leaf) {
-          return TorchTypes::instance().is_tensor(leaf.ptr()) ? copy_tensor(leaf) : nb::borrow(leaf);
-        });
-        return copies.copy(value);
-      },
-      nb::arg("value").none(), "A copy of a value, of the containers, objects and tensors in it.");
+  m.def("copied", &copied, nb::arg("value").none(), "A copy of a value, of the containers, objects and tensors in it.");
 }
 
 }  // namespace modulize

@@ -127,12 +127,9 @@ Variation with_more_rows(const std::vector<Shape>& shapes, const Variation& size
 nb::object with_longer_lists(nb::handle arguments) {
   const auto longer = [](nb::handle value) -> nb::object {
     if (!is_list_of_tensors(value)) return nb::borrow(value);
-    StructureCopy copies([](nb::handle leaf) {
-      return TorchTypes::instance().is_tensor(leaf.ptr()) ? copy_tensor(leaf) : nb::borrow(leaf);
-    });
     nb::list out;
     for (nb::handle item : value) out.append(item);
-    out.append(copies.copy(value[0]));
+    out.append(copied(value[0]));
     return out;
   };
   if (nb::isinstance<nb::dict>(arguments)) {
@@ -252,13 +249,10 @@ nb::object vary(nb::handle arguments, const Variation& variation) {
       .copy(value);
 }
 
-nb::object vary_inputs(nb::handle inputs, bool more_rows) { return vary(inputs, {.more_rows = more_rows}); }
-
 bool has_masks(nb::handle inputs) {
   bool any = false;
-  for_each_tensor(inputs.ptr(), [&](nb::handle t) {
-    any |= nb::cast<std::int64_t>(t.attr("numel")()) > 0 && is_mask(t);
-  });
+  for_each_tensor(inputs.ptr(),
+                  [&](nb::handle t) { any |= nb::cast<std::int64_t>(t.attr("numel")()) > 0 && is_mask(t); });
   return any;
 }
 

@@ -31,7 +31,5 @@ bool has_masks(nb::handle inputs);
 
 /// A copy of the arguments (a tuple or a dict) with other values (of integers, those that were seen) and other sizes.
 nb::object vary(nb::handle arguments, const Variation& variation);
-/// The same with, at most, one row more.
-nb::object vary_inputs(nb::handle inputs, bool more_rows);
 
 }  // namespace modulize

@@ -26,20 +26,14 @@ class Comparer {
       if (x.op != y.op || x.target != y.target)
         return Difference{a, b, describe(first_, x) + " became " + describe(second_, y)};
       partner_[a] = b;
-      const bool is_check = is_call_of(x, kCheck) || is_call_of(x, kCheckStructure);
+      const bool is_made = is_call_of(x, kCheckMade);
       const bool expects_otherwise =
           x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) && !same(x.args[1], y.args[1]);
-      if (is_call_of(x, kCheckMade) && expects_otherwise && checks_ != Checks::equal) {
-        if (checks_ == Checks::pass && is_length(x))
-          notes_.other_checks.push_back(a);
-        else if (!notes_.waived || !notes_.waived->contains(x.name))
-          return Difference{a, b, x.args[2].text() + " was something else"};
-        continue;
-      }
-      if (is_check && expects_otherwise && checks_ != Checks::equal) {
-        if (checks_ == Checks::pass)
+      if (is_check(x) && expects_otherwise && checks_ != Checks::equal) {
+        if (checks_ == Checks::pass && (!is_made || is_length(x)))
           notes_.other_checks.push_back(a);
         else if (!notes_.waived || !notes_.waived->contains(x.name)) {
+          if (is_made) return Difference{a, b, x.args[2].text() + " was something else"};
           notes_.is_whole = false;
           return std::nullopt;
         }

@@ -45,6 +45,10 @@ inline constexpr std::string_view kLeak = "modulize._runtime.leak";
 inline bool is_call_of(const Node& node, std::string_view target) {
   return node.op == Opcode::call_function && node.target == target;
 }
+/// True for the checks of assumptions.
+inline bool is_check(const Node& node) {
+  return is_call_of(node, kCheck) || is_call_of(node, kCheckStructure) || is_call_of(node, kCheckMade);
+}
 /// True for the three brackets.
 inline bool is_bracket(const Node& node) {
   return node.op == Opcode::call_function && node.target.starts_with("modulize.control.");

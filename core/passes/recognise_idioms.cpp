@@ -185,7 +185,8 @@ bool is_border(const Node& node) {
 
 bool may_write(const Node& node) {
   if (node.op != Opcode::call_function && node.op != Opcode::call_method) return false;
-  for (const std::string_view asks : {kCheck, kCheckStructure, kCheckMade, kRequire, kLeak, kTruth, kSelect})
+  if (is_check(node)) return false;
+  for (const std::string_view asks : {kRequire, kLeak, kTruth, kSelect})
     if (is_call_of(node, asks)) return false;
   if (const OpSpelling* spelling = find_op(node)) {
     const Op& op = *spelling->op;

@@ -100,9 +100,9 @@ std::vector<std::string> find_assumptions(const Graph& graph) {
   for_each_graph(graph, [&](const Graph& g) {
     for (const NodeId id : g.order()) {
       const Node& node = g[id];
-      const bool is_check = is_call_of(node, kCheck) || is_call_of(node, kCheckStructure) ||
-                            is_call_of(node, kCheckMade) || is_call_of(node, kRequire);
-      if (!is_check || node.args.size() != 3 || !node.args[2].is(ValueKind::string)) continue;
+      if ((!is_check(node) && !is_call_of(node, kRequire)) || node.args.size() != 3 ||
+          !node.args[2].is(ValueKind::string))
+        continue;
       if (std::find(out.begin(), out.end(), node.args[2].text()) == out.end()) out.push_back(node.args[2].text());
     }
   });

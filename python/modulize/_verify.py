@@ -41,12 +41,14 @@ def verify_outputs(
     with contextlib.nullcontext() if exact else _layers_without_fast_path():
         expected, expected_inputs = _run(model, inputs, kwargs, gradients, written)
     actual, actual_inputs = _run(prepared, inputs, kwargs, gradients, written)
+    signature = inspect.signature(model.forward)  # the prepared model's may take anything
+    after = [signature.bind(*args, **named).arguments for args, named in (expected_inputs, actual_inputs)]
     if plain_outputs:
         expected = plain_outputs(expected)
     largest = _Comparison(exact).compare(expected, actual, "the output")
-    for name, value in expected_inputs.items():
+    for name, value in after[0].items():
         where = f"argument '{name}' after the call"
-        largest = max(largest, _Comparison(exact).compare(value, actual_inputs[name], where))
+        largest = max(largest, _Comparison(exact).compare(value, after[1][name], where))
     return largest
 
 
@@ -70,7 +72,7 @@ def _layers_without_fast_path() -> Iterator[None]:
 
 def _run(
     model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool, written: list[str]
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Any, tuple[tuple[Any, ...], dict[str, Any]]]:
     """The output, and the arguments as forward left them."""
     inputs, kwargs = _core.copied((inputs, kwargs))
     # What the run writes on the model and the random state are put back.
@@ -85,7 +87,7 @@ def _run(
             saved.restore()
             for tensor, copy in overwritten:
                 tensor.detach().copy_(copy)
-    return output, inspect.signature(model.forward).bind(*inputs, **kwargs).arguments
+    return output, (inputs, kwargs)
 
 
 def _tensors(model: Any, names: list[str]) -> list[torch.Tensor]:

@@ -1,6 +1,7 @@
 """Code that is kept whole: what it calls is prepared, what it computes are modules, and it may be the root."""
 
 import copy
+import functools
 import io
 import pickle
 
@@ -299,6 +300,23 @@ def test_arguments_of_every_kind_reach_a_kept_root():
         prepared = prepare_model(model, example_inputs=args, example_kwargs=kwargs)
         for args, kwargs in calls:
             assert torch.equal(prepared(*args, **kwargs), model(*args, **kwargs))
+
+
+def test_a_forward_of_its_own_without_a_signature_of_its_own():
+    def forward(self, x):
+        return x * 2 if x.numpy().sum() > 3 else self.fc(x).relu()
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.forward = functools.partial(forward, self)
+
+    model = Net().eval()
+    prepared = prepare_model(model, example_inputs=torch.randn(2, 4))
+    assert [kept["reason"] for kept in prepared.report.kept] == ["Tensor.numpy()"]
+    for x in (torch.ones(2, 4), -torch.ones(3, 4)):
+        assert torch.equal(prepared(x), model(x))
 
 
 def test_fixed_arguments_of_a_kept_root_are_checked():
