@@ -568,9 +568,10 @@ class Branch(nn.Module):
         return new
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        base = type(self._modulize_owner[0])._modulize_base
         state = _state_without_sides(self)
         state["_modulize_sides"] = [
-            (side.text, _picklable(side.objects), side.by_attributes) for side in self._modulize_sides
+            (side.text, _picklable(side.objects, base), side.by_attributes) for side in self._modulize_sides
         ]
         return (_new_branch, (), state)
 
@@ -687,21 +688,22 @@ def _path_to(function: Any, module: Any) -> tuple[str | int, ...] | None:
 class _Statements:
     """Stands in a pickle for statements of a function that are a function of their own."""
 
-    def __init__(self, function: Any, lines: Any) -> None:
-        self.function, self.lines = _named(function), lines
+    def __init__(self, function: Any, lines: Any, base: type | None) -> None:
+        self.function, self.lines = _named(function, base), lines
 
     def __reduce__(self) -> tuple[Any, ...]:
         return statements_of, (self.function, self.lines)
 
 
-def _picklable(objects: list[Any], base: type | None = None) -> list[Any]:
+def _picklable(objects: list[Any], base: type | None) -> list[Any]:
     return [_named(item, base) if isinstance(item, types.FunctionType) else item for item in objects]
 
 
-def _named(function: types.FunctionType, base: type | None = None) -> Any:
+def _named(function: types.FunctionType, base: type | None) -> Any:
     """`base`: whose module may hold the function, beside the function's own."""
     if hasattr(function, "_modulize_statements"):
-        return _Statements(*function._modulize_statements)
+        whole, lines = function._modulize_statements
+        return _Statements(whole, lines, base)
     found: Any = sys.modules.get(function.__module__)
     for name in function.__qualname__.split("."):
         found = getattr(found, name, None)

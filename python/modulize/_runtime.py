@@ -82,22 +82,21 @@ _is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", bool)
 
 def check_structure(value: Any, expected: Any, what: str) -> None:
     """Raise unless an object still has the classes, keys, plain values and tensors that the model was captured with."""
-    if _is_compiling():  # whose own guards ask for more
-        return
-    difference = _core.structure_difference(value, expected, what)
-    if difference:
-        raise _core.AssumptionError(f"{difference}: prepare the model again with such an object")
+    if not _is_compiling():  # whose own guards ask for more
+        _require_structure(value, expected, what, "prepare the model again with such an object")
 
 
 def check_made(value: Any, expected: Any, what: str) -> None:
     """Raise unless what kept code has made is of the kind that the model was captured with."""
-    if _is_compiling() or isinstance(value, torch.fx.Proxy):  # a graph that a tool traces cannot hold the expectation
-        return
+    if not _is_compiling() and not isinstance(value, torch.fx.Proxy):  # no graph of a tool's holds the expectation
+        way_out = "exclude the function or module around it, so that what is decided by it lies inside"
+        _require_structure(value, expected, what, way_out)
+
+
+def _require_structure(value: Any, expected: Any, what: str, way_out: str) -> None:
     difference = _core.structure_difference(value, expected, what)
     if difference:
-        raise _core.AssumptionError(
-            f"{difference}: exclude the function or module around it, so that what is decided by it lies inside"
-        )
+        raise _core.AssumptionError(f"{difference}: {way_out}")
 
 
 def contents(value: Any) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-import textwrap
+import itertools
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 # What a statement may not have inside when it moves into another function.
 _BOUND_TO_THE_FUNCTION = (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.Delete)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` is of Python 3.11
 # Calls that read all of a generator before they return.
 _CONSUMERS = {"max", "min", "sum", "any", "all", "list", "tuple", "set", "dict", "sorted"}
 _NEEDS_THE_CLASS = {"super", "__class__"}
@@ -84,7 +85,6 @@ def statements_of(function: Any, lines: Lines) -> Any:
     return outlined(function, [lines])[1][0]
 
 
-@functools.lru_cache(maxsize=4096)
 def catches(code: types.CodeType, line: int, surely: bool) -> bool:
     """Does the function catch an exception at `line` and go on? `surely`: not where a context manager may do so."""
     return any(first <= line <= last and (sure or not surely) for first, last, sure in _caught_lines(code))
@@ -92,25 +92,19 @@ def catches(code: types.CodeType, line: int, surely: bool) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _caught_lines(code: types.CodeType) -> list[tuple[int, int, bool]]:
-    try:
-        source, first = inspect.getsourcelines(code)
-        tree = ast.parse(textwrap.dedent("".join(source)))
-    except (OSError, TypeError, SyntaxError):
-        return []
-    ast.increment_lineno(tree, first - 1)
     found = []
     node: Any
-    for node in ast.walk(tree):
+    for node in itertools.chain.from_iterable(map(ast.walk, _parsed(code))):
         if isinstance(node, (ast.With, ast.AsyncWith)):
             kinds = [_suppresses(item.context_expr) for item in node.items]
             caught, sure = any(kind is not False for kind in kinds), True in kinds
-        elif type(node).__name__ in ("Try", "TryStar"):
+        elif isinstance(node, _TRIES):
             # One that ends by raising only tells it otherwise.
             caught = sure = any(not isinstance(handler.body[-1], ast.Raise) for handler in node.handlers)
         else:
             continue
         if caught:
-            found.append((node.body[0].lineno, node.body[-1].end_lineno or node.body[-1].lineno, sure))
+            found.append((*_lines(node.body), sure))
     return found
 
 
@@ -135,19 +129,9 @@ class _Piece:
 def _definition(function: Any) -> Any:
     if not isinstance(function, types.FunctionType) or hasattr(function, "__wrapped__"):
         return None
-    try:
-        source, first = inspect.getsourcelines(function)
-        # Not dedented: that would change texts of several lines.
-        is_indented = source[0][:1].isspace()
-        tree = ast.parse("if 1:\n" + "".join(source) if is_indented else "".join(source))
-    except (OSError, TypeError, SyntaxError):
-        return None
-    definition: Any = tree.body[0]
-    if is_indented:
-        definition, first = definition.body[0], first - 1
+    definition = next(iter(_parsed(function)), None)
     if not isinstance(definition, ast.FunctionDef) or definition.name != function.__code__.co_name:
         return None
-    ast.increment_lineno(tree, first - 1)
     # The function has them already.
     definition.decorator_list, definition.returns = [], None
     definition.args.defaults = [ast.Constant(None) for _ in definition.args.defaults]
@@ -156,6 +140,19 @@ def _definition(function: Any) -> Any:
         if isinstance(node, ast.arg):
             node.annotation = None
     return ast.fix_missing_locations(definition)
+
+
+def _parsed(function: Any) -> list[ast.stmt]:
+    """What stands where a function or its code is defined, with the lines of its file; nothing without a source."""
+    try:
+        source, first = inspect.getsourcelines(function)
+        # Not dedented: that would change texts of several lines.
+        is_indented = source[0][:1].isspace()
+        tree: Any = ast.parse("if 1:\n" * is_indented + "".join(source))
+    except (OSError, TypeError, SyntaxError):
+        return []
+    ast.increment_lineno(tree, first - 1 - is_indented)
+    return tree.body[0].body if is_indented else tree.body
 
 
 def _lines(statements: Sequence[ast.stmt]) -> Lines:
@@ -210,7 +207,7 @@ def _around(definition: Any, function: Any, line: int) -> list[_Piece]:
             if piece is not None and not made_here & {*piece.takes, *piece.gives}:
                 found.append(piece)
             # An exception that a statement raises is caught here, and a graph catches none.
-            if isinstance(statement, ast.With) or type(statement).__name__ in ("Try", "TryStar"):
+            if isinstance(statement, (ast.With, *_TRIES)):
                 continue
             inside = bound | _bound_by(block[:i])
             is_loop = isinstance(statement, (ast.For, ast.While))

@@ -488,7 +488,7 @@ class Residual(Conv):
         self.relu = nn.ReLU()
 
     def forward(self, x):
-        y = self.conv(self.relu(self.conv2(x)) if hasattr(self, "conv2") else self.relu(x))
+        y = self.conv(self.relu(x))
         y += x
         return self.relu(y)
 

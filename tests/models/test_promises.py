@@ -34,11 +34,15 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@functools.lru_cache(maxsize=2)
-def subject(library, name):
+def entry_of(library, name):
     if library in ("timm", "transformers"):
         pytest.importorskip(library)
-    return Subject(find(library, name))
+    return find(library, name)
+
+
+@functools.lru_cache(maxsize=2)
+def subject(library, name):
+    return Subject(entry_of(library, name))
 
 
 def assert_holds(library, name, operation):
@@ -74,8 +78,7 @@ def test_a_train_mode_in_which_code_is_kept_whole(operation):
 @pytest.mark.parametrize("name", ["t5", "detr"])
 def test_models_that_decide_by_dtypes_are_prepared_converted(name):
     """The way out of their gaps."""
-    pytest.importorskip("transformers")
-    entry = find("transformers", name)
+    entry = entry_of("transformers", name)
     args, kwargs = converted(entry.example(), torch.Tensor.bfloat16)
     model = entry.make().bfloat16()
     prepared = prepare_model(copy.deepcopy(model), example_inputs=args, example_kwargs=kwargs)
@@ -84,9 +87,7 @@ def test_models_that_decide_by_dtypes_are_prepared_converted(name):
 
 @pytest.mark.parametrize(("library", "name"), [("reference", "ResNet"), ("transformers", "t5")])
 def test_models_that_autocast_changes_are_prepared_under_it(library, name):
-    if library == "transformers":
-        pytest.importorskip(library)
-    entry = find(library, name)
+    entry = entry_of(library, name)
     args, kwargs = entry.example()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         prepared = prepare_model(entry.make(), example_inputs=args, example_kwargs=kwargs)
@@ -107,8 +108,6 @@ def test_compilers_take_models_of_the_libraries(library, name, operation):
 
 @pytest.mark.parametrize(("library", "name"), [("trap", "KeptLoop"), ("transformers", "segformer")])
 def test_no_graph_break_that_the_original_lacks(library, name):
-    if library == "transformers":
-        pytest.importorskip(library)
     breaks, of_the_prepared = subject(library, name).graph_breaks()
     assert 0 < breaks >= of_the_prepared
     assert_holds(library, name, "compiled")

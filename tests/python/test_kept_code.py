@@ -431,6 +431,17 @@ def mean_of(x):
     return float(x.detach().numpy().mean())
 
 
+def said_to_be_of_another_module(function):
+    function.__module__ = "copy"
+    return function
+
+
+@through
+@said_to_be_of_another_module
+def mean_from_elsewhere(x):
+    return float(x.detach().numpy().mean())
+
+
 class Decorated(Loop):
     forward = torch.no_grad()(until_small)
 
@@ -459,7 +470,21 @@ class CallsADecorated(Loop):
         return self.block(x) * mean_of(x)
 
 
-@pytest.mark.parametrize("cls", [Decorated, Wrapped, OfALambda, CallsALambda, CallsADecorated])
+class CallsOneFromElsewhere(Loop):
+    def forward(self, x):
+        return self.block(x) * mean_from_elsewhere(x)
+
+
+class CallsItInABranch(Loop):
+    def forward(self, x):
+        x = self.block(x)
+        return x * mean_from_elsewhere(x) if x.sum() > 0.5 else x.relu()
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [Decorated, Wrapped, OfALambda, CallsALambda, CallsADecorated, CallsOneFromElsewhere, CallsItInABranch],
+)
 @pytest.mark.parametrize("is_child", [False, True])
 def test_functions_that_their_names_do_not_give_can_be_pickled(cls, is_child):
     model = seeded(cls)

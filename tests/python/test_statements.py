@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from modulize import AssumptionError, prepare_model
-from modulize._statements import enclosing, outlined, statements_of
+from modulize._statements import catches, enclosing, outlined, statements_of
 
 
 def first_line(function):
@@ -185,6 +185,19 @@ def test_texts_of_several_lines_and_functions_as_defaults():
 
     made, _ = moved(forward, (1, 2))
     assert made(1) == forward(1)
+
+
+def test_what_is_caught_is_known_whatever_texts_stand_beside_it():
+    def forward(x):
+        y = """
+at the edge"""
+        try:
+            return len(y) / x
+        except ZeroDivisionError:
+            return y
+
+    start = first_line(forward)
+    assert [catches(forward.__code__, start + i, True) for i in range(7)] == [i == 4 for i in range(7)]
 
 
 def test_errors_point_at_the_source():

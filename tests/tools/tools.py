@@ -54,17 +54,6 @@ class Stubs(nn.Module):
         return [self.dequant(tensor) for tensor in tensors(outputs)]
 
 
-class Picture(nn.Module):
-    """Brevitas' graph quantization takes every argument of forward for an activation, those that are None as well."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.model(x)
-
-
 class Plain(nn.Module):
     """NNCF takes a torch.fx.GraphModule for one that torch.export made; inside of another module it is a module."""
 
@@ -74,6 +63,13 @@ class Plain(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         return self.model(*inputs)
+
+
+class Picture(Plain):
+    """Brevitas' graph quantization takes every argument of forward for an activation, those that are None as well."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.model(x)
 
 
 def tensors(value: Any) -> list[torch.Tensor]:

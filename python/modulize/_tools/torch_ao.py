@@ -150,7 +150,7 @@ def _given_integers(prepared: torch.fx.GraphModule, inputs: tuple[Any, ...]) -> 
 def _is_observable(argument: Any, value: Any) -> bool:
     if isinstance(argument, (list, tuple)):
         return all(map(_is_observable, argument, value))
-    return not isinstance(argument, torch.fx.Node) or (isinstance(value, torch.Tensor) and value.is_floating_point())
+    return not isinstance(argument, torch.fx.Node) or _is_float(value)
 
 
 def _chain_from(node: torch.fx.Node, modules: dict[str, nn.Module]) -> list[str]:

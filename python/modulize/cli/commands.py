@@ -110,6 +110,9 @@ class Session:
         if not self.as_json and not self.quiet:
             self.out.print(renderable, soft_wrap=isinstance(renderable, str))
 
+    def written(self, file: Path) -> None:
+        self.say(escape(visible(f"written: {file}", 10_000)))
+
     def data(self, value: dict[str, Any]) -> None:
         if self.as_json:
             print(json.dumps(value, indent=2))
@@ -231,7 +234,7 @@ def prepare(
     session.data({"ok": True, "files": [str(file) for file in files], "report": prepared.report.as_dict()})
     session.say(prepared.report)
     for file in files:
-        session.say(escape(visible(f"written: {file}", 10_000)))
+        session.written(file)
 
 
 @app.command()
@@ -309,7 +312,7 @@ def report(
     session.data(prepared.report.as_dict())
     session.say(prepared.report)
     if html is not None:
-        session.say(escape(visible(f"written: {html}", 10_000)))
+        session.written(html)
 
 
 @app.command()

@@ -16,17 +16,22 @@ _MODULES = ("modulize.export.written", "modulize._runtime", "modulize._graph_mod
 
 
 @cache
+def _statements() -> list[tuple[ast.stmt, str]]:
+    """The statements of those modules, each with the source that it stands in."""
+    sources = [inspect.getsource(importlib.import_module(name)).replace("_core.", "") for name in _MODULES]
+    return [(node, source) for source in sources for node in ast.parse(source).body]
+
+
+@cache
 def _imports() -> dict[str, str]:
     """Name -> the statement that imports it, of what those modules import from elsewhere; torch after the others."""
     found: dict[str, str] = {}
-    for module_name in _MODULES:
-        for node in ast.parse(inspect.getsource(importlib.import_module(module_name))).body:
-            for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
-                source = node.module if isinstance(node, ast.ImportFrom) else alias.name
-                first = f"from {source} import" if isinstance(node, ast.ImportFrom) else "import"
-                if (source or "").partition(".")[0] not in ("modulize", "__future__"):
-                    renamed = f" as {alias.asname}" if alias.asname else ""
-                    found[alias.asname or alias.name] = f"{first} {alias.name}{renamed}"
+    for node, _ in _statements():
+        for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else alias.name
+            if module.partition(".")[0] not in ("modulize", "__future__"):
+                one = ast.ImportFrom(module, [alias], 0) if isinstance(node, ast.ImportFrom) else ast.Import([alias])
+                found[alias.asname or alias.name] = ast.unparse(one)
     return dict(sorted(found.items(), key=lambda item: ("torch" in item[1], item[1].startswith("from"), item[1])))
 
 
@@ -34,19 +39,17 @@ def _imports() -> dict[str, str]:
 def _definitions() -> dict[str, tuple[str, frozenset[str]]]:
     """Name -> (source, the names that it reads), of everything that may be written along."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
-    for module_name in _MODULES:
-        source = inspect.getsource(importlib.import_module(module_name)).replace("_core.", "")
-        for node in ast.parse(source).body:
-            names: list[str] = []
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                names = [node.name]
-            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                names = [target.id for target in targets if isinstance(target, ast.Name)]
-            for name in names:
-                text = ast.get_source_segment(source, node) or ""
-                reads = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} - {name}
-                found.setdefault(name, (text, frozenset(reads)))
+    for node, source in _statements():
+        names: list[str] = []
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names = [node.name]
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+        for name in names:
+            text = ast.get_source_segment(source, node) or ""
+            reads = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} - {name}
+            found.setdefault(name, (text, frozenset(reads)))
     return found
 
 

@@ -29,7 +29,8 @@ def lists(verdicts: dict[tuple[str, str], str], kind: str) -> str:
     for capture in CAPTURES:
         names = sorted(name for (of, name), found in verdicts.items() if of == capture and found == kind)
         body = textwrap.fill(" ".join(names), 110, initial_indent=" " * 8, subsequent_indent=" " * 8)
-        text += f'    "{capture}": """\n{body}\n    """.split(),\n'
+        value = f'"""\n{body}\n    """.split()' if names else "[]"
+        text += f'    "{capture}": {value},\n'
     return "{\n" + text + "}"
 
 
