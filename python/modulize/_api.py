@@ -280,10 +280,16 @@ def _check_list(name: str, value: Any, accepts: Callable[[Any], bool], what: str
     if value is None:
         return
     if not isinstance(value, (list, tuple, set, frozenset)):
-        raise _core.ArgumentError(f"{name} must be a list of {what}, not {_describe(value)}")
+        raise _core.ArgumentError(f"{name} must be a list of {what}, not {_describe(value)}{_hint(value)}")
     for position, item in enumerate(value):
         if not accepts(item):
-            raise _core.ArgumentError(f"{name} must hold {what}, but entry {position} is {_describe(item)}")
+            raise _core.ArgumentError(
+                f"{name} must hold {what}, but entry {position} is {_describe(item)}{_hint(item)}"
+            )
+
+
+def _hint(value: Any) -> str:
+    return ": inputs are given as example_inputs=..." if isinstance(value, torch.Tensor) else ""
 
 
 def check_concrete_args(model: torch.nn.Module, concrete_args: Any) -> None:

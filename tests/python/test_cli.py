@@ -166,6 +166,8 @@ def test_check_says_yes_and_no_by_its_exit_code(net):
     assert data["ok"] is True
     assert data["before"]["ok"] is False
     assert {entry["result"] for entry in data["comparisons"]} == {"equal"}
+    text = run("check", f"{net}:Net", "-i", "2x3").stdout
+    assert text.index("error: functional") < text.index("after preparing") < text.index("eval  example")
     result = run("check", f"{net}:Escapes", "-i", "3x3", code=1)
     assert "Straight" in result.stdout
 
@@ -182,7 +184,8 @@ def test_opt_runs_passes(tmp_path):
     (tmp_path / "net.mzir").write_text(text)
     assert "module module_relu = torch.nn.ReLU() for relu" in run("opt", tmp_path / "net.mzir").stdout
     assert run("opt", tmp_path / "net.mzir", "--passes", "dead_code").stdout == text
-    assert "dead_code" in run("opt", "-", "--list-passes").stdout.split("\n")
+    assert "dead_code" in run("opt", "--list-passes").stdout.split("\n")
+    assert "there is no pass 'nope'" in run("opt", tmp_path / "net.mzir", "--passes", "nope", code=2).stderr
     (tmp_path / "net.mzir").write_text(prepared.report.captured)
     assert run("opt", tmp_path / "net.mzir").stdout == prepared.report.shipped
     (tmp_path / "net.mzir").write_text("graph {")
@@ -199,17 +202,14 @@ def test_doctor_prepares_a_small_model():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("no_such_module_here:x",), "there is no module 'no_such_module_here'"),
-        (("nocolon",), "is no reference"),
+        (("no_such_module_here:x",), "no_such_module_here is neither installed nor in this folder"),
+        (("torch.nothing:x",), "there is no module 'torch.nothing'"),
         (("missing.py:Net",), "there is no file missing.py"),
         (("cli_net_source:number",), "neither a model nor a callable"),
         (("cli_net_source:batch",), "gives a Tensor, not a torch.nn.Module"),
         (("cli_net_source:broken",), "KeyError"),
-        (("cli_net_source:Net", "-i", "2by3"), "write 1x3x224x224"),
-        (("cli_net_source:Net", "-i", "2x3:float33"), "torch has no dtype 'float33'"),
-        (("cli_net_source:Net", "-i", "2x3", "--inputs", "cli_net_source:batch"), "not both"),
         (("cli_net_source:Net", "-w", "none.pt"), "there is no file none.pt"),
-        (("cli_net_source:Net", "-a", "width"), "name=value"),
+        (("cli_net_source:Net", "--html", "no/such/page.html"), "there is no folder no/such"),
         (("cli_net_source:ready", "-a", "width=3"), "a model already"),
         (("cli_net_source:Net", "-i", "2x4"), "cli_net_source.py:14: mat1 and mat2"),
     ],
@@ -223,6 +223,27 @@ def test_what_goes_wrong_is_one_message(arguments, message):
 def test_weights_that_do_not_fit_are_said(tmp_path, net):
     save_file({"other": torch.ones(1)}, tmp_path / "other.safetensors")
     assert "does not fit the model" in run("report", f"{net}:Net", "-w", "other.safetensors", code=3).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nocolon",), "is no reference"),
+        (("cli_net_source:Net", "-i", "2by3"), "write 1x3x224x224"),
+        (("cli_net_source:Net", "-i", "2x3:float33"), "torch has no dtype 'float33'"),
+        (("cli_net_source:Net", "-i", "2x3", "--inputs", "cli_net_source:batch"), "not both"),
+        (("cli_net_source:Net", "-a", "width"), "name=value"),
+    ],
+)
+def test_what_cannot_be_read_is_wrong_usage(arguments, message):
+    assert message in run("report", *arguments, code=2).stderr
+
+
+def test_what_cannot_be_written_is_said_without_a_line_of_python(net, tmp_path):
+    (tmp_path / "file").write_text("")
+    text = run("prepare", f"{net}:Net", "-o", "file/out", code=3).stderr
+    assert "NotADirectoryError: " in text
+    assert "pathlib" not in text
 
 
 def test_wrong_usage_is_exit_code_2():

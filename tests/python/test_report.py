@@ -425,6 +425,21 @@ def test_thousands_of_operations_stay_usable(browser, tmp_path):
         assert page.locator("#results li").count() == 200
 
 
+def test_a_branch_is_drawn_between_what_decides_and_what_it_holds():
+    class Decides(nn.Module):
+        def forward(self, x):
+            if x.mean() > 0:
+                x = torch.relu(x)
+            return x
+
+    nodes = prepare_model(Decides(), example_inputs=torch.ones(2, 3)).report._shipped.nodes()
+    drawing = scope_drawings(nodes, plain=False)[""]
+    place = {item if isinstance(item, str) else nodes[item]["name"]: (x, y) for item, x, y in drawing["items"]}
+    lines = {(*line[:2], *line[2:]) for line in drawing["lines"]}
+    assert (*place["gt"], *place["end_if"]) in lines
+    assert (*place["end_if"], *place["scope:module_branch"]) in lines
+
+
 def test_a_block_that_reads_all_that_came_before_is_drawn_in_no_time(browser, tmp_path):
     class Dense(nn.Module):
         def forward(self, x):

@@ -23,13 +23,13 @@ import modulize
 from modulize import _core
 from modulize._extras import MissingExtraError
 from modulize._targets import find_target
-from modulize.cli.inputs import make_inputs, make_model, place_of
+from modulize.cli.inputs import UsageError, make_inputs, make_model, place_of
 from modulize.report.text import visible
 
 __all__ = ["app"]
 
-# Exit codes; 2 is wrong usage.
-FOUND, FAILED = 1, 3
+# Exit codes.
+FOUND, USAGE, FAILED = 1, 2, 3
 
 app = typer.Typer(
     help="Turns a PyTorch model into an equal one in which every computation is an nn.Module of its own.\n\n"
@@ -136,11 +136,13 @@ class Session:
                 print(json.dumps({"ok": False, "error": {"type": name, "message": str(error)}}, indent=2))
             else:
                 self.err.print(f"[bold red]error[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
-            raise typer.Exit(FAILED) from None
+            raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from None
 
 
 def visible_lines(text: str) -> str:
-    return "\n".join(visible(line) for line in text.split("\n")[:20])
+    lines = text.rstrip("\n").split("\n")
+    rest = [f"... and {len(lines) - 20} more lines"] if len(lines) > 20 else []
+    return "\n".join([*(visible(line) for line in lines[:20]), *rest])
 
 
 def _options(**values: Any) -> dict[str, Any]:
@@ -270,10 +272,10 @@ def check(
     wrong = [run for run in runs if run["result"] in ("different", "failed")]
     ok = bool(after) and not wrong
     session.data({"ok": ok, "before": before.as_dict(), "after": after.as_dict(), "comparisons": runs})
-    session.say(f"before preparing: {len(before.errors)} errors, {len(before) - len(before.errors)} notes")
+    session.say(escape(visible_lines(f"before preparing: {before}")))
     session.say(escape(visible_lines(f"after preparing: {after}")))
     for run in runs:
-        session.say(escape(visible(f"{run['mode']:5s} {run['inputs']:18s} {run['result']} {run['reason']}")))
+        session.say(escape(visible(f"{run['mode']:5s} {run['inputs']:18s} {run['result']} {run['reason']}".rstrip())))
     if not ok:
         raise typer.Exit(FOUND)
 
@@ -303,6 +305,8 @@ def report(
     session = Session(as_json, quiet)
     source = {"model": model, "arg": arg, "weights": weights, "train": train, "input": input, "inputs": inputs}
     with session.steps() as step:
+        if html is not None and not html.parent.is_dir():
+            raise _core.ArgumentError(f"there is no folder {html.parent}")
         original, prepared, args, kwargs = _prepare(step, source, True, target=target)
         if compare:
             _compare(step, original, prepared, args, kwargs)
@@ -315,6 +319,12 @@ def report(
         session.written(html)
 
 
+def _show_passes(wanted: bool) -> None:
+    if wanted:
+        print("\n".join(_core.pass_names()))
+        raise typer.Exit()
+
+
 @app.command()
 def opt(
     file: Path = typer.Argument(..., help="A graph in .mzir text; - for stdin"),
@@ -324,7 +334,9 @@ def opt(
     target: str = TargetOption,
     layout_modules: bool = LayoutOption,
     decompose_attention: Optional[bool] = AttentionOption,
-    list_passes: bool = typer.Option(False, "--list-passes", help="Print the names of all passes"),
+    list_passes: bool = typer.Option(
+        False, "--list-passes", help="Print the names of all passes", callback=_show_passes, is_eager=True
+    ),
 ) -> None:
     """Run passes on a graph in text form (`prepared.report.captured`) and print what comes out.
 
@@ -334,16 +346,16 @@ def opt(
 
     `modulize opt captured.mzir --passes dead_code,functional_to_module`
     """
-    if list_passes:
-        print("\n".join(_core.pass_names()))
-        return
     session = Session(False, False)
     with session.steps():
         if str(file) != "-" and not file.is_file():
             raise _core.ArgumentError(f"there is no file {file}")
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         words = [("layout_modules", layout_modules), ("decompose_attention", decompose_attention)]
-        names = [name for name in passes.split(",") if name]
+        names = [name.strip() for name in passes.split(",") if name.strip()]
+        unknown = [name for name in names if name not in _core.pass_names()]
+        if unknown:
+            raise UsageError(f"there is no pass {unknown[0]!r}: --list-passes prints their names")
         result = _core.run_passes(text, names, [word for word, given in words if given], target)
     print(result, end="")
 
@@ -394,7 +406,8 @@ def _works() -> tuple[bool, str]:
     model = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU())
     try:
         prepared = modulize.prepare_model(model, example_inputs=torch.ones(1, 4))
-        return bool(torch.equal(prepared(torch.ones(3, 4)), model(torch.ones(3, 4)))), ""
+        same = torch.equal(prepared(torch.ones(3, 4)), model(torch.ones(3, 4)))
+        return same, "" if same else "a prepared model computes other values than the original"
     except Exception as error:  # the answer of this command, whatever it is
         return False, f"{type(error).__name__}: {error}"
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,21 @@ import modulize
 from modulize._core import ArgumentError
 from modulize._extras import need
 
-__all__ = ["find", "load_weights", "make_inputs", "make_model", "place_of"]
+__all__ = ["UsageError", "find", "load_weights", "make_inputs", "make_model", "place_of"]
 
+_INSTALLED = ("site-packages", "dist-packages")
 _SHAPE = re.compile(r"(?:(?P<name>[^=:,]+)=)?(?P<shape>\d+(?:[x,]\d+)*|scalar)(?::(?P<dtype>\w+))?")
+
+
+class UsageError(ArgumentError):
+    """The command was written wrong; nothing has run yet."""
 
 
 def find(reference: str) -> Any:
     """What ``package.module:name`` or ``folder/file.py:name`` names."""
     place, _, name = reference.rpartition(":")
     if not place or not name:
-        raise ArgumentError(f"{reference!r} is no reference: write package.module:name or file.py:name")
+        raise UsageError(f"{reference!r} is no reference: write package.module:name or file.py:name")
     found: Any = _module(place)
     for part in name.split("."):
         if not hasattr(found, part):
@@ -63,7 +69,9 @@ def _module(place: str) -> Any:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name and (place == error.name or place.startswith(error.name + ".")):
-            raise ArgumentError(f"there is no module {place!r}") from None
+            first = place.partition(".")[0]
+            why = f": {first} is neither installed nor in this folder" if error.name == first else ""
+            raise ArgumentError(f"there is no module {place!r}{why}") from None
         raise
 
 
@@ -93,17 +101,23 @@ def _call(reference: str, function: Any, **arguments: Any) -> Any:
 
 
 def place_of(error: BaseException) -> str:
-    """ " at file:line", the innermost outside of torch and this package; an empty text where there is none."""
+    """ " at file:line", the innermost outside of torch, this package and Python's library; else an empty text."""
     ours = [str(Path(str(package.__file__)).parent) + os.sep for package in (torch, modulize)]
+    library = sysconfig.get_path("stdlib") + os.sep
     trace = [entry for entry in traceback.extract_tb(error.__traceback__) if os.path.isfile(entry.filename)]
-    outside = [entry for entry in trace if not entry.filename.startswith(tuple(ours))]
+    outside = [
+        entry
+        for entry in trace
+        if not entry.filename.startswith(tuple(ours))
+        and (not entry.filename.startswith(library) or entry.filename[len(library) :].startswith(_INSTALLED))
+    ]
     return f" at {outside[-1].filename}:{outside[-1].lineno}" if outside else ""
 
 
 def _argument(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ArgumentError(f"--arg {text!r}: write name=value, the value as JSON")
+        raise UsageError(f"--arg {text!r}: write name=value, the value as JSON")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -139,7 +153,7 @@ def make_inputs(shapes: list[str], function: str | None) -> tuple[tuple[Any, ...
     """Positional and keyword inputs: of shapes such as ``1x3x224x224`` and ``mask=1x16:int64``, or of a function."""
     if function:
         if shapes:
-            raise ArgumentError("give --input or --inputs, not both")
+            raise UsageError("give --input or --inputs, not both")
         return _of_function(function)
     if not shapes:
         return None, None
@@ -149,11 +163,11 @@ def make_inputs(shapes: list[str], function: str | None) -> tuple[tuple[Any, ...
     for text in shapes:
         match = _SHAPE.fullmatch(text)
         if not match:
-            raise ArgumentError(f"--input {text!r}: write 1x3x224x224, 1x16:int64 or name=1x16:int64")
+            raise UsageError(f"--input {text!r}: write 1x3x224x224, 1x16:int64 or name=1x16:int64")
         sizes = [] if match["shape"] == "scalar" else [int(size) for size in re.split("[x,]", match["shape"])]
         dtype = getattr(torch, match["dtype"] or "float32", None)
         if not isinstance(dtype, torch.dtype):
-            raise ArgumentError(f"--input {text!r}: torch has no dtype {match['dtype']!r}")
+            raise UsageError(f"--input {text!r}: torch has no dtype {match['dtype']!r}")
         if dtype.is_floating_point or dtype.is_complex:
             tensor = torch.randn(sizes, generator=generator).to(dtype)
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from modulize._extras import need
+from modulize.report.text import visible
 
 __all__ = ["scope_drawings"]
 
@@ -41,11 +43,16 @@ def scope_drawings(nodes: list[dict[str, Any]], *, plain: bool = True) -> dict[s
         line = lines[i]
         for depth, scope in enumerate(line):
             items[scope][line[depth + 1] if depth + 1 < len(line) else i] = None
-        for name in node["inputs"]:
-            source = index_of[name]
-            if source in left_out:
-                continue
-            _connect(edges, items, lines[source], source, line, i)
+        sources = [index_of[name] for name in node["inputs"]]
+        if node["what"] == "a branch":  # what decides reaches it through a check
+            checks = [source for source in sources if source in left_out]
+            sources += [index_of[name] for source in checks for name in nodes[source]["inputs"]]
+        for source in sources:
+            if source not in left_out:
+                _connect(edges, items, lines[source], source, line, i)
+        inside = visible(node["path"], sys.maxsize)
+        if node["op"] == "call_module" and inside in scopes and parent_of(inside) == node["scope"]:
+            edges[node["scope"]][i, inside] = None  # the call of a branch or block, and what is in it
     return {scope: _drawing(list(items[scope]), list(edges[scope])) for scope in sorted(scopes)}
 
 
