@@ -24,6 +24,9 @@ class _StandIn(type):
     def __subclasscheck__(cls, subclass: type) -> bool:
         return issubclass(subclass, cls.real)
 
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls.real, name)  # `range.__getitem__`
+
 
 def stand_in(real: type, call: Callable[..., Any]) -> type:
     """A stand-in for the builtin class ``real``, whose instances ``call`` makes."""

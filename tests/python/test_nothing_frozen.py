@@ -1,5 +1,8 @@
 """What the example must not freeze: modes, sizes, pieces, keys, ambient state. Equal, refused, or checked."""
 
+import math
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -218,8 +221,30 @@ def test_subtraction_with_a_factor():
 def test_range_stays_a_class_while_a_model_is_captured():
     def forward(self, x):
         assert isinstance(range(3), range) and not isinstance(3, range)
+        assert range.__getitem__(range(3), 1) == 1 and not hasattr(range, "nothing")
         assert (int | range) and list(range(1, 7, 2)) == [1, 3, 5]
         return self.fc(x)
 
     model = net(forward)
     assert torch.equal(prepare_model(model, example_inputs=X)(MORE), model(MORE))
+
+
+def test_modules_imported_during_a_capture_keep_pythons_own_builtins(tmp_path, monkeypatch):
+    (tmp_path / "imported_late.py").write_text(
+        "import math\nfrom math import sqrt\nTABLE = [range, len, max, min, sqrt, math.floor]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    class Net(nn.Module):
+        def forward(self, x):
+            import imported_late
+
+            return torch.relu(x) * imported_late.TABLE[1]([1, 2])
+
+    before = list(sys.meta_path)
+    prepared = prepare_model(Net(), example_inputs=torch.ones(2, 3))
+    late = sys.modules.pop("imported_late")
+    assert all(a is b for a, b in zip(late.TABLE, (range, len, max, min, math.sqrt, math.floor)))
+    assert "exec_module" not in vars(late.__loader__)
+    assert sys.meta_path == before
+    assert torch.equal(prepared(torch.ones(2, 3)), torch.full((2, 3), 2.0))
