@@ -2,6 +2,7 @@
 
 #include "bridge/capture/structure.h"
 #include "bridge/support/errors.h"
+#include "ir/control.h"
 
 namespace modulize {
 
@@ -13,7 +14,7 @@ StructureCopy::Leaf ArgumentBuilder::copy_leaf_of(Recorder& recorder) {
   };
 }
 
-nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::string& text) {
+nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::string& text, bool is_variadic) {
   const TorchTypes& torch = TorchTypes::instance();
   if (is_free(value)) return nb::steal(recorder_.make_proxy(node));
   PyObject* o = value.ptr();
@@ -35,8 +36,12 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
   if (sequence) {
     nb::list items;
     const Py_ssize_t count = PySequence_Fast_GET_SIZE(o);
-    recorder_.add_check(recorder_.add_function("builtins.len", {Value::node(node)}, ValueType::number),
-                        Value::integer(count), "the length of " + text);
+    const Value kind = Value::string(PyList_CheckExact(o) ? "list" : "tuple");
+    const NodeId length =
+        is_variadic ? recorder_.add_function("builtins.len", {Value::node(node)}, ValueType::number)
+                    : recorder_.add_function(std::string(kLength), {Value::node(node), kind, Value::string(text)},
+                                             ValueType::number);
+    recorder_.add_check(length, Value::integer(count), "the length of " + text);
     for (Py_ssize_t i = 0; i < count; ++i) {
       nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(o, i));
       items.append(build(item, element(node, Value::integer(i), item), text + "[" + std::to_string(i) + "]"));
@@ -48,8 +53,10 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
       made = nb::hasattr(type, "_make") ? nb::object(type.attr("_make")(items)) : type(items);
   } else if (dict) {
     nb::object keys = nb::steal(PyDict_Keys(o));
-    recorder_.add_check(recorder_.add_function("builtins.list", {Value::node(node)}, ValueType::other),
-                        recorder_.to_value(keys.ptr()), "the keys of " + text);
+    const NodeId now = is_variadic ? recorder_.add_function("builtins.list", {Value::node(node)}, ValueType::other)
+                                   : recorder_.add_function(std::string(kKeys),
+                                                            {Value::node(node), Value::string(text)}, ValueType::other);
+    recorder_.add_check(now, recorder_.to_value(keys.ptr()), "the keys of " + text);
     made = nb::steal(PyObject_CallNoArgs(reinterpret_cast<PyObject*>(Py_TYPE(o))));
     if (!made.is_valid()) nb::raise_python_error();
     for (auto [key, item] : nb::borrow<nb::dict>(value)) {

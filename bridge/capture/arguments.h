@@ -16,7 +16,8 @@ class ArgumentBuilder {
   /// The object that forward gets for `value`, the argument that `node` yields: a copy, so that the user's is never
   /// written. Plain containers are opened part by part; of other objects the structure is checked as a whole when the
   /// prepared model is called. What is neither tensor nor container nor object is checked to be the same.
-  nb::object build(nb::handle value, NodeId node, const std::string& text);
+  /// `is_variadic`: it is what Python gathers in `*args` or `**kwargs`, always a tuple or dict.
+  nb::object build(nb::handle value, NodeId node, const std::string& text, bool is_variadic = false);
 
   /// Copies tensors, unrecorded; any other leaf is itself.
   static StructureCopy::Leaf copy_leaf_of(Recorder& recorder);

@@ -199,6 +199,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_torch(patches, mode);
     patch_contexts(patches);
     patch_device_type(patches);
+    patch_dtype_properties(patches);
     patch_opaque_bodies(patches);
     std::vector<std::pair<nb::object, nb::object>> replaced = patch_ambient(patches, quiet.grad_was_enabled());
     for (auto& limits : patch_dtype_limits(patches)) replaced.push_back(std::move(limits));

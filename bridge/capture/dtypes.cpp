@@ -45,7 +45,11 @@ PyObject* DtypeReads::note(PyObject* dtype, NodeId node) {
   PyObject* given = dtype;
   std::string place = " at " + recorder_.here();
   place += ", time " + std::to_string(++times_[place]);
-  if (tried && tried->contains(place) && nb::cast<bool>(nb::handle(dtype).attr("is_floating_point"))) {
+  const auto is_floating = [&] {
+    const Recorder::PauseFlag quiet(recorder_);
+    return nb::cast<bool>(nb::handle(dtype).attr("is_floating_point"));
+  };
+  if (tried && tried->contains(place) && is_floating()) {
     // Neighbours get different ones, so that two reads that are compared with each other show.
     nb::module_ torch = nb::module_::import_("torch");
     static constexpr std::array<const char*, 3> kOthers = {"float64", "bfloat16", "float16"};
@@ -125,6 +129,17 @@ void DtypeReads::compared(PyObject* a, PyObject* b) {
       }
 }
 
+void DtypeReads::asked(PyObject* dtype, const char* property, bool answer) {
+  const std::string line = recorder_.here();
+  for (const std::size_t i : meant_by(dtype)) {
+    reads_[i].is_used = true;
+    const NodeId value = recorder_.add_function(
+        "builtins.getattr", {Value::node(reads_[i].node), Value::string(property)}, ValueType::number);
+    recorder_.add_check(value, Value::boolean(answer),
+                        std::string("'") + property + "' of the dtype" + (line.empty() ? "" : " at " + line));
+  }
+}
+
 void DtypeReads::finish() {
   Graph& g = recorder_.graph();
   for (const Read& read : reads_) {
@@ -169,6 +184,47 @@ DtypeComparisons::DtypeComparisons() {
 
 DtypeComparisons::~DtypeComparisons() {
   if (--comparisons_seen == 0) TorchTypes::instance().dtype->tp_richcompare = original_compare;
+}
+
+// --- properties ------------------------------------------------------------------------------------
+
+namespace {
+
+struct Property {
+  const char* name;
+  PyObject* original = nullptr;  // the getter's descriptor; immortal
+};
+Property properties[] = {{"is_floating_point"}, {"is_complex"}};
+
+PyObject* property_get(PyObject* self, void* closure) {
+  const auto& property = *static_cast<const Property*>(closure);
+  nb::object answer = nb::steal(
+      Py_TYPE(property.original)->tp_descr_get(property.original, self, reinterpret_cast<PyObject*>(Py_TYPE(self))));
+  Recorder* recorder = answer.is_valid() ? Recorder::recording() : nullptr;
+  if (!recorder) return answer.release().ptr();
+  return guarded<PyObject*>(nullptr, [&] {
+    recorder->dtypes.asked(self, property.name, answer.is(nb::handle(Py_True)));
+    return answer.release().ptr();
+  });
+}
+PyGetSetDef property_defs[] = {
+    {properties[0].name, property_get, nullptr, nullptr, &properties[0]},
+    {properties[1].name, property_get, nullptr, nullptr, &properties[1]},
+};
+
+}  // namespace
+
+void patch_dtype_properties(Patches& patches) {
+  PyTypeObject* const type = TorchTypes::instance().dtype;
+  for (std::size_t i = 0; i < std::size(properties); ++i) {
+    Property& property = properties[i];
+    if (!property.original) {
+      property.original = PyDict_GetItemString(type->tp_dict, property.name);
+      if (!property.original || !Py_TYPE(property.original)->tp_descr_get) return;
+      Py_INCREF(property.original);
+    }
+    patches.set_class_entry(type, property.name, checked(PyDescr_NewGetSet(type, &property_defs[i])));
+  }
 }
 
 // --- limits ----------------------------------------------------------------------------------------

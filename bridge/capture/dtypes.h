@@ -27,6 +27,8 @@ class DtypeReads {
   PyObject* note(PyObject* dtype, NodeId node);
   /// The read that a dtype among arguments means; kNoNode if it was never read, or is written out (torch.float32).
   NodeId as_argument(PyObject* dtype);
+  /// Python asks a dtype for one of its properties.
+  void asked(PyObject* dtype, const char* property, bool answer);
   /// Python compares two dtypes.
   void compared(PyObject* a, PyObject* b);
   /// Leaks for the reads that nothing has accounted for. Call once, at the end.
@@ -65,6 +67,8 @@ class DtypeComparisons {
   DtypeComparisons& operator=(const DtypeComparisons&) = delete;
 };
 
+/// What forward asks a dtype for (`x.dtype.is_floating_point`) is an assumption.
+void patch_dtype_properties(Patches& patches);
 /// torch.finfo and torch.iinfo of a dtype that was read give numbers of the graph. (original, replacement) for what the
 /// user's globals hold by name.
 std::vector<std::pair<nb::object, nb::object>> patch_dtype_limits(Patches& patches);

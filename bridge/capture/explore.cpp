@@ -109,9 +109,68 @@ bool is_explicit_raise(nb::python_error& error) {
   return reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(code.ptr()))[at] == raise;
 }
 
+/// The first capture. Without values a decision is taken to be true; where forward raises then, it is an assertion, and
+/// the last decision is taken the other way.
+void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
+  const bool running = options.is_running();
+  std::unordered_map<std::string, bool> outcomes;
+  options.outcomes = &outcomes;
+  for (;;) {
+    try {
+      return capture_model(root, options, capture);
+    } catch (nb::python_error& error) {
+      if (running || capture.decisions.empty() || !is_explicit_raise(error)) throw;
+      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(),
+                                     [&](const Decision& d) { return !outcomes.contains(d.key); });
+      if (last == capture.decisions.rend()) throw;
+      outcomes[last->key] = false;
+    }
+    capture = Capture();
+  }
+}
+
+/// Throws where a symbolic capture that finds what the first left outside of the model records something else: it would
+/// be frozen.
+void require_no_outside_state(nb::handle root, CaptureOptions options, const Capture& first) {
+  std::string suspects;
+  for (const std::string& name : first.outside_suspects) suspects += (suspects.empty() ? "" : "; ") + name;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::CaptureError, "forward depends on what is not of the model (" + suspects + "): " + why +
+                                             "; give example_inputs, or keep it in the model");
+  };
+  struct Exchanged {
+    OutsideState& outside;
+    explicit Exchanged(OutsideState& state) : outside(state) { outside.exchange(); }
+    ~Exchanged() { outside.exchange(); }
+  } left_by_first(*first.outside);
+  options.other_random_numbers = true;
+  Capture second;
+  try {
+    capture_first(root, options, second);
+  } catch (const Error& error) {
+    refuse(std::string("captured once more, ") + error.what());
+  } catch (nb::python_error& error) {
+    if (!error.matches(PyExc_Exception)) throw;
+    refuse("captured once more, it raises " + text_of(nb::handle(error.value())));
+  }
+  const auto difference = compare_captures(first.graph, first, second.graph, second, Checks::equal);
+  if (difference) {
+    const std::string where = difference->node == kNoNode ? "" : first.graph.where(first.graph[difference->node]);
+    refuse("captured once more, " + difference->what + (where.empty() ? "" : " at " + where));
+  }
+  for (const auto& [name, tensor] : first.constants) {
+    const auto it = second.constants.find(name);
+    if (it == second.constants.end() || it->second.is(tensor)) continue;
+    if (!nb::cast<bool>(nb::module_::import_("torch").attr("equal")(tensor, it->second)))
+      refuse("captured once more, a tensor that it makes has other values");
+  }
+}
+
 class Explorer {
  public:
-  Explorer(nb::handle root, const CaptureOptions& options) : root_(root), options_(options) {}
+  /// `verify`: what the other mode gives is compared with further captures in it.
+  Explorer(nb::handle root, const CaptureOptions& options, bool verify)
+      : root_(root), options_(options), verify_(verify) {}
 
   /// Makes branches of the decisions of `base`, those by the mode included.
   void explore(Capture& base) {
@@ -395,6 +454,8 @@ class Explorer {
         capture({}, other);
         adopt(base, other);
         side = decided(other);
+        if (verify_) recapture_side(other, side);
+        if (other.outside) require_no_outside_state(root_, options_, other);
         break;
       } catch (nb::python_error& error) {
         if (!error.matches(PyExc_Exception)) throw;
@@ -420,6 +481,20 @@ class Explorer {
     return first;
   }
 
+  // What is of this mode alone must not be frozen either.
+  void recapture_side(Capture& other, Explored& side) {
+    CaptureOptions options = options_;
+    options.more_calls = nullptr;  // they were made in the first mode
+    other.graph = std::move(side.graph);
+    const Prediction predicted = [&](const Capture& second) {
+      std::unordered_map<std::string, bool> outcomes = outcomes_;
+      for (const Decision& decision : second.decisions) outcomes[decision.key] = decision.outcome;
+      return predict(other.graph, side.nodes, outcomes);
+    };
+    recapture(root_, options, other, predicted, outcomes_);
+    side.graph = std::move(other.graph);
+  }
+
   // The flag that was read last before the difference.
   Condition mode_condition(const Graph& first, NodeId a, const Graph& other, NodeId b) const {
     const auto last_read = [](const Graph& graph, NodeId at) -> const std::string* {
@@ -438,6 +513,7 @@ class Explorer {
 
   nb::handle root_;
   CaptureOptions options_;
+  bool verify_;
   std::size_t captures_ = 0;
   std::unordered_map<std::string, bool> outcomes_;
   std::map<std::string, NodeId> nodes_;
@@ -445,26 +521,6 @@ class Explorer {
   std::map<std::string, bool> flags_;           // path of a mode flag -> its value in the first capture
   bool is_mode_merged_ = true;
 };
-
-/// The first capture. Without values a decision is taken to be true; where forward raises then, it is an assertion, and
-/// the last decision is taken the other way.
-void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
-  const bool running = options.is_running();
-  std::unordered_map<std::string, bool> outcomes;
-  options.outcomes = &outcomes;
-  for (;;) {
-    try {
-      return capture_model(root, options, capture);
-    } catch (nb::python_error& error) {
-      if (running || capture.decisions.empty() || !is_explicit_raise(error)) throw;
-      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(),
-                                     [&](const Decision& d) { return !outcomes.contains(d.key); });
-      if (last == capture.decisions.rend()) throw;
-      outcomes[last->key] = false;
-    }
-    capture = Capture();
-  }
-}
 
 /// What forward raises itself is the user's, unchanged. Anything else may be for the symbols.
 void refuse_symbols(nb::python_error& error) {
@@ -485,43 +541,6 @@ void refuse_symbols(nb::python_error& error) {
               "without inputs forward gets symbols in place of tensors and sizes, and raises " +
                   text_of(error.type().attr("__name__")) + (where.empty() ? "" : " at " + where) + ": " +
                   text_of(nb::handle(error.value())) + ": give example_inputs");
-}
-
-/// Throws where a symbolic capture that finds what the first left outside of the model records something else: it would
-/// be frozen.
-void require_no_outside_state(nb::handle root, CaptureOptions options, const Capture& first) {
-  std::string suspects;
-  for (const std::string& name : first.outside_suspects) suspects += (suspects.empty() ? "" : "; ") + name;
-  const auto refuse = [&](const std::string& why) {
-    throw Error(ErrorCode::CaptureError, "forward depends on what is not of the model (" + suspects + "): " + why +
-                                             "; give example_inputs, or keep it in the model");
-  };
-  struct Exchanged {
-    OutsideState& outside;
-    explicit Exchanged(OutsideState& state) : outside(state) { outside.exchange(); }
-    ~Exchanged() { outside.exchange(); }
-  } left_by_first(*first.outside);
-  options.other_random_numbers = true;
-  Capture second;
-  try {
-    capture_first(root, options, second);
-  } catch (const Error& error) {
-    refuse(std::string("captured once more, ") + error.what());
-  } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_Exception)) throw;
-    refuse("captured once more, it raises " + text_of(nb::handle(error.value())));
-  }
-  const auto difference = compare_captures(first.graph, first, second.graph, second, Checks::equal);
-  if (difference) {
-    const std::string where = difference->node == kNoNode ? "" : first.graph.where(first.graph[difference->node]);
-    refuse("captured once more, " + difference->what + (where.empty() ? "" : " at " + where));
-  }
-  for (const auto& [name, tensor] : first.constants) {
-    const auto it = second.constants.find(name);
-    if (it == second.constants.end() || it->second.is(tensor)) continue;
-    if (!nb::cast<bool>(nb::module_::import_("torch").attr("equal")(tensor, it->second)))
-      refuse("captured once more, a tensor that it makes has other values");
-  }
 }
 
 /// What no capture has shown to be harmless is an assumption.
@@ -647,7 +666,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         capture = Capture();
       }
       if (capture.outside) require_no_outside_state(root, options, capture);
-      Explorer explorer(root, options);
+      Explorer explorer(root, options, running && verify);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);
       if (running && (verify || options.more_calls)) {

@@ -172,7 +172,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
       named[parameter.name.c_str()] = value;
   }
   {
-    const Recorder::Observe inside(recorder, &region);
+    const Recorder::Observe inside(recorder, &region, true);
     capture.output = call(forward, items, named);
   }
   capture.arguments = arguments;
@@ -242,7 +242,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
       }
       if (!value.is_valid())
         value = parameter.kind == ParameterKind::var_positional ? nb::object(nb::tuple()) : nb::object(nb::dict());
-      argument = builder.build(value, nodes[i], text);
+      argument = builder.build(value, nodes[i], text, true);
       arguments[parameter.name.c_str()] = argument;
       if (parameter.kind == ParameterKind::var_positional)
         for (nb::handle item : argument) positional.push_back(nb::borrow(item));

@@ -104,10 +104,40 @@ void Recorder::meet_globals_of(PyObject* module) {
   }
 }
 
+// torch.func.functional_call puts other tensors in the place of a module's own for one call.
+bool Recorder::holds_other_tensors(PyObject* module, const std::string& path) const {
+  PyObject** const slot = _PyObject_GetDictPtr(module);
+  if (!slot || !*slot) return false;
+  static PyObject* const kinds[] = {PyUnicode_InternFromString("_parameters"), PyUnicode_InternFromString("_buffers")};
+  for (PyObject* kind : kinds) {
+    PyObject* const tensors = PyDict_GetItem(*slot, kind);
+    if (!tensors || !PyDict_Check(tensors)) continue;
+    PyObject *name, *tensor;
+    for (Py_ssize_t at = 0; PyDict_Next(tensors, &at, &name, &tensor);) {
+      if (tensor == Py_None) continue;
+      const auto known = scan_.tensors.find(tensor);
+      if (known == scan_.tensors.end()) return true;
+      const std::string own = path + "." + text_of(nb::handle(name));
+      // A tied tensor stands under its first path, and none under this one.
+      if (known->second != own && std::any_of(scan_.tensors.begin(), scan_.tensors.end(),
+                                              [&](const auto& other) { return other.second == own; }))
+        return true;
+    }
+  }
+  static PyObject* const modules_name = PyUnicode_InternFromString("_modules");
+  PyObject* const children = PyDict_GetItem(*slot, modules_name);
+  if (!children || !PyDict_Check(children)) return false;
+  PyObject *name, *child;
+  for (Py_ssize_t at = 0; PyDict_Next(children, &at, &name, &child);)
+    if (const std::string* inner = scan_.path_of(child); inner && holds_other_tensors(child, *inner)) return true;
+  return false;
+}
+
 PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const std::string* path = scan_.path_of(module);
   PyTypeObject* type = Py_TYPE(module);
-  const bool is_leaf = is_library_leaf(type) && !opened_classes.contains(reinterpret_cast<PyObject*>(type));
+  const bool is_leaf = is_library_leaf(type) && !opened_classes.contains(reinterpret_cast<PyObject*>(type)) &&
+                       !(path && mode_ == CaptureMode::running && holds_other_tensors(module, *path));
   const char* kept = nullptr;
   const bool excluded = is_excluded(module);
   if (excluded)
@@ -139,7 +169,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
     }
     PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
     const std::string callee = !kept ? "" : path ? "'" + *path + "'" : "a module";
-    KnownObjects::SeenWhole whole(objects_, kept != nullptr, tuple.ptr(), kwargs, callee);
+    KnownObjects::SeenWhole whole(objects_, kept || has_hooks(module), tuple.ptr(), kwargs, callee);
     nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), kwargs, callee));
     if (result.is_valid() && mode_ == CaptureMode::running) whole.reread();
     return result.release().ptr();
@@ -174,7 +204,7 @@ PyObject* Recorder::inner_call(PyObject* module, PyObject* const* args, Py_ssize
   const std::string* path = scan_.path_of(module);
   if (path && !is_library_leaf(Py_TYPE(module))) note_module_call(module, *path, args, nargs, kwnames);
   // What a module that is prepared calls itself is part of it.
-  const Observe inside(*this, nullptr);
+  const Observe inside(*this, nullptr, !is_library_leaf(Py_TYPE(module)));
   nb::object call = nb::steal(module_function(module));
   return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
 }
@@ -196,9 +226,13 @@ PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObjec
       node = add_call(module, name, args, kwargs);
     }
     if (mode_ == CaptureMode::symbolic) return make_proxy(node);
-    Pause quiet(*this);
     nb::object call = nb::steal(module_function(module));
-    nb::object result = nb::steal(PyObject_Call(call.ptr(), args, kwargs));
+    nb::object result;
+    {
+      // The user's own code may write Parameters, torch's layers do not.
+      const Observe inside(*this, nullptr, !is_library_leaf(Py_TYPE(module)));
+      result = nb::steal(PyObject_Call(call.ptr(), args, kwargs));
+    }
     if (!result.is_valid()) {
       nb::python_error raised;
       require_uncaught("a module that raises", false);
@@ -206,6 +240,7 @@ PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObjec
       raised.restore();
       return nullptr;
     }
+    Pause quiet(*this);
     if (!kept.empty()) check_yielded(result, node, kept, is_excluded(module));
     return wrap_result(result.ptr(), node, false);
   } catch (...) {

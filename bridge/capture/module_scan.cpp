@@ -199,15 +199,16 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
   for (const ModuleScan::Entry& entry : scan.modules) {
     PyObject* dict = instance_dict(entry.module);
     if (!dict) continue;
-    const auto save = [&](PyObject* live) {
-      dicts_.push_back({nb::borrow(live), nb::steal(PyDict_Copy(live)), &entry.path, version_of(live)});
+    const auto save = [&](PyObject* live, PyObject* attribute) {
+      dicts_.push_back(
+          {nb::borrow(live), nb::steal(PyDict_Copy(live)), &entry.path, nb::borrow(attribute), version_of(live)});
     };
-    save(dict);
+    save(dict, nullptr);
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
       if (PyDict_CheckExact(value) || PyODict_CheckExact(value)) {
         if (PyDict_GET_SIZE(value) > 0 || !is_registry(key))
-          save(value);
+          save(value, is_own_attribute(key) ? nullptr : key);
         else
           empty_.push_back(nb::borrow(value));
       } else if ((PyList_CheckExact(value) || PyAnySet_CheckExact(value)) && !is_registry(key)) {
@@ -304,7 +305,8 @@ std::vector<std::string> StateSnapshot::restore() {
     for (Py_ssize_t at = 0; PyDict_Next(saved.live.ptr(), &at, &key, &value);) {
       if (PyDict_GetItem(saved.copy.ptr(), key) == value) continue;
       differs = true;
-      changed.push_back((saved.path->empty() ? "" : *saved.path + ".") + text_of(nb::handle(key)));
+      PyObject* const name = saved.attribute.is_valid() ? saved.attribute.ptr() : key;
+      changed.push_back((saved.path->empty() ? "" : *saved.path + ".") + text_of(nb::handle(name)));
     }
     if (!differs) continue;
     // Emptied and filled again, so that the order of keys comes back too.

@@ -53,6 +53,7 @@ class StateSnapshot {
     nb::object live;
     nb::object copy;
     const std::string* path;
+    nb::object attribute;   // the one that holds it; invalid for what is a module's own, whose keys are attributes
     std::uint64_t version;  // of `live`; 0 where Python tells none
   };
   struct Buffer {

@@ -236,8 +236,10 @@ void OutsideState::look_at(PyObject* value, PyObject* names, const std::string& 
   if (!has_parts(value)) return;
   PyTypeObject* const type = Py_TYPE(value);
   if (!PyDict_Check(value) && !PyList_Check(value) && !PyTuple_Check(value)) {
-    if (is_library(type)) return;
-    look_at_class(type, "__call__");
+    if (std::string_view(type->tp_name) != "collections.deque") {
+      if (is_library(type)) return;
+      look_at_class(type, "__call__");
+    }
   }
   std::vector<Part> parts = parts_of(value);
   if (parts.size() > kMaxParts) return;

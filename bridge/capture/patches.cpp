@@ -309,6 +309,7 @@ PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs
     PyObject* kwargs = nargs > 3 && args[3] != Py_None && PyDict_GET_SIZE(args[3]) ? args[3] : nullptr;
     Recorder* recorder = Recorder::recording();
     if (recorder) return recorder->torch_call(args[0], call_args.ptr(), kwargs);
+    if (Recorder* running = Recorder::current()) running->before_unrecorded_call(args[0], call_args.ptr(), kwargs);
     if (Recorder* observing = Recorder::observing()) observing->note_site(args[0], call_args.ptr(), kwargs);
     return PyObject_Call(args[0], call_args.ptr(), kwargs);
   });

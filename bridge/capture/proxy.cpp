@@ -456,7 +456,14 @@ PyTypeObject* proxy_type() {
       {0, nullptr},
   };
 #undef SLOT
-  static PyType_Spec spec = {"modulize._core.Proxy", 0, 0, Py_TPFLAGS_DEFAULT, slots};
+  unsigned flags = Py_TPFLAGS_DEFAULT;
+#if PY_VERSION_HEX >= 0x030A0000
+  // `match` takes these for what may fit a pattern, and asks for their length, which a symbol refuses to tell. Without
+  // them no pattern would fit, and the case below would be taken.
+  flags |= Py_TPFLAGS_SEQUENCE | Py_TPFLAGS_MAPPING;
+#endif
+  static PyType_Spec spec = {"modulize._core.Proxy", 0, 0, 0, slots};
+  spec.flags = flags;
   spec.basicsize = static_cast<int>(fields_offset + static_cast<Py_ssize_t>(sizeof(ProxyFields)));
   nb::object bases = nb::make_tuple(base);
   PyObject* made = PyType_FromSpecWithBases(&spec, bases.ptr());

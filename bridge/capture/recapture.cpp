@@ -131,7 +131,7 @@ std::set<std::string> length_checks(const Graph& graph, const std::set<std::stri
     if ((!is_leak && !is_check(node)) || !harmless.contains(node.name)) continue;
     const bool is_structure = is_leak || is_call_of(node, kCheckStructure);
     const Node* list = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
-    if (list && !is_structure) list = is_call_of(*list, "builtins.len") ? &graph[list->args[0].as_node()] : nullptr;
+    if (list && !is_structure) list = is_length(*list) ? &graph[list->args[0].as_node()] : nullptr;
     if (list && !opened.contains(list->name))
       out.insert(node.name);
     else if (others)

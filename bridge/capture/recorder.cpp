@@ -1094,10 +1094,14 @@ NodeId Recorder::enter_sites(const std::string& region) {
 
 void Recorder::leave_sites(NodeId enter) { add_function(std::string(kLeave), {Value::node(enter)}, ValueType::other); }
 
+void Recorder::before_unrecorded_call(PyObject* function, PyObject* args, PyObject* kwargs) {
+  const CallName& name = FunctionNames::instance().find(function);
+  if (name.form == CallForm::function || name.form == CallForm::method) save_before_writes(name, args, kwargs);
+}
+
 void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   const CallName& name = FunctionNames::instance().find(function);
   if (name.form != CallForm::function && name.form != CallForm::method) return;
-  save_before_writes(name, args, kwargs);
   const SourceId source = current_source();
   if (source == kNoSource) return;
   const Site& at = sites_[source - 1];
@@ -1172,7 +1176,7 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
     if (mode_ == CaptureMode::symbolic) return make_proxy(node);
     nb::object result;
     {
-      const Observe inside(*this, observes ? &region : nullptr);
+      const Observe inside(*this, observes ? &region : nullptr, false);
       result = nb::steal(run(function, args, kwargs));
     }
     if (!result.is_valid()) {

@@ -193,8 +193,10 @@ class Recorder {
   class Observe {
    public:
     /// `region`: of the sites that are noted; null: nothing is noted.
-    Observe(Recorder& recorder, const std::string* region) : recorder_(recorder), was_(recorder.observed_) {
-      if (region)
+    /// `watches`: Parameters that it writes are put back after the capture.
+    Observe(Recorder& recorder, const std::string* region, bool watches)
+        : recorder_(recorder), was_(recorder.observed_) {
+      if (region || watches)
         flag_.emplace(recorder);
       else
         pause_.emplace(recorder);
@@ -211,7 +213,9 @@ class Recorder {
   /// Opens a region of sites around code that is kept whole; the text names it in Capture::sites.
   NodeId enter_sites(const std::string& region);
   void leave_sites(NodeId enter);
-  /// A call of torch by such code.
+  /// Before a call of torch while nothing is recorded: Parameters that it writes are put back after the capture.
+  void before_unrecorded_call(PyObject* function, PyObject* args, PyObject* kwargs);
+  /// A call of torch by code that is observed.
   void note_site(PyObject* function, PyObject* args, PyObject* kwargs);
   /// A module's __call__ by such code: notes its arguments and calls `original` with them. Same contract as
   /// module_call.
@@ -253,6 +257,7 @@ class Recorder {
   PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs,
                       const std::string& kept);
   bool is_excluded(PyObject* module) const;
+  bool holds_other_tensors(PyObject* module, const std::string& path) const;
   /// Of a module that is not recorded here: an example to prepare it with.
   void note_module_call(PyObject* module, const std::string& path, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames);

@@ -170,14 +170,14 @@ void TreeClone::fix_references(const Entry& entry) {
 }
 
 // A function with modules in its closure (`lambda x: self.fc(x)`) around their clones.
-nb::object TreeClone::rebound_function(PyObject* function) {
+nb::object TreeClone::rebound_function(PyObject* function, int depth) {
   PyObject* const cells = PyFunction_GetClosure(function);
   const Py_ssize_t count = cells ? PyTuple_GET_SIZE(cells) : 0;
   nb::object own_cells;
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* const content = PyCell_GET(PyTuple_GET_ITEM(cells, i));
     if (!content || content == function) continue;
-    const nb::object own = rebound(content, 1);
+    const nb::object own = rebound(content, depth + 1);
     if (!own.is_valid()) continue;
     if (!own_cells.is_valid()) own_cells = checked(PySequence_List(cells));
     check(PyList_SetItem(own_cells.ptr(), i, checked(PyCell_New(own.ptr())).release().ptr()));
@@ -191,6 +191,9 @@ nb::object TreeClone::rebound_function(PyObject* function) {
     const nb::object copy = checked(PyDict_Copy(keywords));
     made.attr("__kwdefaults__") = copy;
   }
+  const nb::object from = nb::borrow(function);
+  for (const char* name : {"__name__", "__qualname__", "__module__"}) made.attr(name) = from.attr(name);
+  made.attr("__dict__").attr("update")(from.attr("__dict__"));
   return made;
 }
 
@@ -211,6 +214,7 @@ nb::object TreeClone::rebound(PyObject* value, int depth) {
     return checked(PyWeakref_NewRef(clone, nullptr));
   }
   if (depth > kSearchDepth) return {};
+  if (PyFunction_Check(value)) return rebound_function(value, depth);
   if (type == &PyTuple_Type) {
     return rebound_items(value, PyTuple_GET_SIZE(value), depth);
   }

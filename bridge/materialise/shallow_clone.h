@@ -37,12 +37,12 @@ class TreeClone {
   /// The object with every module of the tree replaced by its clone, as for attributes; the object itself where there
   /// is none to replace.
   nb::object rebound_object(nb::handle object) {
-    nb::object own = PyFunction_Check(object.ptr()) ? rebound_function(object.ptr()) : rebound(object.ptr(), 1);
+    nb::object own = rebound(object.ptr(), 1);
     return own.is_valid() ? own : nb::borrow(object);
   }
 
  private:
-  nb::object rebound_function(PyObject* function);
+  nb::object rebound_function(PyObject* function, int depth);
   nb::object clone_one(PyObject* original, PyTypeObject* type, const std::string& path);
   void fix_references(const Entry& entry);
   nb::object rebound(PyObject* value, int depth);

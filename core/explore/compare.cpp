@@ -57,7 +57,7 @@ class Comparer {
 
  private:
   bool is_length(const Node& check) const {
-    return check.args[0].is_node() && is_call_of(first_[check.args[0].as_node()], "builtins.len");
+    return check.args[0].is_node() && modulize::is_length(first_[check.args[0].as_node()]);
   }
 
   static std::string describe(const Graph&, const Node& node) {

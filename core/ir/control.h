@@ -34,6 +34,10 @@ inline constexpr std::string_view kCheckStructure = "modulize._runtime.check_str
 /// else, more must be kept.
 inline constexpr std::string_view kCheckMade = "modulize._runtime.check_made";
 
+/// length(list, "list", text), keys(dict, text): of an argument; they raise where it is of another kind.
+inline constexpr std::string_view kLength = "modulize._runtime.length";
+inline constexpr std::string_view kKeys = "modulize._runtime.keys";
+
 /// contents(value): what is in a container now; check_unchanged(contents, value, text): an assumption.
 inline constexpr std::string_view kContents = "modulize._runtime.contents";
 inline constexpr std::string_view kCheckUnchanged = "modulize._runtime.check_unchanged";
@@ -45,6 +49,7 @@ inline constexpr std::string_view kLeak = "modulize._runtime.leak";
 inline bool is_call_of(const Node& node, std::string_view target) {
   return node.op == Opcode::call_function && node.target == target;
 }
+inline bool is_length(const Node& node) { return is_call_of(node, "builtins.len") || is_call_of(node, kLength); }
 /// True for the checks of assumptions.
 inline bool is_check(const Node& node) {
   return is_call_of(node, kCheck) || is_call_of(node, kCheckStructure) || is_call_of(node, kCheckMade);

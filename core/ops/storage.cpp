@@ -106,6 +106,7 @@ Alias alias_of(const Graph& graph, const Node& node) {
   }
   if (const PassiveRow* row = find_passive(node)) {
     if (!row->may_alias) return Alias::none;
+    if (row->call == "Tensor.set_") return Alias::inputs;  // the first argument takes the storage of the second
     // broadcast_tensors, meshgrid and the like take any number of tensors.
     return row->result != ValueType::tensor && node.op == Opcode::call_function ? Alias::inputs : Alias::first;
   }

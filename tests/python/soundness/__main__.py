@@ -17,7 +17,21 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "models"))  # fidelity.py
 
-from soundness import aliasing, ambient, calls, decisions, leaks, odd, shapes, state, unseen, wrapped  # noqa: F401
+from soundness import (  # noqa: F401 - each registers its traps
+    aliasing,
+    ambient,
+    calls,
+    decisions,
+    habits,
+    leaks,
+    odd,
+    plumbing,
+    research,
+    shapes,
+    state,
+    unseen,
+    wrapped,
+)
 from soundness.rule import CRASH, EQUAL, TRAPS, WRONG, judge
 
 CAPTURES = ("run", "child", "symbolic")
