@@ -196,6 +196,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   } restore{snapshot, state, outside.get()};
   {
     Patches patches;
+    patch_imports(patches);
     patch_torch(patches, mode);
     patch_contexts(patches);
     patch_device_type(patches);

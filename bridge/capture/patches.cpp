@@ -12,7 +12,8 @@ namespace modulize {
 
 void Patches::set_item(nb::handle dict, nb::handle key, nb::handle value) {
   PyObject* was = PyDict_GetItem(dict.ptr(), key.ptr());
-  entries_.push_back({nb::borrow(dict), nb::borrow(key), was ? nb::borrow(was) : nb::object(), Kind::item});
+  entries_.push_back(
+      {nb::borrow(dict), nb::borrow(key), was ? nb::borrow(was) : nb::object(), nb::borrow(value), Kind::item});
   if (PyDict_SetItem(dict.ptr(), key.ptr(), value.ptr()) < 0) nb::raise_python_error();
 }
 
@@ -32,38 +33,51 @@ void Patches::set_attribute(nb::handle object, const char* name, nb::handle valu
     was = nb::steal(PyObject_GetItem(dict.ptr(), key.ptr()));
     if (!was.is_valid()) PyErr_Clear();
   }
-  entries_.push_back({nb::borrow(object), key, std::move(was), Kind::attribute});
+  entries_.push_back({nb::borrow(object), key, std::move(was), nb::borrow(value), Kind::attribute});
   if (PyObject_SetAttr(object.ptr(), key.ptr(), value.ptr()) < 0) nb::raise_python_error();
 }
 
 void Patches::set_class_entry(PyTypeObject* type, const char* name, nb::handle value) {
   nb::object key = nb::steal(PyUnicode_InternFromString(name));
   PyObject* was = PyDict_GetItem(type->tp_dict, key.ptr());
-  entries_.push_back(
-      {nb::borrow(reinterpret_cast<PyObject*>(type)), key, was ? nb::borrow(was) : nb::object(), Kind::class_entry});
+  entries_.push_back({nb::borrow(reinterpret_cast<PyObject*>(type)), key, was ? nb::borrow(was) : nb::object(),
+                      nb::borrow(value), Kind::class_entry});
   if (PyDict_SetItem(type->tp_dict, key.ptr(), value.ptr()) < 0) nb::raise_python_error();
   PyType_Modified(type);
 }
 
+void Patches::put(const Entry& entry, const nb::object& value) {
+  auto* const type = entry.kind == Kind::class_entry ? reinterpret_cast<PyTypeObject*>(entry.target.ptr()) : nullptr;
+  PyObject* const dict = type ? type->tp_dict : entry.target.ptr();
+  int failed;
+  if (entry.kind != Kind::attribute)
+    failed =
+        value.is_valid() ? PyDict_SetItem(dict, entry.key.ptr(), value.ptr()) : PyDict_DelItem(dict, entry.key.ptr());
+  else
+    failed = value.is_valid() ? PyObject_SetAttr(entry.target.ptr(), entry.key.ptr(), value.ptr())
+                              : PyObject_DelAttr(entry.target.ptr(), entry.key.ptr());
+  if (failed) PyErr_WriteUnraisable(entry.target.ptr());
+  if (type) PyType_Modified(type);
+}
+
 void Patches::undo() {
+  suspend();
+  entries_.clear();
+}
+
+void Patches::suspend() {
   if (entries_.empty()) return;
   // May run while an exception (KeyboardInterrupt included) is on its way: keep it.
   PyObject *type, *value, *trace;
   PyErr_Fetch(&type, &value, &trace);
-  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
-    auto* const type = it->kind == Kind::class_entry ? reinterpret_cast<PyTypeObject*>(it->target.ptr()) : nullptr;
-    PyObject* const dict = type ? type->tp_dict : it->target.ptr();
-    int failed;
-    if (it->kind != Kind::attribute)
-      failed = it->original.is_valid() ? PyDict_SetItem(dict, it->key.ptr(), it->original.ptr())
-                                       : PyDict_DelItem(dict, it->key.ptr());
-    else
-      failed = it->original.is_valid() ? PyObject_SetAttr(it->target.ptr(), it->key.ptr(), it->original.ptr())
-                                       : PyObject_DelAttr(it->target.ptr(), it->key.ptr());
-    if (failed) PyErr_WriteUnraisable(it->target.ptr());
-    if (type) PyType_Modified(type);
-  }
-  entries_.clear();
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) put(*it, it->original);
+  PyErr_Restore(type, value, trace);
+}
+
+void Patches::resume() {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  for (const Entry& entry : entries_) put(entry, entry.replacement);
   PyErr_Restore(type, value, trace);
 }
 
@@ -452,6 +466,28 @@ PyObject* type_slot(PyObject* type, PyObject* args, PyObject*) {
 PyMethodDef type_def = {"type", as_c_function(type_slot), METH_VARARGS, nullptr};
 
 }  // namespace
+
+namespace {
+
+PyObject* import_slot(PyObject* self, PyObject* const* call, Py_ssize_t) {
+  auto* const patches = static_cast<Patches*>(PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 2), nullptr));
+  return guarded<PyObject*>(nullptr, [&] {
+    std::optional<Recorder::Pause> quiet;
+    if (Recorder* recorder = Recorder::current()) quiet.emplace(*recorder);
+    patches->suspend();
+    PyObject* const result = PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], call[1]);
+    patches->resume();
+    return result;
+  });
+}
+PyMethodDef import_def = {"exec_module", as_c_function(import_slot), METH_FASTCALL, nullptr};
+
+}  // namespace
+
+void patch_imports(Patches& patches) {
+  const nb::object loader = nb::module_::import_("importlib.machinery").attr("SourceFileLoader");
+  replace_code(patches, loader.attr("exec_module"), &import_def, nb::capsule(&patches));
+}
 
 void patch_type(Patches& patches, const std::vector<PyObject*>& globals) {
   nb::str name("type");

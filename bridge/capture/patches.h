@@ -21,6 +21,9 @@ class Patches {
   /// nn.Module). Only for names whose slot serves the old value as well as the new: none, or two Python-level ones.
   void set_class_entry(PyTypeObject* type, const char* name, nb::handle value);
   void undo();
+  /// Everything is as it was until resume(), which puts the replacements back. What changes in between stays changed.
+  void suspend();
+  void resume();
 
  private:
   enum class Kind : std::uint8_t { item, attribute, class_entry };
@@ -28,8 +31,10 @@ class Patches {
     nb::object target;
     nb::object key;
     nb::object original;  // invalid: was not there
+    nb::object replacement;
     Kind kind;
   };
+  static void put(const Entry& entry, const nb::object& value);
   std::vector<Entry> entries_;
 };
 
@@ -44,6 +49,10 @@ void patch_python(Patches& patches, Recorder& recorder,
 /// While the capture runs `f`, a Python function, hands its arguments to `handler`, however it is reached: a builtin of
 /// two positional arguments, the tuple and the dict. Its `self` is (f, a clone with the real code, extra).
 void replace_code(Patches& patches, nb::handle f, PyMethodDef* handler, nb::object extra = nb::none());
+
+/// Modules that are imported meanwhile find everything as it is without a capture, and keep no replacements in their
+/// tables: torch._dynamo is imported by the first call on the meta device, and compiles by what it knows of `range`.
+void patch_imports(Patches& patches);
 
 /// type() of a symbolic value, in code with these globals: that of a tensor, which is checked when the prepared model
 /// runs.

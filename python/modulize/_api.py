@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from modulize import _core
-from modulize._imports import plain_imports
 from modulize._report import Report
 from modulize._targets import find_target
 from modulize._verify import verify_outputs
@@ -143,28 +142,27 @@ def prepare_model(
     outputs = preset.outputs if plain_outputs else None
 
     def attempt(keep_root: str | None = None, prepare_inner: bool = True) -> torch.fx.GraphModule:
-        with plain_imports():
-            prepared, data = _core.prepare(
-                model,
-                example_inputs=inputs,
-                example_kwargs=example_kwargs,
-                concrete_args=concrete_args or None,
-                modules_to_exclude=modules_to_exclude,
-                module_classes_to_exclude=module_classes_to_exclude,
-                functions_to_exclude=functions_to_exclude,
-                on_dynamic=on_dynamic,
-                target=target,
-                layout_modules=layout_modules,
-                tie_parameters=shared_parameters == "tie",
-                decompose_attention=decompose_attention,
-                idioms=idioms,
-                plain_outputs=outputs,
-                plain_sizes=preset.plain_sizes,
-                keep_blocks=hierarchy == "keep",
-                keep_root=keep_root,
-                prepare_inner=prepare_inner,
-                verify=verify,
-            )
+        prepared, data = _core.prepare(
+            model,
+            example_inputs=inputs,
+            example_kwargs=example_kwargs,
+            concrete_args=concrete_args or None,
+            modules_to_exclude=modules_to_exclude,
+            module_classes_to_exclude=module_classes_to_exclude,
+            functions_to_exclude=functions_to_exclude,
+            on_dynamic=on_dynamic,
+            target=target,
+            layout_modules=layout_modules,
+            tie_parameters=shared_parameters == "tie",
+            decompose_attention=decompose_attention,
+            idioms=idioms,
+            plain_outputs=outputs,
+            plain_sizes=preset.plain_sizes,
+            keep_blocks=hierarchy == "keep",
+            keep_root=keep_root,
+            prepare_inner=prepare_inner,
+            verify=verify,
+        )
         report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
         prepared._modulize = report
         if preset.finish:
@@ -208,8 +206,7 @@ def _sharing_tensors(prepared: Any, copies: list[tuple[str, str]]) -> list[tuple
 
 def capture(model: torch.nn.Module, inputs: Any, kwargs: Any, concrete_args: Any) -> _core.Graph:
     """The captured graph alone. Recorded places end at this file: see Recorder::is_entry."""
-    with plain_imports():
-        return _core.capture(model, inputs, kwargs, concrete_args or None)
+    return _core.capture(model, inputs, kwargs, concrete_args or None)
 
 
 def _before_compiling(model: torch.nn.Module) -> torch.nn.Module:
@@ -283,16 +280,15 @@ def _check_list(name: str, value: Any, accepts: Callable[[Any], bool], what: str
     if value is None:
         return
     if not isinstance(value, (list, tuple, set, frozenset)):
-        raise _core.ArgumentError(f"{name} must be a list of {what}, not {_describe(value)}{_hint(value)}")
+        raise _core.ArgumentError(f"{name} must be a list of {what}, not {_mistaken(value)}")
     for position, item in enumerate(value):
         if not accepts(item):
-            raise _core.ArgumentError(
-                f"{name} must hold {what}, but entry {position} is {_describe(item)}{_hint(item)}"
-            )
+            raise _core.ArgumentError(f"{name} must hold {what}, but entry {position} is {_mistaken(item)}")
 
 
-def _hint(value: Any) -> str:
-    return ": inputs are given as example_inputs=..." if isinstance(value, torch.Tensor) else ""
+def _mistaken(value: Any) -> str:
+    hint = ": inputs are given as example_inputs=..." if isinstance(value, torch.Tensor) else ""
+    return _describe(value) + hint
 
 
 def check_concrete_args(model: torch.nn.Module, concrete_args: Any) -> None:

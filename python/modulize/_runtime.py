@@ -101,22 +101,21 @@ def _require_structure(value: Any, expected: Any, what: str, way_out: str) -> No
 
 def length(value: Any, kind: str, what: str) -> int:
     """The length of a list or tuple that an argument is or holds; Python may decide by which of them it is."""
-    if not isinstance(value, list if kind == "list" else tuple):
-        raise _core.AssumptionError(
-            f"{what} was a {kind} when the model was prepared, and is a {type(value).__name__} in this call: prepare "
-            "the model again with that value"
-        )
-    return len(value)
+    return len(_of_kind(value, list if kind == "list" else tuple, what))
 
 
 def keys(value: Any, what: str) -> list[Any]:
     """The keys of a dict that an argument is or holds."""
-    if not isinstance(value, dict):
-        raise _core.AssumptionError(
-            f"{what} was a dict when the model was prepared, and is a {type(value).__name__} in this call: prepare the "
-            "model again with that value"
-        )
-    return list(value)
+    return list(_of_kind(value, dict, what))
+
+
+def _of_kind(value: Any, kind: type, what: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    raise _core.AssumptionError(
+        f"{what} was a {kind.__name__} when the model was prepared, and is a {type(value).__name__} in this call: "
+        "prepare the model again with that value"
+    )
 
 
 def contents(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from importlib.machinery import SourceFileLoader
 
 import pytest
 import torch
@@ -232,6 +233,7 @@ def test_range_stays_a_class_while_a_model_is_captured():
 def test_modules_imported_during_a_capture_keep_pythons_own_builtins(tmp_path, monkeypatch):
     (tmp_path / "imported_late.py").write_text(
         "import math\nfrom math import sqrt\nTABLE = [range, len, max, min, sqrt, math.floor]\n"
+        "import torch\nCALL = torch.nn.Module.__call__\nONES = torch.ones(3)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -239,12 +241,12 @@ def test_modules_imported_during_a_capture_keep_pythons_own_builtins(tmp_path, m
         def forward(self, x):
             import imported_late
 
-            return torch.relu(x) * imported_late.TABLE[1]([1, 2])
+            return torch.relu(x) * imported_late.TABLE[1]([1, 2]) * imported_late.ONES
 
-    before = list(sys.meta_path)
+    before = SourceFileLoader.exec_module.__code__
     prepared = prepare_model(Net(), example_inputs=torch.ones(2, 3))
     late = sys.modules.pop("imported_late")
     assert all(a is b for a, b in zip(late.TABLE, (range, len, max, min, math.sqrt, math.floor)))
-    assert "exec_module" not in vars(late.__loader__)
-    assert sys.meta_path == before
+    assert late.CALL is nn.Module.__call__
+    assert SourceFileLoader.exec_module.__code__ is before
     assert torch.equal(prepared(torch.ones(2, 3)), torch.full((2, 3), 2.0))
