@@ -1,6 +1,7 @@
 """What the example must not freeze: modes, sizes, pieces, keys, ambient state. Equal, refused, or checked."""
 
 import math
+import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
 
@@ -250,3 +251,30 @@ def test_modules_imported_during_a_capture_keep_pythons_own_builtins(tmp_path, m
     assert late.CALL is nn.Module.__call__
     assert SourceFileLoader.exec_module.__code__ is before
     assert torch.equal(prepared(torch.ones(2, 3)), torch.full((2, 3), 2.0))
+
+
+def test_a_capture_on_the_meta_device_leaves_the_compiler_as_it_is():
+    # In a process of its own: the capture is what imports the compiler.
+    program = """
+import torch, modulize
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        for _ in range(len(x.shape)):
+            x = self.fc(x)
+        return x.sort().values
+
+with torch.device("meta"):
+    model = Net()
+prepared = modulize.prepare_model(model, example_inputs=torch.ones(2, 4, device="meta"))
+prepared.to_empty(device="cpu").load_state_dict(Net().state_dict())
+x = torch.randn(3, 4)
+compiled = torch.compile(prepared, backend="eager", fullgraph=True)
+assert torch.equal(compiled(x), prepared(x))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
