@@ -165,10 +165,10 @@ def prepare_model(
         )
         report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
         prepared._modulize = report
+        kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
         if preset.finish:
-            preset.finish(prepared, inputs)
+            preset.finish(prepared, (inputs or ()) if data["capture"] == "running" else None, kwargs)
         if verify and data["capture"] == "running":
-            kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
             report.largest_difference = verify_outputs(
                 model,
                 prepared,

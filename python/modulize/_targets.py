@@ -17,6 +17,9 @@ from modulize._plain_outputs import plain, traceable
 __all__ = ["Target", "find_target", "register_target"]
 
 
+Finish = Callable[[torch.fx.GraphModule, "tuple[Any, ...] | None", dict[str, Any]], object]
+
+
 @dataclass(frozen=True)
 class Target:
     """What a target presets beside its classes, which the core keeps (core/ops/target.h)."""
@@ -34,8 +37,8 @@ class Target:
     """Sizes are plain numbers in a torch.jit.trace, too."""
     exact: bool = True
     """The outputs are the original's in every bit."""
-    finish: Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], object] | None = None
-    """Called with the prepared model and the example; changes the model in place."""
+    finish: Finish | None = None
+    """Called with the prepared model and the example, None without, and keyword inputs; changes the model in place."""
 
     def require_package(self) -> None:
         """Raise one clear line where the package of the target is missing."""
@@ -45,9 +48,9 @@ class Target:
             )
 
 
-def _finish_by(tool: str) -> Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], object]:
-    def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
-        importlib.import_module(f"modulize._tools.{tool}").finish(prepared, example)  # needs the tool
+def _finish_by(tool: str) -> Finish:
+    def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwargs: dict[str, Any]) -> None:
+        importlib.import_module(f"modulize._tools.{tool}").finish(prepared, example, kwargs)  # needs the tool
 
     return finish
 
@@ -151,8 +154,15 @@ def register_target(
         decompose_attention=decompose_attention,
         plain_outputs=plain_outputs,
         exact=exact,
-        finish=finish,
+        finish=finish and _of_positional(finish),
     )
+
+
+def _of_positional(finish: Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], object]) -> Finish:
+    def of_both(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwargs: dict[str, Any]) -> None:
+        finish(prepared, None if kwargs and not example else example)
+
+    return of_both
 
 
 def _call_of(operation: Any) -> str:

@@ -13,7 +13,7 @@ import torch
 from modulize import _core
 from modulize._core import SavedState, VerificationError
 
-__all__ = ["verify_outputs"]
+__all__ = ["run_for_hooks", "verify_outputs"]
 
 
 def verify_outputs(
@@ -98,6 +98,12 @@ def _tensors(model: Any, names: list[str]) -> list[torch.Tensor]:
 
 def _attribute(value: Any, name: str) -> Any:
     return getattr(value, name, None)
+
+
+def run_for_hooks(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Run the model for what hooks see: whatever it writes, the arguments and the random state are as before."""
+    report = getattr(model, "report", None)
+    _run(model, inputs, kwargs, False, report.written_state if report else [])
 
 
 class _Comparison:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.ao import quantization as ao
 
 import modulize
 from modulize import _core, _targets, prepare_model, register_target
@@ -229,3 +230,31 @@ def test_a_trace_follows_the_mode_of_a_model_in_training():
     traced = torch.fx.symbolic_trace(prepared.train())
     assert torch.equal(traced(x), torch.tanh(x))
     assert torch.equal(traced.eval()(x), torch.relu(x))
+
+
+class Keywords(nn.Module):
+    """Borders of every kind: keyword inputs, integers, outputs in containers."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.norm = nn.Embedding(5, 3), nn.BatchNorm1d(3)
+
+    def forward(self, x, *, tokens, scale):
+        y = self.norm(x * scale) + self.table(tokens)
+        return {"y": y, "best": y.argmax(1), "all": [x, (y * 2,)]}
+
+
+def test_torch_ao_has_stubs_at_the_floating_borders_alone(example):
+    keywords = {"tokens": torch.tensor([1, 4]), "scale": torch.randn(2, 3)}
+    prepared = prepare_model(Keywords(), example_inputs=example, example_kwargs=keywords, target="torch.ao")
+    given = {node.args[0].name for node in prepared.graph.nodes if str(node.target).startswith("quant")}
+    assert given == {"x", "scale"}
+    assert prepared.norm.num_batches_tracked == 0  # nothing is left of the runs
+    prepared.eval().qconfig = ao.get_default_qconfig("x86")
+    prepared.table.qconfig = None
+    prepared.norm.qconfig = None
+    observed = ao.prepare(prepared)
+    observed(example, **keywords)
+    stubs = [type(module) for path, module in ao.convert(observed).named_modules() if path.startswith("dequant")]
+    assert stubs == [torch.ao.nn.quantized.DeQuantize] * 3
+    assert prepared(example, **keywords)["best"].dtype == torch.int64

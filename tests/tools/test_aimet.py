@@ -212,6 +212,26 @@ def test_sequential_mse_follows_a_branch():
     assert_close(expected, [prepared(x), prepared(-x)])
 
 
+class Counting(nn.Module):
+    """Code that is kept whole, and takes a keyword input."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x, *, steps):
+        x, n = self.norm(self.fc(x)), 0
+        while n < int(steps.sum()):
+            x, n = F.relu(x), n + 1
+        return x + steps
+
+
+def test_kept_code_with_keyword_inputs():
+    model, keywords = Counting(), {"steps": torch.tensor([1, 1])[:, None]}
+    prepared = prepare_model(model, example_inputs=torch.randn(2, 4), example_kwargs=keywords, on_dynamic="keep")
+    assert "kept" in str(prepared.report) and model.norm.num_batches_tracked == 0
+
+
 # --- names and classes -------------------------------------------------------------------------------------------
 
 TRACEABLE = ["ResNet-18", "MobileNetV3", "DenseNet-121", "Inception v3", "GoogLeNet", "ShuffleNet", "U-Net"]

@@ -28,3 +28,19 @@ def test_sums_of_sizes_items_and_missing_methods_do_not_stop_it(name):
             quantized(*inputs)
         actual = quantized(*inputs)
     assert (actual - expected).pow(2).sum() < 0.1 * expected.pow(2).sum()
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(3)
+
+    def forward(self, x, *, scale):
+        return self.norm(x) * scale
+
+
+def test_looking_at_the_example_leaves_nothing():
+    model, x = Scaled(), torch.randn(2, 3)
+    state = torch.get_rng_state()
+    prepare_model(model, example_inputs=x, example_kwargs={"scale": x}, target="brevitas")
+    assert model.norm.num_batches_tracked == 0 and torch.equal(state, torch.get_rng_state())

@@ -21,6 +21,7 @@ import modulize.nn
 from modulize import _core
 from modulize._graph_module import Branch, access_by_attributes
 from modulize._tools.silu import replace_silu
+from modulize._verify import run_for_hooks
 
 __all__ = ["finish"]
 
@@ -92,14 +93,14 @@ QuantizationMixin.ignore(Branch)
 _ALWAYS_IGNORED = frozenset(QuantizationMixin._ignored_module_types)
 
 
-def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
+def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwargs: dict[str, Any]) -> None:
     """Give AIMET a definition of every class that `prepared` calls, and let it pass by those that it does not.
 
     Modules that were traced through hold nothing any more that computes: their class is ignored.
     """
     replace_silu(prepared, CustomSiLU)
     if example is not None:
-        _drop_integer_sites(prepared, example)
+        _drop_integer_sites(prepared, example, kwargs)
     access_by_attributes(prepared)  # AIMET's export puts markers around containers
     called = {node.target for node in prepared.graph.nodes if node.op == "call_module"}
     for path, module in prepared.named_modules():
@@ -119,7 +120,7 @@ def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> N
         prepared.config = config
 
 
-def _drop_integer_sites(prepared: torch.fx.GraphModule, example: tuple[Any, ...]) -> None:
+def _drop_integer_sites(prepared: torch.fx.GraphModule, example: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Leave to the code that is kept whole what it computes on integers and flags.
 
     There is nothing to quantize, and AIMET wants each module to run once, while code may pass a place several times.
@@ -141,8 +142,7 @@ def _drop_integer_sites(prepared: torch.fx.GraphModule, example: tuple[Any, ...]
 
     hooks = [prepared.get_submodule(path).register_forward_hook(note(path)) for path in paths]
     if hooks:
-        with torch.no_grad():
-            prepared(*example)
+        run_for_hooks(prepared, example, kwargs)
     for hook in hooks:
         hook.remove()
     for path in paths - floating:

@@ -17,10 +17,10 @@ _RETURN_TUPLES = (nn.MultiheadAttention, nn.RNNBase)
 _METHODS = frozenset({"contiguous", "dim", "flatten", "permute", "reshape", "size", "transpose", "view"})
 
 
-def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
+def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwargs: dict[str, Any]) -> None:
     """Keep in mind which modules compute with integers or sizes: Brevitas takes every sum for one of activations."""
     if example is not None:
-        prepared.__dict__["_modulize_leaves"] = frozenset(unobservable_modules(prepared, *example))
+        prepared.__dict__["_modulize_leaves"] = frozenset(unobservable_modules(prepared, *example, **kwargs))
 
 
 def is_leaf(prepared: Any, path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.ao.nn.quantized import FloatFunctional
 from torch.ao.quantization import DeQuantStub, QuantStub
 
 from modulize._tools.silu import replace_silu
+from modulize._verify import run_for_hooks
 
 __all__ = ["SiLU", "finish", "fusable_modules", "observe_floats_alone", "unobservable_modules"]
 
@@ -27,11 +29,11 @@ class SiLU(nn.Module):
         return self.mul.mul(input, self.sigmoid(input))
 
 
-def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> None:
-    """Put stubs at the borders: where floating-point tensors come in, and at every result."""
+def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwargs: dict[str, Any]) -> None:
+    """Put stubs at the borders: where floating-point tensors come in, and where they go out, in containers as well."""
     replace_silu(prepared, SiLU)
     graph = prepared.graph
-    given = None if example is None else inspect.signature(prepared.forward).bind_partial(*example).arguments
+    given = None if example is None else _arguments(prepared, example, kwargs)
     inputs = [
         node
         for node in graph.nodes
@@ -42,12 +44,50 @@ def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None) -> N
             stub = graph.call_module(_add(prepared, "quant", QuantStub(), len(inputs) > 1), (node,))
         node.replace_all_uses_with(stub, delete_user_cb=lambda user, stub=stub: user is not stub)
     (output,) = (node for node in graph.nodes if node.op == "output")
-    results = output.all_input_nodes
-    for node in results:
-        with graph.inserting_before(output):
+    results = list(_results(output))
+    stubs = []
+    for user, node in results:
+        with graph.inserting_before(user):
             stub = graph.call_module(_add(prepared, "dequant", DeQuantStub(), len(results) > 1), (node,))
-        output.replace_input_with(node, stub)
+        user.replace_input_with(node, stub)
+        stubs.append((node, stub))
     prepared.recompile()
+    if example is not None:
+        met = _given(prepared, example, kwargs)  # of the stubs, those that floating-point tensors pass stay
+        for node, stub in stubs:
+            if not _is_float(*met.get(prepared.get_submodule(str(stub.target)), (None,))):
+                stub.replace_all_uses_with(node)
+                graph.erase_node(stub)
+                prepared.delete_submodule(str(stub.target))
+        prepared.recompile()
+
+
+def _results(user: torch.fx.Node) -> Iterator[tuple[torch.fx.Node, torch.fx.Node]]:
+    """What the output holds, each with the container or the output that takes it."""
+    for node in user.all_input_nodes:
+        if node.op == "call_function" and node.target in (dict, list, tuple) and len(node.users) == 1:
+            yield from _results(node)
+        else:
+            yield user, node
+
+
+def _arguments(prepared: torch.fx.GraphModule, example: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return inspect.signature(prepared.forward).bind_partial(*example, **kwargs).arguments
+
+
+def _given(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[nn.Module, tuple[Any, ...]]:
+    """What each module is given in a run of the model."""
+    given: dict[nn.Module, tuple[Any, ...]] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, args: given.update({module: args}))
+        for module in model.modules()
+    ]
+    try:
+        run_for_hooks(model, inputs, kwargs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return given
 
 
 def _is_float(value: Any) -> bool:
@@ -90,22 +130,12 @@ def fusable_modules(prepared: torch.fx.GraphModule) -> list[list[str]]:
     return found
 
 
-def unobservable_modules(prepared: torch.fx.GraphModule, *inputs: Any) -> list[str]:
+def unobservable_modules(prepared: torch.fx.GraphModule, *inputs: Any, **kwargs: Any) -> list[str]:
     """Paths of the modules that compute with integers or with numbers of the graph, which no observer can take.
 
     ``prepare_fx`` would observe them all the same: ``qconfig_mapping.set_module_name(path, None)`` for each.
     """
-    given: dict[nn.Module, tuple[Any, ...]] = {}
-    hooks = [
-        module.register_forward_pre_hook(lambda module, args: given.update({module: args}))
-        for module in prepared.modules()
-    ]
-    try:
-        with torch.no_grad():
-            prepared(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    given = _given(prepared, inputs, kwargs)
     return [
         str(node.target)
         for node in prepared.graph.nodes
@@ -114,15 +144,15 @@ def unobservable_modules(prepared: torch.fx.GraphModule, *inputs: Any) -> list[s
     ]
 
 
-def observe_floats_alone(mapping: Any, prepared: torch.fx.GraphModule, *inputs: Any) -> Any:
+def observe_floats_alone(mapping: Any, prepared: torch.fx.GraphModule, *inputs: Any, **kwargs: Any) -> Any:
     """Take out of a ``QConfigMapping`` what computes with integers or with sizes, and return it.
 
     By path the modules of :func:`unobservable_modules`; by name the methods and functions that a tensor of integers is
     given to, for which ``prepare_fx`` knows no places. Floating-point tensors pass those in float as well.
     """
-    for path in unobservable_modules(prepared, *inputs):
+    for path in unobservable_modules(prepared, *inputs, **kwargs):
         mapping.set_module_name(path, None)
-    names = _given_integers(prepared, inputs)
+    names = _given_integers(prepared, inputs, kwargs)
     for node in prepared.graph.nodes:
         name = getattr(node.target, "__name__", node.target)  # of a method, its name
         if node.op in ("call_method", "call_function") and names & {name, f"__{name}__"}:
@@ -130,7 +160,7 @@ def observe_floats_alone(mapping: Any, prepared: torch.fx.GraphModule, *inputs: 
     return mapping
 
 
-def _given_integers(prepared: torch.fx.GraphModule, inputs: tuple[Any, ...]) -> set[str]:
+def _given_integers(prepared: torch.fx.GraphModule, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
     """Names of the functions and methods whose first argument is a tensor of no floating-point numbers."""
     from torch.overrides import TorchFunctionMode
 
@@ -142,8 +172,8 @@ def _given_integers(prepared: torch.fx.GraphModule, inputs: tuple[Any, ...]) -> 
                 names.add(func.__name__)
             return func(*args, **(kwargs or {}))
 
-    with torch.no_grad(), Note():
-        prepared(*inputs)
+    with Note():
+        run_for_hooks(prepared, inputs, kwargs)
     return names
 
 
