@@ -18,6 +18,7 @@ from aimet_torch.nn import BaseQuantizationMixin
 from aimet_torch.quantsim import QuantizationSimModel
 from aimet_torch.seq_mse import apply_seq_mse
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from modulize.aimet import prepare_model
 from networks import NETWORKS, build
@@ -230,6 +231,29 @@ def test_kept_code_with_keyword_inputs():
     model, keywords = Counting(), {"steps": torch.tensor([1, 1])[:, None]}
     prepared = prepare_model(model, example_inputs=torch.randn(2, 4), example_kwargs=keywords, on_dynamic="keep")
     assert "kept" in str(prepared.report) and model.norm.num_batches_tracked == 0
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = weight_norm(nn.Conv2d(3, 4, 3))
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)))
+
+
+def test_layers_with_computed_weights_are_quantized_and_folded():
+    model, x = Normed().eval(), torch.randn(2, 3, 8, 8)
+    model.norm.running_var.fill_(3)
+    expected, keys = model(x), list(model.state_dict())
+    prepared = prepare_model(model, example_inputs=x)
+    sim = simulate(prepared, (x,))
+    assert type(sim.model.conv).__name__ == "QuantizedConv2d" and modules_without_quantizer(prepared, sim, (x,)) == []
+    fold_all_batch_norms(prepared, x.shape, dummy_input=x)
+    assert_close(expected, prepared(x))
+    assert_close(expected, model(x))
+    assert list(model.state_dict()) == keys
 
 
 # --- names and classes -------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from aimet_torch.nn import QuantizationMixin
 from aimet_torch.nn.modules.custom import CustomSiLU
 from aimet_torch.utils import modules_to_treat_as_leaf
 from torch import nn
+from torch.nn.utils import parametrize
 
 import modulize.nn
 from modulize import _core
@@ -98,6 +99,7 @@ def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwar
 
     Modules that were traced through hold nothing any more that computes: their class is ignored.
     """
+    _plain_weights(prepared)
     replace_silu(prepared, CustomSiLU)
     if example is not None:
         _drop_integer_sites(prepared, example, kwargs)
@@ -118,6 +120,35 @@ def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwar
         config = copy.deepcopy(config)
         config.return_dict = False
         prepared.config = config
+
+
+def _plain_weights(prepared: torch.fx.GraphModule) -> None:
+    """Give layers in eval mode whose weights are computed (``parametrizations.weight_norm``) the weights themselves.
+
+    AIMET would pass such a layer by, and write what it folds into a weight that is computed anew.
+    """
+    targets = {str(node.target) for node in prepared.graph.nodes if node.op in ("call_module", "get_attr")}
+    plain: dict[nn.Module, nn.Module] = {}
+    for path, module in list(prepared.named_modules(remove_duplicate=False)):
+        if path not in targets or module.training or not parametrize.is_parametrized(module):
+            continue
+        if any(target.startswith(f"{path}.") for target in targets):
+            continue  # the graph reads parts of it
+        if module not in plain:
+            plain[module] = _plain_weight(module)
+        parent, _, name = path.rpartition(".")
+        setattr(prepared.get_submodule(parent), name, plain[module])
+
+
+def _plain_weight(module: Any) -> nn.Module:
+    """A copy: `remove_parametrizations` changes the class, which the original shares."""
+    weights = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+    copied: nn.Module = copy.deepcopy(module)
+    del copied.parametrizations
+    copied.__class__ = parametrize.type_before_parametrizations(module)
+    for name, weight in weights.items():
+        copied.register_parameter(name, nn.Parameter(weight))
+    return copied
 
 
 def _drop_integer_sites(prepared: torch.fx.GraphModule, example: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
