@@ -49,10 +49,7 @@ class Target:
 
 
 def _finish_by(tool: str) -> Finish:
-    def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwargs: dict[str, Any]) -> None:
-        importlib.import_module(f"modulize._tools.{tool}").finish(prepared, example, kwargs)  # needs the tool
-
-    return finish
+    return lambda *given: importlib.import_module(f"modulize._tools.{tool}").finish(*given)  # needs the tool
 
 
 _targets: dict[str, Target] = {
@@ -93,7 +90,7 @@ def register_target(
     decompose_attention: bool = False,
     plain_outputs: bool = False,
     exact: bool = True,
-    finish: Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], None] | None = None,
+    finish: Finish | None = None,
 ) -> None:
     """Make ``target=name`` available: module classes of one's own for operations, and what goes with them.
 
@@ -120,7 +117,7 @@ def register_target(
     exact : bool
         False if a class computes otherwise than the operation: outputs are compared to a tolerance then.
     finish : callable, optional
-        Called with the prepared model and the example inputs (None without); may change the model in place.
+        Called with the prepared model, the example (a tuple; None without) and its keyword inputs; may change the model.
 
     Raises
     ------
@@ -154,15 +151,8 @@ def register_target(
         decompose_attention=decompose_attention,
         plain_outputs=plain_outputs,
         exact=exact,
-        finish=finish and _of_positional(finish),
+        finish=finish,
     )
-
-
-def _of_positional(finish: Callable[[torch.fx.GraphModule, tuple[Any, ...] | None], object]) -> Finish:
-    def of_both(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwargs: dict[str, Any]) -> None:
-        finish(prepared, None if kwargs and not example else example)
-
-    return of_both
 
 
 def _call_of(operation: Any) -> str:

@@ -13,7 +13,7 @@ import torch
 from modulize import _core
 from modulize._core import SavedState, VerificationError
 
-__all__ = ["run_for_hooks", "verify_outputs"]
+__all__ = ["run", "verify_outputs"]
 
 
 def verify_outputs(
@@ -39,8 +39,8 @@ def verify_outputs(
     gradients = "torch.is_grad_enabled" in prepared.report.questions
     written = prepared.report.written_state
     with contextlib.nullcontext() if exact else _layers_without_fast_path():
-        expected, expected_inputs = _run(model, inputs, kwargs, gradients, written)
-    actual, actual_inputs = _run(prepared, inputs, kwargs, gradients, written)
+        expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
+    actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written)
     signature = inspect.signature(model.forward)  # the prepared model's may take anything
     after = [signature.bind(*args, **named).arguments for args, named in (expected_inputs, actual_inputs)]
     if plain_outputs:
@@ -70,7 +70,7 @@ def _layers_without_fast_path() -> Iterator[None]:
             mha.set_fastpath_enabled(was)
 
 
-def _run(
+def run(
     model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool, written: list[str]
 ) -> tuple[Any, tuple[tuple[Any, ...], dict[str, Any]]]:
     """The output, and the arguments as forward left them."""
@@ -98,12 +98,6 @@ def _tensors(model: Any, names: list[str]) -> list[torch.Tensor]:
 
 def _attribute(value: Any, name: str) -> Any:
     return getattr(value, name, None)
-
-
-def run_for_hooks(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Run the model for what hooks see: whatever it writes, the arguments and the random state are as before."""
-    report = getattr(model, "report", None)
-    _run(model, inputs, kwargs, False, report.written_state if report else [])
 
 
 class _Comparison:

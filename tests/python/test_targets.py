@@ -82,7 +82,7 @@ def test_a_call_that_a_target_leaves_stays(example):
 def test_names_and_presets_belong_to_the_target(example):
     met = []
     register_target(
-        "named", {}, names="aimet", shared_parameters="copy", finish=lambda prepared, inputs: met.append(inputs)
+        "named", {}, names="aimet", shared_parameters="copy", finish=lambda prepared, *example: met.append(example)
     )
 
     class Shared(nn.Module):
@@ -96,7 +96,8 @@ def test_names_and_presets_belong_to_the_target(example):
     prepared = prepare_model(Shared(), example_inputs=example, target="named")
     assert prepared.module_fc_1.weight is not prepared.fc.weight
     assert hasattr(prepared, "module_truediv") and hasattr(prepared, "module_sum_1")
-    assert len(met) == 1 and met[0][0] is example
+    ((args, kwargs),) = met
+    assert args[0] is example and kwargs == {}
     tied = prepare_model(Shared(), example_inputs=example, target="named", shared_parameters="tie")
     assert tied.module_fc_1.weight is tied.fc.weight
 

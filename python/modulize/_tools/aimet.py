@@ -21,8 +21,8 @@ from torch.nn.utils import parametrize
 import modulize.nn
 from modulize import _core
 from modulize._graph_module import Branch, access_by_attributes
+from modulize._tools.example import run_for_hooks
 from modulize._tools.silu import replace_silu
-from modulize._verify import run_for_hooks
 
 __all__ = ["finish"]
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.ao.nn.quantized import FloatFunctional
 from torch.ao.quantization import DeQuantStub, QuantStub
 
+from modulize._tools.example import run_for_hooks
 from modulize._tools.silu import replace_silu
-from modulize._verify import run_for_hooks
 
 __all__ = ["SiLU", "finish", "fusable_modules", "observe_floats_alone", "unobservable_modules"]
 

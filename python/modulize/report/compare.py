@@ -10,7 +10,7 @@ import torch
 
 from modulize._api import check_inputs, check_model
 from modulize._core import ArgumentError, AssumptionError, VerificationError
-from modulize._verify import _run, verify_outputs
+from modulize._verify import run, verify_outputs
 
 __all__ = ["compare_models"]
 
@@ -83,7 +83,7 @@ def compare_models(
 
 def _raises(model: torch.nn.Module, args: Any, kwargs: Any) -> bool:
     try:
-        _run(model, args, kwargs, False, [])
+        run(model, args, kwargs, False, [])
     except Exception:  # whatever the user's forward raises
         return True
     return False
