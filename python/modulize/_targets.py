@@ -117,7 +117,7 @@ def register_target(
     exact : bool
         False if a class computes otherwise than the operation: outputs are compared to a tolerance then.
     finish : callable, optional
-        Called with the prepared model, the example (a tuple; None without) and its keyword inputs; may change the model.
+        Called with the prepared model, the example (a tuple or None) and its keyword inputs; may change the model.
 
     Raises
     ------
