@@ -2,22 +2,8 @@
 
 import pytest
 
-from soundness import (  # noqa: F401 - each registers its traps
-    aliasing,
-    ambient,
-    calls,
-    decisions,
-    habits,
-    leaks,
-    odd,
-    plumbing,
-    research,
-    shapes,
-    state,
-    unseen,
-    wrapped,
-)
-from soundness.rule import CRASH, SOUND, TRAPS, WRONG, judge
+from soundness.everything import TRAPS
+from soundness.rule import CRASH, SOUND, WRONG, judge
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # what the traps do is not always advisable
 

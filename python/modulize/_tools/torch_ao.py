@@ -33,7 +33,7 @@ def finish(prepared: torch.fx.GraphModule, example: tuple[Any, ...] | None, kwar
     """Put stubs at the borders: where floating-point tensors come in, and where they go out, in containers as well."""
     replace_silu(prepared, SiLU)
     graph = prepared.graph
-    given = None if example is None else _arguments(prepared, example, kwargs)
+    given = None if example is None else inspect.signature(prepared.forward).bind_partial(*example, **kwargs).arguments
     inputs = [
         node
         for node in graph.nodes
@@ -69,10 +69,6 @@ def _results(user: torch.fx.Node) -> Iterator[tuple[torch.fx.Node, torch.fx.Node
             yield from _results(node)
         else:
             yield user, node
-
-
-def _arguments(prepared: torch.fx.GraphModule, example: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    return inspect.signature(prepared.forward).bind_partial(*example, **kwargs).arguments
 
 
 def _given(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[nn.Module, tuple[Any, ...]]:

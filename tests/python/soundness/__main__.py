@@ -17,22 +17,8 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "models"))  # fidelity.py
 
-from soundness import (  # noqa: F401 - each registers its traps
-    aliasing,
-    ambient,
-    calls,
-    decisions,
-    habits,
-    leaks,
-    odd,
-    plumbing,
-    research,
-    shapes,
-    state,
-    unseen,
-    wrapped,
-)
-from soundness.rule import CRASH, EQUAL, TRAPS, WRONG, judge
+from soundness.everything import TRAPS
+from soundness.rule import CRASH, EQUAL, WRONG, judge
 
 CAPTURES = ("run", "child", "symbolic")
 TEST = Path(__file__).resolve().parents[1] / "test_soundness.py"
