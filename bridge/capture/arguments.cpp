@@ -1,7 +1,7 @@
 #include "bridge/capture/arguments.h"
 
-#include "bridge/capture/structure.h"
-#include "bridge/support/errors.h"
+#include "bridge/python/errors.h"
+#include "bridge/values/structure.h"
 #include "ir/control.h"
 
 namespace modulize {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "bridge/capture/recorder.h"
+#include "bridge/record/recorder.h"
 
 namespace modulize {
 

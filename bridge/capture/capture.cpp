@@ -1,20 +1,20 @@
-#include "bridge/capture/capture.h"
+#include "bridge/record/capture.h"
 
 #include <algorithm>
 #include <optional>
 
-#include "bridge/capture/ambient.h"
-#include "bridge/capture/attention.h"
-#include "bridge/capture/contexts.h"
+#include "bridge/boundary/state_writes.h"
 #include "bridge/capture/forward_call.h"
-#include "bridge/capture/keep.h"
-#include "bridge/capture/opaque_bodies.h"
-#include "bridge/capture/outside_state.h"
-#include "bridge/capture/patches.h"
-#include "bridge/capture/proxy.h"
-#include "bridge/capture/recorder.h"
-#include "bridge/capture/state_writes.h"
-#include "bridge/support/errors.h"
+#include "bridge/explore/keep.h"
+#include "bridge/intercept/ambient.h"
+#include "bridge/intercept/attention.h"
+#include "bridge/intercept/opaque_bodies.h"
+#include "bridge/intercept/patches.h"
+#include "bridge/python/errors.h"
+#include "bridge/record/proxy.h"
+#include "bridge/record/recorder.h"
+#include "bridge/record/regions.h"
+#include "bridge/world/outside_state.h"
 
 namespace modulize {
 

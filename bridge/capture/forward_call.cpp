@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "bridge/capture/arguments.h"
-#include "bridge/capture/contexts.h"
-#include "bridge/support/errors.h"
+#include "bridge/python/errors.h"
+#include "bridge/record/regions.h"
 
 namespace modulize {
 

@@ -1,8 +1,8 @@
 // Calls forward once, under a recorder: placeholders in, output node out.
 #pragma once
 
-#include "bridge/capture/recorder.h"
-#include "bridge/capture/state_writes.h"
+#include "bridge/boundary/state_writes.h"
+#include "bridge/record/recorder.h"
 
 namespace modulize {
 

@@ -4,7 +4,7 @@
 #include "bridge/materialise/module_types.h"
 #include "bridge/materialise/program.h"
 #include "bridge/materialise/python_value.h"
-#include "bridge/support/names.h"
+#include "bridge/python/names.h"
 #include "support/error.h"
 
 namespace modulize {

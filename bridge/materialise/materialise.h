@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "bridge/capture/capture.h"
+#include "bridge/record/capture.h"
 
 namespace modulize {
 

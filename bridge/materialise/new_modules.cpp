@@ -4,7 +4,7 @@
 #include "bridge/materialise/python_value.h"
 #include "bridge/materialise/shallow_clone.h"
 #include "bridge/materialise/tree_queries.h"
-#include "bridge/support/names.h"
+#include "bridge/python/names.h"
 #include "ir/namer.h"
 #include "support/error.h"
 #include "support/python_repr.h"

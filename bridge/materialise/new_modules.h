@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "bridge/support/python.h"
+#include "bridge/python/python.h"
 #include "ir/module_tree.h"
 
 namespace modulize {

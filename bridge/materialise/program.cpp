@@ -10,7 +10,7 @@
 
 #include "bridge/materialise/module_types.h"
 #include "bridge/materialise/tree_queries.h"
-#include "bridge/support/names.h"
+#include "bridge/python/names.h"
 #include "ir/namer.h"
 #include "ir/parser.h"
 #include "ir/printer.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "bridge/support/python.h"
+#include "bridge/python/python.h"
 #include "codegen/codegen.h"
 #include "ir/graph.h"
 

@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "bridge/support/python.h"
+#include "bridge/python/python.h"
 #include "ir/value.h"
 
 namespace modulize {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "bridge/support/python.h"
+#include "bridge/python/python.h"
 
 namespace modulize {
 

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "bridge/support/python.h"
+#include "bridge/python/python.h"
 #include "codegen/codegen.h"
 
 namespace modulize {

@@ -19,7 +19,7 @@ bool is_runtime_call(const Node& node) {
   return false;
 }
 
-/// The context of code that is kept whole and has modules for its calls (bridge/capture/sites.h).
+/// The context of code that is kept whole and has modules for its calls (bridge/record/sites.h).
 bool enters_kept_code(const Node& node) {
   return is_enter(node) && !node.args.empty() && node.args[0] == Value::string("modulize._sites.Sites");
 }

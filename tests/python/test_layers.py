@@ -103,14 +103,14 @@ def test_wrong_includes_are_found(tmp_path):
     assert find_violations(tmp_path) == []
     write("support/error.h", '#include "ir/graph.h"\n')
     write("ir/graph.h", '#include <iostream>\n#  include "value.h"\n#include "passes/pass.h"\n')
-    write("passes/pass.h", '#include "bridge/capture/capture.h"\n#include "codegen/codegen.h"\n#include <Python.h>\n')
+    write("passes/pass.h", '#include "bridge/record/capture.h"\n#include "codegen/codegen.h"\n#include <Python.h>\n')
     write("other/x.h", '#include "ir/graph.h"\n')
     assert find_violations(tmp_path) == [
         "ir/graph.h: iostream (not in the core)",
         "ir/graph.h: value.h (spelled from the root of core)",
         "ir/graph.h: passes/pass.h (ir stands below passes)",
         "other/x.h: ir/graph.h (the folder 'other' has no layer)",
-        "passes/pass.h: bridge/capture/capture.h (spelled from the root of core)",
+        "passes/pass.h: bridge/record/capture.h (spelled from the root of core)",
         "passes/pass.h: codegen/codegen.h (passes stands below codegen)",
         "passes/pass.h: Python.h (not in the core)",
         "support/error.h: ir/graph.h (support stands below ir)",

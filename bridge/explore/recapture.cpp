@@ -1,0 +1,262 @@
+// The further captures of a running one, and what they show.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <unordered_set>
+
+#include "bridge/explore/explore.h"
+#include "bridge/explore/keep.h"
+#include "bridge/explore/variation.h"
+#include "bridge/record/capture.h"
+#include "bridge/record/recorder.h"
+#include "explore/compare.h"
+#include "ir/control.h"
+#include "support/error.h"
+
+namespace modulize {
+
+namespace {
+
+/// False if the model refuses these inputs, which says nothing about the first capture.
+bool capture_again(nb::handle root, CaptureOptions options, const Variation& variation, Capture& second) {
+  options.other_random_numbers = true;
+  if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
+  if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
+  return try_capture(root, options, second);
+}
+
+/// Throws KeepRequest where `second` is not what was expected. True if nothing ended the comparison. `harmless`: the
+/// leaks, and with Checks::pass the checks, that expect something else.
+bool compare_with(Capture& first, const Capture& second, const Prediction& predict,
+                  const std::unordered_map<std::string, bool>& known, const std::set<std::string>& waived,
+                  std::set<std::string>& harmless, Checks checks = Checks::end) {
+  const auto refuse = [&](const std::string& what, const Graph& graph, NodeId node, NodeId other) {
+    // What differs may stand in either: a loop that runs once more shows in the second alone.
+    std::vector<KeepCandidate> candidates;
+    add_candidates(second, second.graph, other, candidates);
+    add_candidates(first, graph, node, candidates);
+    if (node != kNoNode) add_candidates(first, graph, graph[node].prev, candidates);
+    std::stable_partition(candidates.begin(), candidates.end(),
+                          [](const KeepCandidate& c) { return c.code.is_valid(); });
+    const std::string where = node == kNoNode ? std::string() : graph.where(graph[node]);
+    KeepRequest request("a value or size of the example would be frozen into the prepared model" +
+                            (where.empty() ? "" : " at " + where) + ": in a second capture with other inputs, " + what +
+                            "; exclude the function or module that does it, or give verify=False if it is always so",
+                        "in a second capture with other inputs, " + what, std::move(candidates));
+    request.takes_statements = checks == Checks::pass;
+    throw request;
+  };
+  for (const Decision& decision : second.decisions)
+    if (!known.contains(decision.key))
+      throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
+  const Graph expected = predict(second);
+  Comparison notes{.waived = &waived};
+  if (const auto difference = compare_captures(expected, first, second.graph, second, checks, &notes))
+    refuse(difference->what, expected, difference->node, difference->other);
+  for (const auto& [name, tensor] : first.constants) {
+    const auto it = second.constants.find(name);
+    if (it == second.constants.end() || it->second.is(tensor)) continue;
+    NodeId node = kNoNode;
+    for (const NodeId id : first.graph.order()) {
+      if (first.graph[id].op != Opcode::get_attr || first.graph[id].target != name) continue;
+      node = first.graph.first_user(id);
+      if (node != kNoNode) break;
+      node = id;
+    }
+    refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one",
+           first.graph, node, kNoNode);
+  }
+  if (!notes.is_whole) return false;
+  merge_inner_calls(first.inner_calls, second.inner_calls);
+  merge_sites(first.sites, second.sites);
+  for (const std::vector<NodeId>* others : {&notes.other_leaks, &notes.other_checks})
+    for (const NodeId id : *others) harmless.insert(expected[id].name);  // a prediction has the names of the first
+  return true;
+}
+
+/// A loop over rows may end early by a decision: the captures with these inputs are as expected however decisions come
+/// out.
+bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const Variation& variation, Capture& first,
+                                const Prediction& predict, const std::unordered_map<std::string, bool>& known,
+                                const std::set<std::string>& waived) {
+  const std::vector<std::pair<std::string, bool>> decisions(known.begin(), known.end());
+  const std::size_t n = decisions.size();
+  std::vector<std::vector<bool>> flips;
+  if (n > 0 && n <= 3)
+    for (std::size_t bits = 0; bits < (std::size_t{1} << n); ++bits) {
+      flips.emplace_back();
+      for (std::size_t i = 0; i < n; ++i) flips.back().push_back(bits >> i & 1);
+    }
+  else
+    for (std::size_t k = 0; n > 0 && k <= n; ++k) {
+      flips.emplace_back(n, k == n);
+      if (k < n) flips.back()[k] = true;
+    }
+  for (const std::vector<bool>& flip : flips) {
+    std::unordered_map<std::string, bool> outcomes;
+    for (std::size_t i = 0; i < n; ++i) outcomes[decisions[i].first] = decisions[i].second != flip[i];
+    options.outcomes = &outcomes;
+    Capture second;
+    std::set<std::string> unread;
+    if (capture_again(root, options, variation, second) && !compare_with(first, second, predict, known, waived, unread))
+      return false;
+  }
+  return true;
+}
+
+/// The names of all that is taken apart by a position.
+std::set<std::string> opened_lists(const Graph& graph) {
+  std::set<std::string> out;
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    if (!is_call_of(node, "operator.getitem") || node.args[1].is(ValueKind::string)) continue;
+    // The objects that hold the list too.
+    for (NodeId at = node.args[0].as_node(); out.insert(graph[at].name).second;) {
+      const Node& holder = graph[at];
+      if (!is_call_of(holder, "operator.getitem") && !is_call_of(holder, "builtins.getattr")) break;
+      at = holder.args[0].as_node();
+    }
+  }
+  return out;
+}
+
+/// Of the checks in `harmless`, those that hold a list to its length, which then says nothing: nobody takes an item out
+/// by its position. So do leaks of all that is in an object. `others`: is there any other check among them?
+std::set<std::string> length_checks(const Graph& graph, const std::set<std::string>& harmless, bool* others = nullptr) {
+  std::set<std::string> out;
+  const std::set<std::string> opened = opened_lists(without_dead_code(graph));
+  for (const NodeId id : graph.order()) {
+    const Node& node = graph[id];
+    const bool is_leak = is_call_of(node, kLeak) && node.args[1].is(ValueKind::object);
+    if ((!is_leak && !is_check(node)) || !harmless.contains(node.name)) continue;
+    const bool is_structure = is_leak || is_call_of(node, kCheckStructure);
+    const Node* list = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
+    if (list && !is_structure) list = is_length(*list) ? &graph[list->args[0].as_node()] : nullptr;
+    if (list && !opened.contains(list->name))
+      out.insert(node.name);
+    else if (others)
+      *others = true;
+  }
+  return out;
+}
+
+/// Where the model takes longer lists and does the same with them, they may have any length; where it does otherwise,
+/// that is kept whole. Returns the names of the checks that say nothing then.
+std::set<std::string> try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& first,
+                                       const Prediction& predict,
+                                       const std::unordered_map<std::string, bool>& outcomes) {
+  bool any = false;
+  for (nb::handle arguments : {nb::handle(options.example_inputs), nb::handle(options.example_kwargs)}) {
+    if (arguments.is_none()) continue;
+    const bool by_name = nb::isinstance<nb::dict>(arguments);
+    for (nb::handle value : by_name ? nb::object(arguments.attr("values")()) : nb::borrow(arguments))
+      any |= is_list_of_tensors(value);
+  }
+  if (!any) return {};
+  const Variation variation{.longer_lists = true};
+  Capture second;
+  std::set<std::string> harmless;
+  if (!capture_again(root, options, variation, second) ||
+      !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass))
+    return {};
+  return length_checks(first.graph, harmless);
+}
+
+/// Throws KeepRequest where a graph does not hold for all that the module is called with. Returns the names of the
+/// checks that say nothing then.
+std::set<std::string> recapture_calls(nb::handle root, CaptureOptions options, Capture& first,
+                                      const Prediction& predict,
+                                      const std::unordered_map<std::string, bool>& outcomes) {
+  std::set<std::string> waived;
+  for (const InnerCall& call : *options.more_calls) {
+    options.example_inputs = call.args;
+    options.example_kwargs = call.kwargs;
+    Capture second;
+    std::set<std::string> harmless;
+    bool others = !try_capture(root, options, second) ||
+                  !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass);
+    if (!others) waived.merge(length_checks(first.graph, harmless, &others));
+    if (others)
+      throw KeepRequest("it is called in several ways, which give other graphs", "it is called in several ways", {});
+  }
+  return waived;
+}
+
+/// Captures with other values and sizes.
+void try_variations(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+                    const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
+  const nb::object inputs = nb::make_tuple(options.example_inputs, options.example_kwargs);
+  // The first that the model takes is enough, unless a check hides the rest of it.
+  bool met_check = false;
+  for (const Variation& variation : variations_of(inputs)) {
+    if (variation.after_check && !met_check) continue;
+    Capture second;
+    std::set<std::string> harmless;
+    if (!capture_again(root, options, variation, second)) continue;
+    if (!compare_with(first, second, predict, outcomes, waived, harmless)) {
+      met_check = true;
+      continue;
+    }
+    if (!harmless.empty()) {
+      // 2 // 2 is 3 // 2: a number that is told to Python must change nothing at a third size either, nor where
+      // decisions come out otherwise.
+      Capture again;
+      std::set<std::string> unread;
+      if (!capture_again(root, options, farther(inputs, variation), again) ||
+          !compare_with(first, again, predict, outcomes, waived, unread))
+        continue;
+      if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
+    }
+    for (const NodeId id : first.graph.order())
+      if (is_call_of(first.graph[id], kLeak) && harmless.contains(first.graph[id].name)) first.graph.erase(id);
+    return;
+  }
+}
+
+/// Code that is kept whole may yield None where a mask hides nothing.
+void try_full_masks(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+                    const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
+  bool any = false;
+  for (const NodeId id : first.graph.order()) any |= is_call_of(first.graph[id], kCheckMade);
+  if (!any || !has_masks(nb::make_tuple(options.example_inputs, options.example_kwargs))) return;
+  Capture second;
+  std::set<std::string> unread;
+  if (capture_again(root, options, {.full_masks = true}, second))
+    compare_with(first, second, predict, outcomes, waived, unread);
+}
+
+}  // namespace
+
+void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+               const std::unordered_map<std::string, bool>& outcomes) {
+  const std::set<std::string> waived = options.more_calls ? recapture_calls(root, options, first, predict, outcomes)
+                                                          : try_longer_lists(root, options, first, predict, outcomes);
+  try_variations(root, options, first, predict, outcomes, waived);
+  try_full_masks(root, options, first, predict, outcomes, waived);
+  for (const NodeId id : first.graph.order())
+    if (waived.contains(first.graph[id].name)) first.graph.erase(id);
+}
+
+FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {
+  std::unordered_set<std::string> paths;
+  for (const ModeRead& r : read) paths.insert(r.path);
+  nb::object modules = nb::steal(
+      PyObject_CallOneArg(reinterpret_cast<PyObject*>(&PyDict_Type), nb::object(root.attr("named_modules")()).ptr()));
+  if (!modules.is_valid()) nb::raise_python_error();
+  for (auto [path, module] : nb::borrow<nb::dict>(modules))
+    if (module.is(root) || !is_library_leaf(Py_TYPE(module.ptr())) ||
+        paths.contains(nb::cast<std::string>(path) + ".training"))
+      if (PyObject** slot = _PyObject_GetDictPtr(module.ptr()); slot && *slot)
+        if (PyObject* flag = PyDict_GetItemString(*slot, "training"))
+          flags_.emplace_back(nb::borrow(module), flag == Py_True);
+  set(true);
+}
+
+FlippedModes::~FlippedModes() { set(false); }
+
+void FlippedModes::set(bool flipped) {
+  for (auto& [module, was] : flags_)
+    PyDict_SetItemString(*_PyObject_GetDictPtr(module.ptr()), "training", was != flipped ? Py_True : Py_False);
+}
+
+}  // namespace modulize

@@ -1,0 +1,268 @@
+#include "bridge/prepare/prepare.h"
+
+#include <nanobind/stl/shared_ptr.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "bridge/boundary/state_writes.h"
+#include "bridge/explore/explore.h"
+#include "bridge/materialise/materialise.h"
+#include "bridge/materialise/tree_queries.h"
+#include "bridge/python/errors.h"
+#include "bridge/python/gc_pause.h"
+#include "report/leftovers.h"
+
+namespace modulize {
+
+namespace {
+
+/// Seconds since the last call.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> elapsed = now - last_;
+    last_ = now;
+    return elapsed.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+std::string joined(const std::string& path, const std::string& rest) {
+  return path.empty() || rest.empty() ? path + rest : path + "." + rest;
+}
+
+class Preparation {
+ public:
+  Preparation(const CaptureOptions& options, const PipelineOptions& pipeline, bool verify)
+      : options_(options), pipeline_(pipeline), verify_(verify) {}
+
+  nb::object run(nb::handle model) {
+    Stopwatch watch;
+    nb::dict seconds;
+    const bool running = options_.is_running();
+    {
+      // The user's forward, run on values, may rely on the collector to give memory back.
+      std::optional<GcPause> pause;
+      if (!running) pause.emplace();
+      capture_completely(model, options_, verify_, top_);
+    }
+    seconds["capture"] = watch.lap();
+    std::optional<GcPause> pause(std::in_place);
+    const auto graph = std::make_shared<Graph>(top_.graph);
+    rewrite(top_, *graph, "");
+    note(top_, *graph, "");
+    seconds["passes"] = watch.lap();
+    if (options_.prepares_inner && !top_.inner_calls.empty()) {
+      pause.reset();
+      add_inner(top_, *graph, "");
+      pause.emplace();
+      seconds["inner"] = watch.lap();
+    }
+    nb::object prepared = materialise(top_, graph);
+    own_written_objects(prepared, top_);
+    for (const auto& [path, capture] : inner_)
+      own_written_objects(nb::borrow(find_module(prepared.ptr(), path)), capture);
+    seconds["materialise"] = watch.lap();
+    nb::dict report = report_data();
+    report["capture"] = running ? "running" : "symbolic";
+    seconds["report"] = watch.lap();
+    report["seconds"] = seconds;
+    report["captured"] = nb::cast(std::move(top_.graph));
+    report["shipped"] = nb::cast(graph);
+    return nb::make_tuple(prepared, report);
+  }
+
+ private:
+  /// Adds graphs to `outer` for the modules that `capture` has noted calls of. `path`: of its root in the model.
+  void add_inner(const Capture& capture, Graph& outer, const std::string& path) {
+    for (const auto& [here, calls] : capture.inner_calls) {
+      const std::string full = joined(path, here);
+      const std::string kept = why_not(outer, here);
+      if (!kept.empty()) {
+        kept_.push_back({full, "", kept, ""});
+        continue;
+      }
+      const nb::object module = nb::borrow(find_module(capture.root.ptr(), here));
+      CaptureOptions options = options_;
+      options.concrete_args = nb::none();
+      options.plain_outputs = nb::none();
+      options.keep_root.reset();
+      options.example_inputs = calls.front().args;
+      options.example_kwargs = calls.front().kwargs;
+      const std::vector<InnerCall> more(calls.begin() + 1, calls.end());
+      options.more_calls = &more;
+      Capture& inner = inner_.emplace_back(full, Capture()).second;
+      try {
+        capture_completely(module, options, verify_, inner);
+      } catch (const Error& error) {
+        kept_.push_back({full, "", error.what(), ""});
+        inner_.pop_back();
+        continue;
+      } catch (nb::python_error& error) {
+        if (!error.matches(PyExc_Exception)) throw;
+        kept_.push_back({full, "", "called by itself it raises " + text_of(nb::handle(error.value())), ""});
+        inner_.pop_back();
+        continue;
+      }
+      adopt_objects(top_, inner);
+      for (const auto& [name, tensor] : inner.constants) top_.constants.emplace(joined(full, name), tensor);
+      const auto graph = std::make_shared<Graph>(inner.graph);
+      rewrite(inner, *graph, full);
+      note(inner, *graph, full);
+      add_inner(inner, *graph, full);
+      ModuleSpec spec;
+      spec.path = here;
+      spec.kind = ModuleKind::graph;
+      spec.graph = graph;
+      if (ModuleSpec* known = outer.modules.find(here))
+        *known = std::move(spec);
+      else
+        outer.modules.add(std::move(spec));
+    }
+  }
+
+  /// Runs the passes. `path`: of the capture's root in the model.
+  void rewrite(const Capture& capture, Graph& graph, const std::string& path) {
+    std::vector<Conversion> conversions;
+    lower_sites(graph, capture.sites, pipeline_, conversions);
+    run_pipeline(graph, pipeline_, &conversions);
+    for (Conversion& c : conversions) {
+      if (!path.empty()) {
+        c.path = joined(path, c.path);
+        c.scope = joined(path, c.scope);
+      }
+      conversions_.push_back(std::move(c));
+    }
+  }
+
+  /// Why the module at `path` cannot have a graph of its own in `outer`; empty if it can.
+  static std::string why_not(const Graph& outer, const std::string& path) {
+    for (const ModuleSpec& spec : outer.modules.modules()) {
+      if (spec.kind == ModuleKind::graph && path.starts_with(spec.path + "."))
+        return "called by code that is kept whole, and by module '" + spec.path + "', which is prepared";
+      if (spec.kind == ModuleKind::copy && spec.copy_of == path)
+        return "kept whole and called several times: nothing inside is a module of its own";
+      // A module that is kept whole itself is only called, and stands there alone.
+      if ((spec.path == path && !is_called(outer, path)) || spec.path.starts_with(path + "."))
+        return "called by code that is kept whole, and by code that is prepared";
+    }
+    return "";
+  }
+
+  static bool is_called(const Graph& graph, const std::string& path) {
+    for (const NodeId id : graph.order())
+      if (graph[id].op == Opcode::call_module && graph[id].target == path) return true;
+    for (const ModuleSpec& spec : graph.modules.modules())
+      if (spec.kind == ModuleKind::branch && (is_called(*spec.graph, path) || is_called(*spec.graph_else, path)))
+        return true;
+    return false;
+  }
+
+  /// What the report says of one capture, whose root stands at `path`.
+  void note(const Capture& capture, const Graph& shipped, const std::string& path) {
+    for (Leftover& leftover : find_leftovers(shipped)) {
+      leftover.scope = joined(path, leftover.scope);
+      leftovers_.push_back(std::move(leftover));
+    }
+    for (Kept kept : capture.kept) {
+      kept.scope = joined(path, kept.scope);
+      if (kept.what.empty()) {  // the capture's root, which whoever calls it may have kept already
+        const auto same = [&](const Kept& known) { return known.what == path; };
+        if (!path.empty() && std::any_of(kept_.begin(), kept_.end(), same)) continue;
+        kept.what = path;
+      }
+      kept_.push_back(std::move(kept));
+    }
+    for (std::string& text : find_assumptions(shipped))
+      assumptions_.push_back(path.empty() ? std::move(text) : text + " (of module '" + path + "')");
+    for (const AmbientQuestion& question : capture.ambient_questions) questions_.insert(question.question);
+    for (const ModuleSpec& spec : shipped.modules.modules())
+      if (spec.kind == ModuleKind::copy)
+        (spec.untied ? copies_ : ties_).emplace_back(joined(path, spec.path), joined(path, spec.copy_of));
+    for (const std::string& name : capture.written_state) written_state_.push_back(joined(path, name));
+  }
+
+  nb::dict report_data() {
+    nb::dict report;
+    report["target"] = pipeline_.target;
+    report["conversions"] = nb::cast(Conversions{std::move(conversions_)});
+    nb::list leftovers, kept, ties, copies;
+    for (const Leftover& l : leftovers_) {
+      nb::dict entry;
+      entry["call"] = l.call;
+      entry["known"] = l.computes;
+      entry["computes"] = l.computes || l.yields_tensor;
+      entry["scope"] = l.scope;
+      entry["where"] = l.where;
+      leftovers.append(entry);
+    }
+    for (const Kept& k : kept_) {
+      nb::dict entry;
+      entry["what"] = k.what;
+      entry["scope"] = k.scope;
+      entry["reason"] = k.reason;
+      entry["where"] = k.where;
+      kept.append(entry);
+    }
+    for (const auto& [copy, original] : ties_) ties.append(nb::make_tuple(copy, original));
+    for (const auto& [copy, original] : copies_) copies.append(nb::make_tuple(copy, original));
+    report["leftovers"] = leftovers;
+    report["kept"] = kept;
+    report["ties"] = ties;
+    report["copies"] = copies;
+    report["assumptions"] = list_of(assumptions_);
+    report["questions"] = list_of(questions_);
+    report["written_state"] = list_of(written_state_);
+    return report;
+  }
+
+  template <class Texts>
+  static nb::list list_of(const Texts& texts) {
+    nb::list out;
+    for (const std::string& text : texts) out.append(text);
+    return out;
+  }
+
+  const CaptureOptions& options_;
+  const PipelineOptions& pipeline_;
+  const bool verify_;
+  Capture top_;
+  std::deque<std::pair<std::string, Capture>> inner_;  // path of the root -> capture
+  std::vector<Conversion> conversions_;
+  std::vector<Leftover> leftovers_;
+  std::vector<Kept> kept_;
+  std::vector<std::string> assumptions_, written_state_;
+  std::set<std::string> questions_;
+  std::vector<std::pair<std::string, std::string>> ties_, copies_;
+};
+
+}  // namespace
+
+nb::list Conversions::as_list() const {
+  nb::list out;
+  for (const Conversion& c : entries) {
+    nb::dict entry;
+    entry["pass"] = c.pass;
+    entry["from"] = c.from;
+    entry["to"] = c.to;
+    entry["path"] = c.path;
+    entry["scope"] = c.scope;
+    entry["where"] = c.where;
+    out.append(entry);
+  }
+  return out;
+}
+
+nb::object prepare(nb::handle model, const CaptureOptions& options, const PipelineOptions& pipeline, bool verify) {
+  return Preparation(options, pipeline, verify).run(model);
+}
+
+}  // namespace modulize
