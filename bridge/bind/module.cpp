@@ -6,17 +6,18 @@
 
 #include <optional>
 
-#include "bridge/boundary/state_writes.h"
-#include "bridge/intercept/patches.h"
+#include "bridge/explore/explore.h"
+#include "bridge/intercept/kept_functions.h"
 #include "bridge/materialise/materialise.h"
 #include "bridge/prepare/prepare.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/names.h"
-#include "bridge/record/capture.h"
 #include "bridge/record/function_names.h"
 #include "bridge/values/module_scan.h"
 #include "bridge/values/structure.h"
 #include "bridge/values/traced_number.h"
+#include "bridge/world/containers.h"
+#include "bridge/world/module_attributes.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "ir/verifier.h"

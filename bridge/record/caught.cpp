@@ -1,6 +1,6 @@
 // Exceptions that forward catches and goes on: a graph catches none.
-#include "bridge/explore/keep.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/keep_candidates.h"
 #include "bridge/record/recorder.h"
 
 namespace modulize {

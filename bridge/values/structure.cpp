@@ -3,7 +3,8 @@
 #include <unordered_set>
 
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
+#include "bridge/values/torch_types.h"
+#include "bridge/values/traced_number.h"
 
 namespace modulize {
 

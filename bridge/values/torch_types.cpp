@@ -1,5 +1,5 @@
 // TorchTypes: what the capture needs of the installed torch, looked up once.
-#include "bridge/record/recorder.h"
+#include "bridge/values/torch_types.h"
 
 namespace modulize {
 

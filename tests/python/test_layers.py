@@ -55,6 +55,34 @@ def find_violations(core: Path) -> list[str]:
     return found
 
 
+# The rooms of the bridge, bottom first: a file includes its own room and those before it.
+ROOMS = (
+    "python",
+    "values",
+    "world",
+    "record",
+    "boundary",
+    "intercept",
+    "capture",
+    "explore",
+    "materialise",
+    "prepare",
+    "bind",
+)
+
+
+def find_arrows_back(bridge: Path) -> list[str]:
+    """Every include in ``bridge`` that runs back up, as ``file: header``."""
+    found = []
+    for path in sources(bridge):
+        room = path.relative_to(bridge).parts[0]
+        for header in re.findall(r'#\s*include "bridge/([^"]+)"', path.read_text(encoding="utf-8")):
+            target = header.split("/")[0]
+            if room not in ROOMS or target not in ROOMS or ROOMS.index(target) > ROOMS.index(room):
+                found.append(f"{path.relative_to(bridge)}: {header}")
+    return found
+
+
 def find_library() -> Path | None:
     library = Path(os.environ.get("MODULIZE_BUILD", ROOT / "build")) / "libmodulize_core.a"
     return library if library.exists() else None
@@ -81,6 +109,19 @@ def find_symbols(library: Path) -> list[str]:
 def test_includes_point_downwards():
     assert len(sources(ROOT / "core")) > 10
     assert find_violations(ROOT / "core") == []
+
+
+def test_no_include_of_the_bridge_runs_back():
+    assert {path.relative_to(ROOT / "bridge").parts[0] for path in sources(ROOT / "bridge")} == set(ROOMS)
+    assert find_arrows_back(ROOT / "bridge") == []
+
+
+def test_includes_of_the_bridge_that_run_back_are_found(tmp_path):
+    (tmp_path / "values").mkdir()
+    (tmp_path / "attic").mkdir()
+    (tmp_path / "values" / "parts.h").write_text('#include "bridge/python/python.h"\n#include "bridge/record/x.h"\n')
+    (tmp_path / "attic" / "x.h").write_text('#include "bridge/python/python.h"\n')
+    assert find_arrows_back(tmp_path) == ["attic/x.h: python/python.h", "values/parts.h: record/x.h"]
 
 
 def test_the_bridge_alone_knows_python():

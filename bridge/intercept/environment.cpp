@@ -1,61 +1,11 @@
-#include "bridge/intercept/ambient.h"
+#include "bridge/intercept/environment.h"
 
-#include <frameobject.h>
-
-#include <algorithm>
-#include <iterator>
-#include <memory>
-
-#include "bridge/explore/explore.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/recorder.h"
 #include "bridge/record/regions.h"
-#include "explore/ambient.h"
 
 namespace modulize {
-
-// The one place where such an answer is given.
-bool Recorder::ambient(const std::string& question, ValueList args, bool answer) {
-  if (regions->answers(question)) return answer;
-  const bool natural = answer;
-  if (flipped.contains(question)) answer = !answer;
-  if (silent.contains(question)) return answer;
-  // Asked again in the same region, it is the same answer.
-  const NodeId region = regions->place();
-  for (const AmbientQuestion& known : capture_.ambient_questions)
-    if (known.question == question && known.region == region && graph()[known.value].args == args) return known.answer;
-  const std::string line = here();
-  const NodeId value = add_function(question, std::move(args), ValueType::number);
-  if (decided.contains(question) && on_dynamic == "branch")
-    answer = decide(value, answer);
-  else
-    // The same whether flipped or not, so that the graphs of two worlds can be compared.
-    add_check(value, Value::boolean(natural), question + "()" + (line.empty() ? "" : " at " + line));
-  capture_.ambient_questions.push_back({question, region, value, answer});
-  return answer;
-}
-
-bool Recorder::is_asked_by_torch(int frames_above) {
-  PyFrameObject* frame = PyEval_GetFrame();
-  Py_XINCREF(frame);
-  for (; frame && frames_above > 0; --frames_above) {
-    PyFrameObject* back = PyFrame_GetBack(frame);
-    Py_DECREF(frame);
-    frame = back;
-  }
-  if (!frame) return true;
-  nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-  Py_DECREF(frame);
-  auto* asker = reinterpret_cast<PyCodeObject*>(code.ptr());
-  // torchvision counts the uses of its functions, but not while torch.jit looks on: nothing to capture again for.
-  if (PyUnicode_CompareWithASCIIString(asker->co_name, "_log_api_usage_once") == 0) return true;
-  const char* file = PyUnicode_AsUTF8(asker->co_filename);
-  if (!file) {
-    PyErr_Clear();
-    return false;
-  }
-  return std::string_view(file).starts_with(TorchTypes::instance().folder);
-}
 
 namespace {
 
@@ -118,7 +68,7 @@ std::size_t ambient_functions_loaded() {
   return count;
 }
 
-std::vector<std::pair<nb::object, nb::object>> patch_ambient(Patches& patches, bool grad_was_enabled) {
+std::vector<std::pair<nb::object, nb::object>> patch_environment(Patches& patches, bool grad_was_enabled) {
   std::vector<std::pair<nb::object, nb::object>> replaced;
   nb::module_ torch = nb::module_::import_("torch");
   const auto ask = [&](const char* name, nb::object outside) {
@@ -142,32 +92,6 @@ std::vector<std::pair<nb::object, nb::object>> patch_ambient(Patches& patches, b
     if (PyFunction_Check(function.ptr())) replace_code(patches, function, &function_def, nb::str(question));
   }
   return replaced;
-}
-
-void ask_in_other_worlds(nb::handle root, const Capture& first, CaptureOptions& options) {
-  std::set<std::string> asked;
-  for (const AmbientQuestion& q : first.ambient_questions) asked.insert(q.question);
-  std::set<std::string> decisive, asked_there;
-  std::set<std::set<std::string>> tried;
-  for (const std::set<std::string>& world : other_worlds()) {
-    std::set<std::string> other;
-    std::set_intersection(world.begin(), world.end(), asked.begin(), asked.end(), std::inserter(other, other.end()));
-    if (other.empty() || tried.contains(other)) continue;
-    CaptureOptions again = options;
-    again.flipped = world;
-    auto second = std::make_unique<Capture>();
-    if (!try_capture(root, again, *second) ||
-        compare_captures(first.graph, first, second->graph, *second, Checks::equal))
-      decisive.insert(other.begin(), other.end());
-    // Worlds that differ only in what forward does not ask are one; in another world it may ask more.
-    bool asks_more = false;
-    for (const AmbientQuestion& q : second->ambient_questions)
-      if (!asked.contains(q.question)) asks_more = asked_there.insert(q.question).second || asks_more;
-    if (!asks_more) tried.insert(std::move(other));
-  }
-  for (const std::string& question : asked)
-    (decisive.contains(question) ? options.decided : options.silent).insert(question);
-  if (!decisive.empty()) options.decided.insert(asked_there.begin(), asked_there.end());
 }
 
 }  // namespace modulize

@@ -8,34 +8,11 @@
 #include "bridge/record/capture.h"
 #include "bridge/values/module_scan.h"
 #include "bridge/values/parts.h"
+#include "bridge/world/containers.h"
 
 namespace modulize {
 
 class Recorder;
-
-/// The containers and objects that hang on attributes of modules, as they were at construction.
-class ObjectState {
- public:
-  /// Takes in `value` and what it holds. `name`: where it stands, for `restore`.
-  void add(PyObject* value, const std::string& name);
-  /// Everything that stands in attributes of modules, but of torch's own.
-  void add_attributes_of(const ModuleScan& scan);
-  /// The parts that a container had; null for one that was not there.
-  const std::vector<Part>* parts(PyObject* container) const;
-  /// True if the container, or one that it held, has other parts now.
-  bool is_changed(PyObject* container) const;
-  /// Puts back every container that has changed; the names of those.
-  std::vector<std::string> restore();
-
- private:
-  bool is_changed(PyObject* container, std::unordered_map<PyObject*, bool>& seen) const;
-  struct Entry {
-    nb::object object;
-    std::vector<Part> parts;
-    std::string name;
-  };
-  std::unordered_map<PyObject*, Entry> entries_;
-};
 
 /// Watches the attributes of the modules that are traced through during one capture.
 class StateWrites {
@@ -70,13 +47,5 @@ class StateWrites {
   ObjectState objects_;
   std::unordered_map<const std::string*, NodeId> owners_;
 };
-
-/// How the attributes that a first capture saw written are to be captured. Those whose content changes no result
-/// (tables made for a size) stay as they are before the first call, so that the prepared model makes them at every
-/// call; any other becomes live. Runs the model a few times and puts everything back.
-StatePlan plan_state(nb::handle root, const CaptureOptions& options, const Capture& first);
-
-/// Gives the prepared model objects of its own where forward writes into those that attributes hold.
-void own_written_objects(nb::handle prepared, const Capture& capture);
 
 }  // namespace modulize
