@@ -416,7 +416,7 @@ void patch_python(Patches& patches, Recorder& recorder, const std::vector<std::p
       // A class, as `isinstance(n, range)` and `int | range` want it; what it calls is ours.
       static PyObject* const replacement =
           nb::object(
-              nb::module_::import_("modulize._bytecode").attr("stand_in")(original, c_function(&range_def, original)))
+              nb::module_::import_("modulize._engine").attr("stand_in")(original, c_function(&range_def, original)))
               .release()
               .ptr();
       patches.set_item(builtins, key, nb::handle(replacement));
@@ -495,7 +495,7 @@ void patch_type(Patches& patches, const std::vector<PyObject*>& globals) {
     if (PyDict_GetItem(variables, name.ptr())) continue;  // the user's own
     static PyObject* const replacement = [] {
       nb::handle type(reinterpret_cast<PyObject*>(&PyType_Type));
-      return nb::object(nb::module_::import_("modulize._bytecode").attr("stand_in")(type, c_function(&type_def, type)))
+      return nb::object(nb::module_::import_("modulize._engine").attr("stand_in")(type, c_function(&type_def, type)))
           .release()
           .ptr();
     }();

@@ -273,7 +273,7 @@ void Recorder::spell_operators() {
       {"matmul", "@", "matmul"},
       {"__rmatmul__", "@", "matmul", true},
   };
-  nb::object operator_at = nb::module_::import_("modulize._bytecode").attr("operator_at");
+  nb::object operator_at = nb::module_::import_("modulize._engine").attr("operator_at");
   Graph& g = graph();
   for (const NodeId id : g.order()) {
     Node& node = g[id];
@@ -674,7 +674,7 @@ void Recorder::note_iteration(NodeId node, Py_ssize_t count) {
   if (source == kNoSource) return;
   // `a, b = x` raises by itself where there are more or fewer.
   static PyObject* const helper =
-      nb::object(nb::module_::import_("modulize._bytecode").attr("is_unpacked")).release().ptr();
+      nb::object(nb::module_::import_("modulize._engine").attr("is_unpacked")).release().ptr();
   const Site& site = sites_[source - 1];
   if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop)))
     return;

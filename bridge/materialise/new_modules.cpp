@@ -13,7 +13,7 @@ namespace modulize {
 
 namespace {
 
-nb::object graph_module_py() { return nb::module_::import_("modulize._graph_module"); }
+nb::object prepared_py() { return nb::module_::import_("modulize._prepared"); }
 
 /// The dict (or set) under `name` in an instance dict, made where missing.
 template <class Make>
@@ -99,7 +99,7 @@ void NewModules::add_child(std::string_view path, nb::handle module) {
                 "the parent of " + python_repr(path) + " has no `_modules`: its class never called Module.__init__");
   check(PyObject_SetItem(modules, name.ptr(), module.ptr()));
   if (!types.is_container(parent)) return;
-  graph_module_py().attr("hide_additions")(nb::borrow(parent));
+  prepared_py().attr("hide_additions")(nb::borrow(parent));
   check(PySet_Add(own_entry(dict, kAddedAttribute, new_set).ptr(), name.ptr()));
 }
 
@@ -191,7 +191,7 @@ void NewModules::adopt(nb::handle module, const ModuleSpec& spec) {
     check(PyDict_SetItem(is_parameter ? parameters : buffers, key.ptr(), value));
     tie(dict, key, owner, owner_key);
   }
-  graph_module_py().attr("hide_tied")(module);
+  prepared_py().attr("hide_tied")(module);
 }
 
 nb::object NewModules::copy_of(const ModuleSpec& spec) {
@@ -202,7 +202,7 @@ nb::object NewModules::copy_of(const ModuleSpec& spec) {
                                               ", which the model does not have");
   const TreeClone copy(nb::borrow(source), nullptr);
   if (spec.untied) {
-    graph_module_py().attr("own_tensors")(copy.root());
+    prepared_py().attr("own_tensors")(copy.root());
     return copy.root();
   }
   for (const TreeClone::Entry& entry : copy.entries()) {
@@ -212,7 +212,7 @@ nb::object NewModules::copy_of(const ModuleSpec& spec) {
       tie(dict, nb::borrow(name), entry.original.ptr(), nb::borrow(name));
       any = true;
     });
-    if (any) graph_module_py().attr("hide_tied")(entry.clone);
+    if (any) prepared_py().attr("hide_tied")(entry.clone);
   }
   return copy.root();
 }

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from modulize import _core
+from modulize._prepare.targets import find_target
+from modulize._prepare.verify import verify_outputs
 from modulize._report import Report
-from modulize._targets import find_target
-from modulize._verify import verify_outputs
 
 
 def prepare_model(

@@ -11,7 +11,7 @@ import torch
 
 from modulize import _core
 from modulize._api import capture, check_concrete_args, check_inputs, check_model
-from modulize._graph_module import PreparedModule
+from modulize._prepared import PreparedModule
 from modulize.report.text import visible
 
 __all__ = ["Finding", "Validation", "validate_model"]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modulize._graph_module import _after_load, _retie, _tied_names, hide_tied
+from modulize._prepared.ties import _after_load, hide_tied, retie, tied_names
 
 
 class AssumptionError(RuntimeError):
@@ -200,7 +200,7 @@ def read_tensors(file: str) -> dict[str, torch.Tensor]:
 
 def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """Gives the model, which is on the meta device, these tensors by their paths."""
-    names = _tied_names(model)
+    names = tied_names(model)
     for path, tensor in tensors.items():
         try:
             module, name = place_of(model, path)
@@ -216,7 +216,7 @@ def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
             module._buffers[name] = tensor
         else:
             object.__setattr__(module, name, tensor)
-    _retie(names)
+    retie(names)
     for path, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_meta:
             raise ValueError(f"the weights lack {path!r}")

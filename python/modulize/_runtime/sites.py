@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from modulize._runtime import _is_compiling
+from modulize._runtime.checks import _is_compiling
 
 # None where no code runs between two graphs of torch.compile; of torch 2.1 and later.
 _compiled_frames = getattr(
     getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None), "get_eval_frame_callback", lambda: None
 )
-_OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
+_OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.dirname(__file__)) + os.sep, "<frozen")
 
 
 class Sites(TorchFunctionMode):
