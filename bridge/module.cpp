@@ -10,6 +10,7 @@
 #include "bridge/capture/function_names.h"
 #include "bridge/capture/module_scan.h"
 #include "bridge/capture/patches.h"
+#include "bridge/capture/recorder.h"
 #include "bridge/capture/state_writes.h"
 #include "bridge/capture/structure.h"
 #include "bridge/capture/traced_number.h"
@@ -203,6 +204,9 @@ NB_MODULE(_core, m) {
   m.def(
       "resolve_name", [](const std::string& name) { return resolve_name(name); }, nb::arg("name"),
       "The object of a qualified name; imports what it must.");
+  m.def(
+      "is_user_code", [](nb::handle code) { return is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())); },
+      nb::arg("code"), "Whether it is code of neither torch, Python's own import system nor this package.");
   m.def("validate", &validate_graph, nb::arg("graph"), nb::arg("leaves"), nb::arg("shared_tensors"),
         "The findings about a model's graph, as a list of a dict each.");
   m.def("run_passes", &run_passes, nb::arg("text"), nb::arg("passes"), nb::arg("options"), nb::arg("target"),

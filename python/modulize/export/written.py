@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import json
+import os
 import types
 from typing import Any
 
@@ -223,6 +224,12 @@ def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     for module in model.modules():
         if isinstance(module, nn.RNNBase):  # keeps a list of its weights beside
             module._flat_weights = [getattr(module, weight, None) for weight in module._flat_weights_names]
+
+
+def is_user_code(code: types.CodeType) -> bool:
+    """Whether it is code of neither torch nor Python's own import system, nor a method that Python has made."""
+    is_made = code.co_filename == "<string>" and code.co_name.startswith("__")
+    return not is_made and not code.co_filename.startswith((os.path.dirname(torch.__file__) + os.sep, "<frozen"))
 
 
 # --- what checks of objects look at ------------------------------------------------------
