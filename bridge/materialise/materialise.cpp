@@ -20,8 +20,19 @@ namespace {
 
 nb::object prepared_py() { return nb::module_::import_("modulize._prepared"); }
 
-// Makes the modules that graphs stand for callable: those of the tree keep their object, class and children, others are
-// new. `copies`: of the outermost tree.
+// The modules of the original that graphs stand for, with the classes of what stands in their places.
+void collect_blocks(PyObject* root, const Graph& graph, TreeClone::Classes& classes) {
+  for (const ModuleSpec& spec : graph.modules.modules()) {
+    if (spec.kind != ModuleKind::graph) continue;
+    PyObject* const module = find_module(root, spec.path);
+    if (!module) continue;
+    if (!classes.count(module)) classes.emplace(module, prepared_class_of(module));
+    collect_blocks(module, *spec.graph, classes);
+  }
+}
+
+// Makes the modules that graphs stand for callable: those of the tree have their class already and keep their children,
+// others are new. `copies`: of the outermost tree.
 void prepare_blocks(nb::handle root, const Graph& graph, NewModules& modules, NewModules& copies) {
   const nb::object py = prepared_py();
   for (const ModuleSpec& spec : graph.modules.modules()) {
@@ -34,7 +45,7 @@ void prepare_blocks(nb::handle root, const Graph& graph, NewModules& modules, Ne
       modules.add_child(spec.path, inner);
       check(PyObject_SetAttrString(inner.ptr(), "training", spec.training ? Py_True : Py_False));
     }
-    if (!nb::isinstance(inner, py.attr("PreparedModule"))) py.attr("become_prepared")(inner);
+    py.attr("initialise")(inner);
     NewModules inside(inner, modules.objects());
     prepare_blocks(inner, *spec.graph, inside, copies);
   }
@@ -79,8 +90,9 @@ nb::object materialise(const Capture& capture, std::shared_ptr<const Graph> grap
   if (!types.is_module(capture.root.ptr()))
     throw Error(ErrorCode::ArgumentError,
                 std::string("the model must be a torch.nn.Module, not ") + Py_TYPE(capture.root.ptr())->tp_name);
-  const nb::object type = prepared_py().attr("prepared_class")(nb::handle((PyObject*)Py_TYPE(capture.root.ptr())));
-  TreeClone tree(capture.root, reinterpret_cast<PyTypeObject*>(type.ptr()));
+  TreeClone::Classes classes{{capture.root.ptr(), prepared_class_of(capture.root.ptr())}};
+  collect_blocks(capture.root.ptr(), *graph, classes);
+  TreeClone tree(capture.root, classes);
   prepared_py().attr("initialise")(tree.root());
   note_own_ties(tree);
   std::vector<nb::object> objects;

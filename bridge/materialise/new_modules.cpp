@@ -129,11 +129,10 @@ nb::object NewModules::construct(const ModuleSpec& spec) {
   }
   std::vector<Prototype>& known = prototypes_[spec.type];
   for (const Prototype& prototype : known)
-    if (prototype.args == spec.args && prototype.kwargs == spec.kwargs)
-      return TreeClone(prototype.module, nullptr).root();
+    if (prototype.args == spec.args && prototype.kwargs == spec.kwargs) return TreeClone(prototype.module).root();
   nb::object module = call_class(spec, /*on_meta=*/false);
   if (!has_state(instance_dict(module.ptr()).ptr())) {
-    nb::object clone = TreeClone(module, nullptr).root();
+    nb::object clone = TreeClone(module).root();
     known.push_back({spec.args, spec.kwargs, std::move(module)});
     return clone;
   }
@@ -194,13 +193,15 @@ void NewModules::adopt(nb::handle module, const ModuleSpec& spec) {
   prepared_py().attr("hide_tied")(module);
 }
 
-nb::object NewModules::copy_of(const ModuleSpec& spec) {
+nb::object NewModules::copy_of(const ModuleSpec& spec, bool as_block) {
   PyObject* const source = find_module(root_, spec.copy_of);
   if (!source)
     throw Error(ErrorCode::VerifierError, "the module " + python_repr(std::string_view(spec.path)) + " is a copy of " +
                                               python_repr(std::string_view(spec.copy_of)) +
                                               ", which the model does not have");
-  const TreeClone copy(nb::borrow(source), nullptr);
+  TreeClone::Classes classes;
+  if (as_block) classes.emplace(source, prepared_class_of(source));
+  const TreeClone copy(nb::borrow(source), classes);
   if (spec.untied) {
     prepared_py().attr("own_tensors")(copy.root());
     return copy.root();
@@ -218,11 +219,15 @@ nb::object NewModules::copy_of(const ModuleSpec& spec) {
 }
 
 nb::object NewModules::copy_block(const ModuleSpec& spec) {
-  nb::object copy = copy_of(spec);
+  nb::object copy = copy_of(spec, /*as_block=*/true);
   // The children of a further call are made for it.
   PyObject* const modules = dict_get(instance_dict(copy.ptr()).ptr(), ModuleTypes::instance().modules);
   nb::borrow(modules).attr("clear")();
   return copy;
+}
+
+nb::object prepared_class_of(PyObject* module) {
+  return prepared_py().attr("prepared_class")(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(module))));
 }
 
 void note_own_ties(const TreeClone& tree) {

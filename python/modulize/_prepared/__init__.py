@@ -2,7 +2,7 @@
 
 from modulize._prepared.branch import Branch, install_branch
 from modulize._prepared.containers import hide_additions
-from modulize._prepared.module import PreparedModule, become_prepared, initialise, new_prepared, prepared_class
+from modulize._prepared.module import PreparedModule, initialise, new_prepared, prepared_class
 from modulize._prepared.program import install
 from modulize._prepared.retrace import is_traced, replay
 from modulize._prepared.ties import hide_tied, own_tensors
@@ -10,7 +10,6 @@ from modulize._prepared.ties import hide_tied, own_tensors
 __all__ = [
     "Branch",
     "PreparedModule",
-    "become_prepared",
     "hide_additions",
     "hide_tied",
     "initialise",

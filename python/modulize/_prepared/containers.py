@@ -10,7 +10,7 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 class AddedChildrenHidden:
-    """Mix-in of containers: length, indices and iteration show the container's own children, not the added ones."""
+    """Marks containers whose length, indices and iteration show their own children, not the added ones."""
 
 
 def _through_view(name: str) -> Callable[..., Any]:
@@ -44,14 +44,17 @@ def view_members(base: type) -> dict[str, Any]:
 
 
 def container_class(base: type) -> type:
-    """The subclass of the container class `base`, of the same name, that hides added children."""
+    """The subclass of the container class `base`, of the same name, that hides added children.
+
+    `base` comes first: then the two have one layout, whatever the bases of `base` are, and an object may change over.
+    """
     known: type
     for known in type.__subclasses__(base):  # weak references: a class of the user's is not kept alive
-        if vars(known).get("_modulize_base") is base and known.__bases__ == (AddedChildrenHidden, base):
+        if vars(known).get("_modulize_base") is base and known.__bases__ == (base, AddedChildrenHidden):
             return known
     members = {"__module__": base.__module__, "__qualname__": base.__qualname__, "_modulize_base": base}
     members["__reduce_ex__"] = _reduce_container
-    return type(base)(base.__name__, (AddedChildrenHidden, base), members | view_members(base))
+    return type(base)(base.__name__, (base, AddedChildrenHidden), members | view_members(base))
 
 
 def _reduce_container(self: nn.Module, protocol: Any) -> tuple[Any, ...]:

@@ -140,6 +140,8 @@ def prepared_class(base: type, name: str | None = None) -> type:
         name, base = name or base.__name__, base._modulize_base or nn.Module
     elif issubclass(base, fx.GraphModule):
         name, base = name or base.__name__, nn.Module
+    elif issubclass(base, AddedChildrenHidden):
+        base = vars(base)["_modulize_base"]
     members: dict[str, Any] = {"__module__": base.__module__, "__qualname__": base.__qualname__}
     bases: tuple[type, ...] = (PreparedModule,)
     if base is not nn.Module:
@@ -185,12 +187,6 @@ def new_prepared(name: str) -> Any:
     nn.Module.__init__(prepared)
     initialise(prepared)
     return prepared
-
-
-def become_prepared(module: nn.Module) -> None:
-    """Turns a module of the cloned tree into a prepared one."""
-    object.__setattr__(module, "__class__", prepared_class(type(module)))
-    initialise(module)
 
 
 def _new_prepared_of(base: type | None, name: str) -> Any:
