@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from modulize import _core
-from modulize._api import capture, check_concrete_args, check_inputs, check_model
+from modulize._api import capture
+from modulize._prepare.arguments import check_concrete_args, check_inputs, check_model
 from modulize._prepared import PreparedModule
 from modulize.report.text import visible
 
