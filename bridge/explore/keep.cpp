@@ -37,7 +37,7 @@ bool is_kept(nb::handle code, const KeptWhole& kept) {
 bool keep_statement(nb::handle root, int line, const std::string& why, KeptWhole& kept, KeepTried& tried) {
   if (nb::cast<bool>(nb::object(root.attr("__dict__")).attr("__contains__")("forward"))) return false;
   const nb::object forward = nb::getattr(nb::object(root.attr("forward")), "__func__", nb::none());
-  const nb::module_ statements = nb::module_::import_("modulize._statements");
+  const nb::module_ statements = nb::module_::import_("modulize._engine");
   for (nb::handle around : nb::object(statements.attr("enclosing")(forward, line, nb::arg("with_loops") = true))) {
     const std::pair<int, int> lines(nb::cast<int>(nb::object(around[0])), nb::cast<int>(nb::object(around[1])));
     if (!tried.statements.insert(lines).second) continue;

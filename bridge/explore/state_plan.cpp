@@ -125,7 +125,7 @@ bool is_stable(const nb::object& same, nb::handle first, nb::handle second, int 
 
 /// Attributes that are another after a second call with the same inputs: counters, averages.
 std::set<std::string> find_unstable(nb::handle root, const CaptureOptions& options, const Capture& first) {
-  const nb::object same = nb::module_::import_("modulize._verify").attr("is_same");
+  const nb::object same = nb::module_::import_("modulize._engine").attr("is_same");
   std::vector<nb::object> values[2];
   Trials trials(root, options, first);
   trials.save();
@@ -152,7 +152,7 @@ std::set<std::string> find_unstable(nb::handle root, const CaptureOptions& optio
 
 /// Does what a call leaves on the model change nothing for the next?
 bool is_without_consequence(nb::handle root, const CaptureOptions& options, const Capture& first) {
-  const nb::object same = nb::module_::import_("modulize._verify").attr("is_same");
+  const nb::object same = nb::module_::import_("modulize._engine").attr("is_same");
   Trials trials(root, options, first);
   for (const bool more_rows : {true, false}) {
     try {

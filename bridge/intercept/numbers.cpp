@@ -61,7 +61,7 @@ void patch_numbers(Patches& patches, Recorder& recorder, const std::vector<std::
       // A class, as `isinstance(n, range)` and `int | range` want it; what it calls is ours.
       static PyObject* const replacement =
           nb::object(
-              nb::module_::import_("modulize._bytecode").attr("stand_in")(original, c_function(&range_def, original)))
+              nb::module_::import_("modulize._engine").attr("stand_in")(original, c_function(&range_def, original)))
               .release()
               .ptr();
       patches.set_item(builtins, key, nb::handle(replacement));

@@ -34,7 +34,7 @@ void patch_type(Patches& patches, const std::vector<PyObject*>& globals) {
     if (PyDict_GetItem(variables, name.ptr())) continue;  // the user's own
     static PyObject* const replacement = [] {
       nb::handle type(reinterpret_cast<PyObject*>(&PyType_Type));
-      return nb::object(nb::module_::import_("modulize._bytecode").attr("stand_in")(type, c_function(&type_def, type)))
+      return nb::object(nb::module_::import_("modulize._engine").attr("stand_in")(type, c_function(&type_def, type)))
           .release()
           .ptr();
     }();

@@ -174,7 +174,7 @@ void Recorder::note_iteration(NodeId node, Py_ssize_t count) {
   if (source == kNoSource) return;
   // `a, b = x` raises by itself where there are more or fewer.
   static PyObject* const helper =
-      nb::object(nb::module_::import_("modulize._bytecode").attr("is_unpacked")).release().ptr();
+      nb::object(nb::module_::import_("modulize._engine").attr("is_unpacked")).release().ptr();
   const Site& site = sites_[source - 1];
   if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop)))
     return;

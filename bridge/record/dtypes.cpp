@@ -17,7 +17,7 @@ namespace {
 nb::handle bytecode(const char* name) {
   static std::map<std::string, PyObject*> known;
   PyObject*& helper = known[name];
-  if (!helper) helper = nb::object(nb::module_::import_("modulize._bytecode").attr(name)).release().ptr();
+  if (!helper) helper = nb::object(nb::module_::import_("modulize._engine").attr(name)).release().ptr();
   return helper;
 }
 

@@ -9,30 +9,9 @@
 
 namespace modulize {
 
-namespace {
-
-/// The methods that dataclasses and named tuples make: the line that calls them says more.
-bool is_generated(PyCodeObject* code, std::string_view path) {
-  return path == "<string>" && nb::cast<std::string>(nb::handle(code->co_name)).starts_with("__");
-}
-
-}  // namespace
-
 bool Recorder::is_user_code(PyCodeObject* code) {
   const auto [it, fresh] = user_code_.try_emplace(code, true);
-  if (fresh) {
-    Py_ssize_t size = 0;
-    const char* file = PyUnicode_AsUTF8AndSize(code->co_filename, &size);
-    if (!file) {
-      PyErr_Clear();
-      it->second = false;
-    } else {
-      const std::string_view path(file, static_cast<std::size_t>(size));
-      const TorchTypes& torch = TorchTypes::instance();
-      it->second = !path.starts_with(torch.folder) && !path.starts_with(torch.our_folder) &&
-                   !path.starts_with("<frozen") && !is_generated(code, path);
-    }
-  }
+  if (fresh) it->second = modulize::is_user_code(code);
   return it->second;
 }
 
@@ -132,7 +111,7 @@ void Recorder::spell_operators() {
       {"matmul", "@", "matmul"},
       {"__rmatmul__", "@", "matmul", true},
   };
-  nb::object operator_at = nb::module_::import_("modulize._bytecode").attr("operator_at");
+  nb::object operator_at = nb::module_::import_("modulize._engine").attr("operator_at");
   Graph& g = graph();
   for (const NodeId id : g.order()) {
     Node& node = g[id];

@@ -35,4 +35,8 @@ struct TorchTypes {
   bool is_tensor(PyObject* o) const { return Py_TYPE(o) == tensor || PyType_IsSubtype(Py_TYPE(o), tensor_base); }
 };
 
+/// Is it code of a user's or of another library: not torch's, not ours, not Python's own, no method that a dataclass or
+/// named tuple makes (the line that calls it says more)?
+bool is_user_code(PyCodeObject* code);
+
 }  // namespace modulize

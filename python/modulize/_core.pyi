@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any
 
 import torch
@@ -110,6 +111,9 @@ def function_name(callable: object) -> str | None:
     """The name under which calls of a function stand in a graph, or None."""
 
 def resolve_name(name: str) -> Any: ...
+def is_user_code(code: CodeType) -> bool:
+    """Whether it is code of neither torch, Python's own import system nor this package."""
+
 def register_target(name: str, names_as_torch_fx: bool, classes: list[tuple[str, str]]) -> None:
     """Adds a target of the passes: pairs of an operation and the class that it becomes."""
 

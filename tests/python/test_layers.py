@@ -183,7 +183,14 @@ def test_the_core_library_needs_no_python_no_terminal_and_no_abort():
 # What people see is Python by nature: text, pages, source, a command line. It reads the engine's results.
 FOR_PEOPLE = {"_extras.py", "_report.py", "cli", "export", "report", "validate.py"}
 # So are the classes that quantization tools look for: they derive from the tools' own.
-FOR_TOOLS = {"_tools"}
+FOR_TOOLS = {"_tools", "retrace.py"}
+# The engine's own functions, described for mypy.
+OF_THE_ENGINE = {"_core.pyi"}
+
+
+def is_list_of_names(path: Path) -> bool:
+    """Does the file define nothing itself, such as what a room shows to others?"""
+    return not re.search(r"^\s*(def|class|async def) ", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_the_python_package_is_thin():
@@ -192,10 +199,12 @@ def test_the_python_package_is_thin():
     lines = {
         str(path.relative_to(package)): len(path.read_text(encoding="utf-8").splitlines())
         for path in files
-        if not {"nn", *FOR_PEOPLE, *FOR_TOOLS} & set(path.relative_to(package).parts)  # generated, and functions
+        if not {"nn", *FOR_PEOPLE, *FOR_TOOLS, *OF_THE_ENGINE}
+        & set(path.relative_to(package).parts)  # generated, and functions
     }
     assert lines
-    lines.pop("_statements.py")  # Python's own parser at work
+    lines = {name: count for name, count in lines.items() if not is_list_of_names(package / name)}
+    lines.pop(os.path.join("_engine", "statements.py"))  # Python's own parser at work
     assert sum(lines.values()) < 2600, lines
 
 

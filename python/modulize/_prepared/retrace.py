@@ -8,7 +8,8 @@ from typing import Any
 import torch
 import torch.fx
 
-from modulize._runtime import Bound, _is_compiling
+from modulize._runtime import Bound
+from modulize._runtime.checks import _is_compiling
 
 __all__ = ["is_proxy", "is_traced", "replay", "replay_branch"]
 

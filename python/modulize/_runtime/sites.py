@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from modulize._runtime import _is_compiling
+from modulize import _core
+from modulize._runtime.checks import _is_compiling
 
 # None where no code runs between two graphs of torch.compile; of torch 2.1 and later.
 _compiled_frames = getattr(
     getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None), "get_eval_frame_callback", lambda: None
 )
-_OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep, "<frozen")
 
 
 class Sites(TorchFunctionMode):
@@ -107,8 +107,6 @@ def _of_code(code: CodeType) -> Any:
     """What entries call a function; None for torch's own and ours."""
     known = _known_codes.get(id(code))
     if known is None or known[0] is not code:
-        # As Recorder::is_user_code has it.
-        is_ours = code.co_filename.startswith(_OURS) or code.co_filename == "<string>"
         name = (os.path.basename(code.co_filename), code.co_name, code.co_firstlineno)
-        known = _known_codes[id(code)] = (code, None if is_ours else name)
+        known = _known_codes[id(code)] = (code, name if _core.is_user_code(code) else None)
     return known[1]

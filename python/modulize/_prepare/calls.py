@@ -8,8 +8,9 @@ from typing import Any, Callable
 import torch
 
 from modulize import _core
-from modulize._api import check_model, prepare_model
-from modulize._graph_module import with_others
+from modulize._api import prepare_model
+from modulize._prepare.arguments import check_model
+from modulize._prepared.program import with_others
 
 __all__ = ["prepare_for"]
 

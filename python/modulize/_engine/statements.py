@@ -61,7 +61,7 @@ def outlined(function: Any, places: Iterable[Lines]) -> tuple[Any, list[Any]]:
     -------
     tuple
         The function, and the list of those that it calls, in the order of their lines. Each can be pickled by
-        `_graph_module` (it knows where it comes from: `_modulize_statements`).
+        `modulize._prepared.pickling` (it knows where it comes from: `_modulize_statements`).
     """
     definition = _definition(function)
     places = list(places)

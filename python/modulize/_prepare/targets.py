@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from modulize import _core
-from modulize._operations import class_name
-from modulize._plain_outputs import plain, traceable
+from modulize._prepare.operations import class_name
+from modulize._runtime.plain_outputs import plain, traceable
 
 __all__ = ["Target", "find_target", "register_target"]
 
