@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <memory>
 #include <optional>
 
 #include "bridge/explore/explore.h"
@@ -17,8 +18,7 @@
 #include "bridge/values/structure.h"
 #include "bridge/values/torch_types.h"
 #include "bridge/values/traced_number.h"
-#include "bridge/world/containers.h"
-#include "bridge/world/module_attributes.h"
+#include "bridge/world/checkpoint.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "ir/verifier.h"
@@ -96,23 +96,25 @@ std::string run_passes(const std::string& text, const std::vector<std::string>& 
   return print(graph);
 }
 
-/// A model's state at the time of construction, for Python.
-class SavedState {
+/// A Checkpoint with what it looks at, for Python.
+class ModelCheckpoint {
  public:
-  explicit SavedState(nb::object model)
-      : model_(std::move(model)), scan_(scan_modules(model_)), snapshot_(scan_, true) {
-    objects_.add_attributes_of(scan_);
+  ModelCheckpoint(nb::object model, const nb::object& written, bool gradients_off)
+      : model_(std::move(model)), scan_(scan_modules(model_)) {
+    world_.emplace(scan_, Checkpoint::Options{.outside = std::make_shared<const OutsideState>(scan_),
+                                              .gradients_off = gradients_off});
+    for (nb::handle tensor : written) world_->tensors().before_write(tensor.ptr());
   }
-  std::vector<std::string> restore() {
-    objects_.restore();
-    return snapshot_.restore();
+  nb::list restore() {
+    nb::list names;
+    for (const std::string& name : world_->restore()) names.append(name);
+    return names;
   }
 
  private:
   nb::object model_;  // holds what the scan borrows
-  ModuleScan scan_;
-  StateSnapshot snapshot_;
-  ObjectState objects_;
+  const ModuleScan scan_;
+  std::optional<Checkpoint> world_;
 };
 
 nb::object graph_from_text(const std::string& text) { return nb::cast(parse(text)); }
@@ -188,17 +190,15 @@ NB_MODULE(_core, m) {
   nb::class_<Conversions>(m, "Conversions", "The conversions of a preparation.")
       .def("__len__", [](const Conversions& c) { return c.entries.size(); })
       .def("entries", &Conversions::as_list, "A new list of a dict each.");
-  nb::class_<SavedState>(m, "SavedState",
-                         "The attributes and buffers of a model's modules, to put back what forward writes.")
-      .def(nb::init<nb::object>(), nb::arg("model"))
-      .def(
-          "restore",
-          [](SavedState& s) {
-            nb::list names;
-            for (const std::string& name : s.restore()) names.append(name);
-            return names;
-          },
-          "Puts everything back and returns the names of what had changed.");
+  nb::class_<ModelCheckpoint>(
+      m, "Checkpoint",
+      "The world of a model as it is: random generators, attributes, classes, hooks and buffers of its modules, "
+      "gradients and flags of its tensors, what its code can name. `written`: tensors whose contents may change.")
+      .def(nb::init<nb::object, nb::object, bool>(), nb::arg("model"), nb::arg("written") = nb::tuple(),
+           nb::arg("gradients_off") = false)
+      .def("restore", &ModelCheckpoint::restore, "Puts everything back and returns the names of what had changed.")
+      .def("__enter__", [](nb::object self) { return self; })
+      .def("__exit__", [](ModelCheckpoint& self, nb::args) { self.restore(); });
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));
   m.def("function_name", &function_name, nb::arg("callable"),
         "The name under which calls of a function stand in a graph, or None.");

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 #include "ir/regions.h"
@@ -18,7 +19,7 @@ void Recorder::leave_sites(NodeId enter) { add_function(std::string(kLeave), {Va
 
 void Recorder::before_unrecorded_call(PyObject* function, PyObject* args, PyObject* kwargs) {
   const CallName& name = FunctionNames::instance().find(function);
-  if (name.form == CallForm::function || name.form == CallForm::method) save_before_writes(name, args, kwargs);
+  if (name.form == CallForm::function || name.form == CallForm::method) before_write(*this, name, args, kwargs, false);
 }
 
 void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {

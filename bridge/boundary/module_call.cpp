@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "bridge/boundary/seen_whole.h"
+#include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 
@@ -178,8 +179,19 @@ void Recorder::note_module_call(PyObject* module, const std::string& path, PyObj
 PyObject* Recorder::inner_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const std::string* path = scan_.path_of(module);
   if (path && !is_library_leaf(Py_TYPE(module))) note_module_call(module, *path, args, nargs, kwnames);
+  before_layer(*this, module);
   // What a module that is prepared calls itself is part of it.
   const Observe inside(*this, nullptr, !is_library_leaf(Py_TYPE(module)));
+  nb::object call = nb::steal(module_function(module));
+  return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
+}
+
+PyObject* Recorder::watched_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  std::optional<Pause> off;
+  if (is_library_leaf(Py_TYPE(module))) {
+    before_layer(*this, module);
+    off.emplace(*this);
+  }
   nb::object call = nb::steal(module_function(module));
   return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
 }
@@ -203,8 +215,9 @@ PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObjec
     if (mode_ == CaptureMode::symbolic) return make_proxy(node);
     nb::object call = nb::steal(module_function(module));
     nb::object result;
+    before_layer(*this, module);
     {
-      // The user's own code may write Parameters, torch's layers do not.
+      // The user's own code is watched: it may write Parameters.
       const Observe inside(*this, nullptr, !is_library_leaf(Py_TYPE(module)));
       result = nb::steal(PyObject_Call(call.ptr(), args, kwargs));
     }

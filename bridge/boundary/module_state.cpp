@@ -5,6 +5,7 @@
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 #include "bridge/values/structure.h"
+#include "bridge/world/checkpoint.h"
 
 namespace modulize {
 
@@ -22,8 +23,8 @@ std::vector<Part> StateWrites::attributes_of(PyObject* module) {
   return out;
 }
 
-StateWrites::StateWrites(Recorder& recorder, const StatePlan* plan) : recorder_(recorder), plan_(plan) {
-  objects_.add_attributes_of(recorder.scan());
+StateWrites::StateWrites(Recorder& recorder, const StatePlan* plan)
+    : recorder_(recorder), plan_(plan), objects_(recorder.world().containers()) {
   for (const ModuleScan::Entry& entry : recorder.scan().modules) {
     // What is called as a whole writes its state itself.
     if (is_library_leaf(Py_TYPE(entry.module)) || recorder.excluded_modules.contains(entry.module)) continue;

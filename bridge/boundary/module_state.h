@@ -26,8 +26,6 @@ class StateWrites {
   void record();
   /// After such a call: what it wrote itself is read by nodes from now on.
   void reread();
-  /// Puts back what StateSnapshot does not see.
-  std::vector<std::string> restore() { return objects_.restore(); }
 
  private:
   struct Module {
@@ -44,7 +42,7 @@ class StateWrites {
   Recorder& recorder_;
   const StatePlan* plan_;
   std::vector<Module> modules_;
-  ObjectState objects_;
+  ObjectState& objects_;  // the checkpoint's
   std::unordered_map<const std::string*, NodeId> owners_;
 };
 

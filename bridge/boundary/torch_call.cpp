@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
@@ -114,7 +115,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     if (name.may_raise) require_uncaught("a call that may raise by a value", true);
     NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
     if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
-    save_before_writes(name, args, kwargs);
+    before_write(*this, name, args, kwargs, true);
     nb::object result = nb::steal(run(function, args, kwargs));
     if (!result.is_valid()) {
       nb::python_error raised;

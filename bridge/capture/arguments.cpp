@@ -1,6 +1,7 @@
 #include "bridge/capture/arguments.h"
 
 #include "bridge/python/errors.h"
+#include "bridge/values/generators.h"
 #include "bridge/values/structure.h"
 #include "ir/control.h"
 
@@ -8,9 +9,9 @@ namespace modulize {
 
 StructureCopy::Leaf ArgumentBuilder::copy_leaf_of(Recorder& recorder) {
   return [&recorder](nb::handle leaf) {
-    if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
+    if (!TorchTypes::instance().is_tensor(leaf.ptr()) && !is_generator(leaf.ptr())) return nb::borrow(leaf);
     Recorder::Pause quiet(recorder);
-    return copy_tensor(leaf);
+    return copy_leaf(leaf);
   };
 }
 
@@ -22,6 +23,10 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
     if (recorder_.mode() == CaptureMode::symbolic) return nb::borrow(value);
     Recorder::Pause quiet(recorder_);
     return nb::steal(recorder_.wrap_result(copy_tensor(value).ptr(), node, true));
+  }
+  if (is_generator(o) && recorder_.mode() == CaptureMode::running) {
+    Recorder::Pause quiet(recorder_);
+    return nb::steal(recorder_.wrap_result(copy_generator(value).ptr(), node, false));
   }
   const bool sequence = PyList_CheckExact(o) || PyTuple_CheckExact(o) || Py_TYPE(o) == torch.size ||
                         (PyTuple_Check(o) && nb::hasattr(value, "_make"));

@@ -1,6 +1,7 @@
 #include "bridge/capture/capture.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "bridge/boundary/module_state.h"
@@ -27,60 +28,11 @@
 #include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
 #include "bridge/record/regions.h"
-#include "bridge/world/module_attributes.h"
-#include "bridge/world/outside_state.h"
+#include "bridge/world/checkpoint.h"
 
 namespace modulize {
 
 namespace {
-
-/// Gradients off and the random state saved, both put back at the end.
-class QuietRun {
- public:
-  QuietRun() {
-    nb::module_ torch = nb::module_::import_("torch");
-    set_grad_ = torch.attr("_C").attr("_set_grad_enabled");
-    was_enabled_ = torch.attr("is_grad_enabled")();
-    rng_ = torch.attr("get_rng_state")();
-    nb::object cuda = torch.attr("cuda");
-    if (nb::cast<bool>(cuda.attr("is_initialized")())) cuda_rng_ = cuda.attr("get_rng_state_all")();
-    nb::module_ random = nb::module_::import_("random");
-    python_rng_ = random.attr("getstate")();
-    nb::object loaded = nb::module_::import_("sys").attr("modules");
-    if (PyDict_Check(loaded.ptr()))
-      if (PyObject* numpy = PyDict_GetItemString(loaded.ptr(), "numpy.random")) {
-        numpy_ = nb::borrow(numpy);
-        numpy_rng_ = numpy_.attr("get_state")();
-      }
-    set_grad_(false);
-  }
-  ~QuietRun() {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    try {
-      set_grad_(was_enabled_);
-      nb::module_ torch = nb::module_::import_("torch");
-      torch.attr("set_rng_state")(rng_);
-      if (cuda_rng_.is_valid()) torch.attr("cuda").attr("set_rng_state_all")(cuda_rng_);
-      nb::module_::import_("random").attr("setstate")(python_rng_);
-      if (numpy_.is_valid()) numpy_.attr("set_state")(numpy_rng_);
-    } catch (nb::python_error& e) {
-      e.discard_as_unraisable("restoring the random state after a capture");
-    }
-    PyErr_Restore(type, value, trace);
-  }
-
-  /// Other numbers from Python's and numpy's generators, which nothing records: what forward makes of them shows then.
-  void draw_others() {
-    nb::module_::import_("random").attr("seed")(20011);
-    if (numpy_.is_valid()) numpy_.attr("seed")(20011);
-  }
-
-  bool grad_was_enabled() const { return was_enabled_.is(nb::handle(Py_True)); }
-
- private:
-  nb::object set_grad_, was_enabled_, rng_, cuda_rng_, python_rng_, numpy_, numpy_rng_;
-};
 
 /// Captures of several threads take turns: what they replace is the process's. A capture within a capture is the same
 /// thread's and goes on.
@@ -113,32 +65,22 @@ void exclude_tree(Recorder& recorder, nb::handle module) {
   for (nb::handle child : module.attr("modules")()) recorder.excluded_modules.insert(child.ptr());
 }
 
-/// The attributes of the root's classes. The prepared model is of a class of its own, so that `type(self).count += 1`
-/// would count there.
-class ClassAttributes {
- public:
-  explicit ClassAttributes(nb::handle root) {
-    PyObject* const mro = Py_TYPE(root.ptr())->tp_mro;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); ++i) {
-      auto* const type = reinterpret_cast<PyTypeObject*>(PyTuple_GET_ITEM(mro, i));
-      if (type == TorchTypes::instance().module) break;
-      classes_.emplace_back(type, nb::steal<nb::dict>(PyDict_Copy(type->tp_dict)));
-    }
-  }
-  void require_unwritten() const {
-    for (const auto& [type, before] : classes_) {
-      PyObject *key, *value;
-      for (Py_ssize_t at = 0; PyDict_Next(type->tp_dict, &at, &key, &value);)
-        if (PyDict_GetItem(before.ptr(), key) != value)
-          throw Error(ErrorCode::CaptureError,
-                      "forward writes '" + text_of(nb::handle(key)) + "' of the class " + type->tp_name +
-                          ", which a prepared model cannot: keep it in the model or in its module");
-    }
-  }
-
- private:
-  std::vector<std::pair<PyTypeObject*, nb::dict>> classes_;
-};
+/// Refuses what a prepared model, which is of a class of its own, cannot do: `self.__class__ = Other`, and where all of
+/// forward is kept, `type(self).count += 1`, which would count in that class.
+void require_own_classes(nb::handle root, const ModuleScan& scan, const OutsideState& outside, bool is_root_kept) {
+  for (const ModuleScan::Entry& entry : scan.modules)
+    if (reinterpret_cast<PyObject*>(Py_TYPE(entry.module)) != entry.type.ptr())
+      throw Error(ErrorCode::UnsupportedError,
+                  "forward changes the class of " +
+                      (entry.path.empty() ? std::string("the model") : "module '" + entry.path + "'") +
+                      ", which a prepared model cannot: decide by an attribute instead");
+  if (!is_root_kept) return;
+  const std::string written = outside.written_attribute_of(Py_TYPE(root.ptr()));
+  if (!written.empty())
+    throw Error(ErrorCode::CaptureError, "forward writes '" + written + "' of the class " +
+                                             Py_TYPE(root.ptr())->tp_name +
+                                             ", which a prepared model cannot: keep it in the model or in its module");
+}
 
 }  // namespace
 
@@ -155,11 +97,14 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   const ModuleScan& scan = options.scan ? *options.scan : own_scan.emplace(scan_modules(root));
   if (!running) proxy_type();
   CaptureTurn turn;
-  QuietRun quiet;
-  if (options.other_random_numbers) quiet.draw_others();
-  StateSnapshot snapshot(scan, running);
-  const auto outside = running ? nullptr : std::make_shared<OutsideState>(scan);
-  Recorder recorder(root, mode, scan, capture);
+  const std::shared_ptr<const OutsideState> outside =
+      options.outside ? options.outside : std::make_shared<const OutsideState>(scan);
+  // Without inputs, containers are looked at once something is known to be written: most models write nothing, and the
+  // capture is short.
+  const bool follows_state = running || options.state;
+  Checkpoint world(scan, {.with_values = running, .with_containers = follows_state, .outside = outside});
+  if (options.other_random_numbers) world.generators().draw_others();
+  Recorder recorder(root, mode, scan, world, capture);
   capture.graph.name = "net";
   if (!options.modules_to_exclude.is_none())
     for (nb::handle module : options.modules_to_exclude) exclude_tree(recorder, module);
@@ -182,32 +127,12 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   recorder.dtypes.tried = options.tried_dtypes;
 
   std::optional<StateWrites> state;
-  // Without inputs, only once something is known to be written: most models write nothing, and the capture is short.
-  if (running || options.state) recorder.state = &state.emplace(recorder, options.state);
+  if (follows_state) recorder.state = &state.emplace(recorder, options.state);
   if (options.kept && options.kept->root) recorder.state = nullptr;  // forward itself writes
 
   const bool is_outlined = options.kept && options.kept->forward.is_valid() && !options.kept->root;
   nb::object forward = is_outlined ? options.kept->forward.attr("__get__")(root) : nb::object(root.attr("forward"));
   capture.forward_code = forward_code_of(root, is_outlined ? options.kept : nullptr);
-  struct Restore {
-    StateSnapshot& snapshot;
-    std::optional<StateWrites>& state;
-    OutsideState* outside;
-    bool done = false;
-    ~Restore() {
-      if (done) return;
-      PyObject *type, *value, *trace;
-      PyErr_Fetch(&type, &value, &trace);
-      try {
-        if (state) state->restore();
-        snapshot.restore();
-        if (outside) outside->exchange();
-      } catch (nb::python_error& e) {
-        e.discard_as_unraisable("restoring the model after a capture");
-      }
-      PyErr_Restore(type, value, trace);
-    }
-  } restore{snapshot, state, outside.get()};
   {
     Patches patches;
     patch_imports(patches);
@@ -223,7 +148,8 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     patch_transforms(patches);
     patch_checkpoint(patches);
     patch_parameter(patches);
-    std::vector<std::pair<nb::object, nb::object>> replaced = patch_environment(patches, quiet.grad_was_enabled());
+    std::vector<std::pair<nb::object, nb::object>> replaced =
+        patch_environment(patches, world.gradients_were_enabled());
     for (auto& limits : patch_dtype_limits(patches)) replaced.push_back(std::move(limits));
     patch_numbers(patches, recorder, replaced);
     const DtypeComparisons comparisons;
@@ -241,10 +167,8 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
     recorder.meet_globals_of(root.ptr());
     recorder.use_module("", root.ptr());  // the root scope: its mode flag decides about dropout
     try {
-      std::optional<ClassAttributes> attributes;
-      if (options.kept && options.kept->root) attributes.emplace(root);
       record_forward(root, options, recorder, forward);
-      if (attributes) attributes->require_unwritten();
+      require_own_classes(root, scan, *outside, options.kept && options.kept->root);
     } catch (nb::python_error& error) {
       // What a request or an error of ours became on its way through Python.
       if (!recorder.request) {
@@ -260,20 +184,16 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   if (recorder.request) throw *recorder.request;
   if (recorder.refusal) throw *recorder.refusal;
   recorder.on_globals = nullptr;
-  restore.done = true;
-  std::vector<std::string> inside;
-  if (state) inside = state->restore();
-  capture.written_state = snapshot.restore();
-  for (std::vector<std::string>* more : {&inside, &capture.state_writes})
-    for (const std::string& name : *more)
-      if (std::find(capture.written_state.begin(), capture.written_state.end(), name) == capture.written_state.end())
-        capture.written_state.push_back(name);
+  capture.overwritten = world.tensors().written();
   if (outside) capture.outside_suspects = outside->suspects();
-  if (!capture.outside_suspects.empty()) {
-    outside->exchange();
-    capture.outside = outside;
-  }
-  for (std::string& name : recorder.restore_overwritten()) capture.written_state.push_back(std::move(name));
+  capture.written_state = world.restore();
+  for (const std::string& name : capture.state_writes)
+    if (std::find(capture.written_state.begin(), capture.written_state.end(), name) == capture.written_state.end())
+      capture.written_state.push_back(name);
+  OutsideChanges changes = world.take_outside_changes();
+  // By running, what is another at every call shows in the second capture.
+  if (running && changes.empty()) capture.outside_suspects.clear();
+  if (!capture.outside_suspects.empty()) capture.outside = std::make_shared<OutsideChanges>(std::move(changes));
   recorder.finish();
   // The user's own names that begin like ours may not be given to new modules.
   for (const std::string& path : scan.taken)
@@ -287,7 +207,7 @@ bool try_capture(nb::handle root, const CaptureOptions& options, Capture& captur
   } catch (const Error&) {
     return false;
   } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_Exception)) throw;  // an interrupt is the user's
+    if (is_fatal(error)) throw;
     return false;
   }
 }

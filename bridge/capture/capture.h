@@ -30,7 +30,9 @@ struct CaptureOptions {
   bool prepares_inner = true;
   /// Of the root. A capture leaves the tree as it was, so that one serves all captures of a preparation.
   const ModuleScan* scan = nullptr;  // borrowed; none: made anew
-  const KeptWhole* kept = nullptr;   // borrowed
+  /// What the code of its modules names, likewise.
+  std::shared_ptr<const OutsideState> outside = {};
+  const KeptWhole* kept = nullptr;  // borrowed
   /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
   /// inputs are what other code calls the module with.
   const std::vector<InnerCall>* more_calls = nullptr;  // borrowed

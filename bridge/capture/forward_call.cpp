@@ -6,6 +6,7 @@
 #include "bridge/capture/arguments.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/regions.h"
+#include "bridge/values/generators.h"
 
 namespace modulize {
 
@@ -251,7 +252,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
       continue;
     }
     if (running && is_given && parameter.default_value.is_valid() && parameter.default_value.is_none() &&
-        (TorchTypes::instance().is_tensor(value.ptr()) || has_parts(value.ptr())))
+        (TorchTypes::instance().is_tensor(value.ptr()) || is_generator(value.ptr()) || has_parts(value.ptr())))
       recorder.add_check(
           recorder.add_function("operator.is_", {Value::node(nodes[i]), Value::none()}, ValueType::number),
           Value::boolean(false), "whether " + text + " is None");

@@ -141,11 +141,7 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
     throw Error(ErrorCode::CaptureError, "forward depends on what is not of the model (" + suspects + "): " + why +
                                              "; give example_inputs, or keep it in the model");
   };
-  struct Exchanged {
-    OutsideState& outside;
-    explicit Exchanged(OutsideState& state) : outside(state) { outside.exchange(); }
-    ~Exchanged() { outside.exchange(); }
-  } left_by_first(*first.outside);
+  const OutsideChanges::Found left_by_first(first.outside.get());
   options.other_random_numbers = true;
   Capture second;
   try {
@@ -153,7 +149,7 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
   } catch (const Error& error) {
     refuse(std::string("captured once more, ") + error.what());
   } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_Exception)) throw;
+    if (is_fatal(error)) throw;
     refuse("captured once more, it raises " + text_of(nb::handle(error.value())));
   }
   const auto difference = compare_captures(first.graph, first, second.graph, second, Checks::equal);
@@ -194,6 +190,8 @@ class Explorer {
   /// Of all decisions that are known, those of flipped sides included.
   const std::unordered_map<std::string, bool>& outcomes() const { return outcomes_; }
   bool is_mode_merged() const { return is_mode_merged_; }
+  /// Attributes of modules that sides and modes other than the first write.
+  const std::set<std::string>& written_state() const { return written_state_; }
 
  private:
   struct Explored {
@@ -254,7 +252,7 @@ class Explorer {
     try {
       capture(outcomes, other);
     } catch (nb::python_error& e) {
-      if (!e.matches(PyExc_Exception)) throw;
+      if (is_fatal(e)) throw;
       error.emplace(nb::borrow(e.value()), is_explicit_raise(e));
     }
     if (error) {
@@ -382,7 +380,7 @@ class Explorer {
       } catch (const Failure& failure) {
         keep(base, base.decisions[set.back()], failure.why);
       } catch (nb::python_error& e) {
-        if (!e.matches(PyExc_Exception)) throw;
+        if (is_fatal(e)) throw;
         continue;  // the original refuses these outcomes
       }
       std::unordered_map<std::string, bool> expected = outcomes_;
@@ -418,7 +416,11 @@ class Explorer {
   }
 
   // What the flipped capture noted beside its graph.
-  static void merge_notes(Capture& base, const Capture& other) {
+  void merge_notes(Capture& base, const Capture& other) {
+    const std::vector<std::string>& known = options_.is_running() ? base.state_writes : base.written_state;
+    for (const std::string& name : options_.is_running() ? other.state_writes : other.written_state)
+      if (std::find(known.begin(), known.end(), name) == known.end())
+        if (!is_of_layer(name)) written_state_.insert(name);
     merge_inner_calls(base.inner_calls, other.inner_calls);
     merge_sites(base.sites, other.sites);
     for (const Kept& kept : other.kept) {
@@ -428,6 +430,20 @@ class Explorer {
     for (const std::string& name : other.written_state)
       if (std::find(base.written_state.begin(), base.written_state.end(), name) == base.written_state.end())
         base.written_state.push_back(name);
+  }
+
+  /// What torch's layers write, and buffers, are their own.
+  bool is_of_layer(const std::string& name) const {
+    const std::size_t dot = name.rfind('.');
+    const std::string path = dot == name.npos ? "" : name.substr(0, dot), attribute = name.substr(dot + 1);
+    for (const ModuleScan::Entry& entry : options_.scan->modules) {
+      if (entry.path != path) continue;
+      if (is_library_leaf(Py_TYPE(entry.module))) return true;
+      PyObject* const dict = attribute_dict(entry.module);
+      PyObject* const value = dict ? PyDict_GetItemString(dict, attribute.c_str()) : nullptr;
+      return attribute == "requires_grad" || attribute == "grad" || (value && TorchTypes::instance().is_tensor(value));
+    }
+    return true;
   }
 
   [[noreturn]] void keep(const Capture& base, const Decision& decision, const std::string& why) const {
@@ -458,10 +474,10 @@ class Explorer {
         adopt(base, other);
         side = decided(other);
         if (verify_) recapture_side(other, side);
-        if (other.outside) require_no_outside_state(root_, options_, other);
+        if (other.outside && !options_.is_running()) require_no_outside_state(root_, options_, other);
         break;
       } catch (nb::python_error& error) {
-        if (!error.matches(PyExc_Exception)) throw;
+        if (is_fatal(error)) throw;
         return first;
       } catch (const KeepRequest& request) {
         if (round >= kMaxKept || !keep_more(root_, request, kept, tried)) return first;
@@ -523,11 +539,12 @@ class Explorer {
   std::map<std::string, std::string> aliases_;  // further places of one decision -> its key
   std::map<std::string, bool> flags_;           // path of a mode flag -> its value in the first capture
   bool is_mode_merged_ = true;
+  std::set<std::string> written_state_;
 };
 
 /// What forward raises itself is the user's, unchanged. Anything else may be for the symbols.
 void refuse_symbols(nb::python_error& error) {
-  if (!error.matches(PyExc_Exception) || is_error(error, ErrorCode::ModulizeError)) return;
+  if (is_fatal(error) || is_error(error, ErrorCode::ModulizeError)) return;
   for (PyObject* own : {PyExc_NameError, PyExc_ImportError, PyExc_ArithmeticError, PyExc_OSError})
     if (error.matches(own)) return;
   std::string where;
@@ -607,6 +624,15 @@ bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& opt
   return !plan.live.empty() || !plan.silent.empty();
 }
 
+/// Makes live what the plan does not know. False if there is nothing new.
+bool add_to_plan(const std::set<std::string>& written, CaptureOptions& options, StatePlan& plan) {
+  bool is_new = false;
+  for (const std::string& name : written)
+    if (!plan.silent.contains(name)) is_new |= plan.live.insert(name).second;
+  if (is_new) options.state = &plan;
+  return is_new;
+}
+
 }  // namespace
 
 void adopt_objects(Capture& base, Capture& other) {
@@ -652,6 +678,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   options.kept = &kept;
   const ModuleScan scan = scan_modules(root);
   options.scan = &scan;
+  options.outside = std::make_shared<const OutsideState>(scan);
   StatePlan state;
   std::string ended_generator;
   for (std::size_t round = 0;; ++round) {
@@ -668,10 +695,15 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
           break;
         capture = Capture();
       }
-      if (capture.outside) require_no_outside_state(root, options, capture);
+      if (capture.outside && !running) require_no_outside_state(root, options, capture);
       Explorer explorer(root, options, running && verify);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);
+      // What only another side or mode writes is state, too.
+      if (add_to_plan(explorer.written_state(), options, state)) {
+        capture = Capture();
+        continue;
+      }
       if (running && (verify || options.more_calls)) {
         const Prediction predict = [&](const Capture& second) {
           return decides ? explorer.predict(capture.graph, second) : capture.graph;
@@ -699,7 +731,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         throw Error(ErrorCode::CaptureError, "forward goes on with a generator (" + ended_generator +
                                                  "), which a capture has ended, as nothing can start it anew: keep its "
                                                  "state in attributes, and make the model once more");
-      if (!running || options.on_dynamic == "error" || kept.root || !error.matches(PyExc_Exception) ||
+      if (!running || options.on_dynamic == "error" || kept.root || is_fatal(error) ||
           is_error(error, ErrorCode::ModulizeError))
         throw;
       // The model's own, or something that only a recorded run meets?

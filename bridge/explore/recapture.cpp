@@ -9,6 +9,7 @@
 #include "bridge/explore/keep.h"
 #include "bridge/explore/variation.h"
 #include "bridge/record/keep_candidates.h"
+#include "bridge/world/outside_state.h"
 #include "explore/compare.h"
 #include "ir/control.h"
 #include "support/error.h"
@@ -18,10 +19,12 @@ namespace modulize {
 namespace {
 
 /// False if the model refuses these inputs, which says nothing about the first capture.
-bool capture_again(nb::handle root, CaptureOptions options, const Variation& variation, Capture& second) {
+bool capture_again(nb::handle root, CaptureOptions options, const Variation& variation, const Capture& first,
+                   Capture& second) {
   options.other_random_numbers = true;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
+  const OutsideChanges::Found left_by_first(first.outside.get());
   return try_capture(root, options, second);
 }
 
@@ -98,7 +101,8 @@ bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const V
     options.outcomes = &outcomes;
     Capture second;
     std::set<std::string> unread;
-    if (capture_again(root, options, variation, second) && !compare_with(first, second, predict, known, waived, unread))
+    if (capture_again(root, options, variation, first, second) &&
+        !compare_with(first, second, predict, known, waived, unread))
       return false;
   }
   return true;
@@ -156,7 +160,7 @@ std::set<std::string> try_longer_lists(nb::handle root, const CaptureOptions& op
   const Variation variation{.longer_lists = true};
   Capture second;
   std::set<std::string> harmless;
-  if (!capture_again(root, options, variation, second) ||
+  if (!capture_again(root, options, variation, first, second) ||
       !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass))
     return {};
   return length_checks(first.graph, harmless);
@@ -192,7 +196,7 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
     if (variation.after_check && !met_check) continue;
     Capture second;
     std::set<std::string> harmless;
-    if (!capture_again(root, options, variation, second)) continue;
+    if (!capture_again(root, options, variation, first, second)) continue;
     if (!compare_with(first, second, predict, outcomes, waived, harmless)) {
       met_check = true;
       continue;
@@ -202,7 +206,7 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
       // decisions come out otherwise.
       Capture again;
       std::set<std::string> unread;
-      if (!capture_again(root, options, farther(inputs, variation), again) ||
+      if (!capture_again(root, options, farther(inputs, variation), first, again) ||
           !compare_with(first, again, predict, outcomes, waived, unread))
         continue;
       if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
@@ -221,7 +225,7 @@ void try_full_masks(nb::handle root, const CaptureOptions& options, Capture& fir
   if (!any || !has_masks(nb::make_tuple(options.example_inputs, options.example_kwargs))) return;
   Capture second;
   std::set<std::string> unread;
-  if (capture_again(root, options, {.full_masks = true}, second))
+  if (capture_again(root, options, {.full_masks = true}, first, second))
     compare_with(first, second, predict, outcomes, waived, unread);
 }
 

@@ -1,7 +1,7 @@
 #include "bridge/explore/state_plan.h"
 
 #include <algorithm>
-#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -11,8 +11,7 @@
 #include "bridge/python/errors.h"
 #include "bridge/values/parts.h"
 #include "bridge/values/torch_types.h"
-#include "bridge/world/containers.h"
-#include "bridge/world/module_attributes.h"
+#include "bridge/world/checkpoint.h"
 
 namespace modulize {
 
@@ -24,46 +23,18 @@ constexpr int kMaxDepth = 8;
 class Trials {
  public:
   Trials(nb::handle root, const CaptureOptions& options, const Capture& first)
-      : root_(nb::borrow(root)), options_(options) {
-    nb::module_ torch = nb::module_::import_("torch");
-    set_grad_ = torch.attr("_C").attr("_set_grad_enabled");
-    had_grad_ = torch.attr("is_grad_enabled")();
-    random_ = random_state();
-    set_grad_(false);
-    for (const nb::object& tensor : first.overwritten) overwritten_.emplace_back(tensor, copy_tensor(tensor));
-  }
-  ~Trials() {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    try {
-      put_back();
-      set_random_state();
-      set_grad_(had_grad_);
-    } catch (nb::python_error& e) {
-      e.discard_as_unraisable("putting a model back after trying it");
-    }
-    PyErr_Restore(type, value, trace);
-  }
+      : root_(nb::borrow(root)), options_(options), first_(first), scan_(scan_modules(root)), random_(scan_, {}) {}
 
-  /// The state of the model is to be put back by `put_back`.
+  /// The world is to be put back by `put_back`, or at the end.
   void save() {
-    scan_ = scan_modules(root_);
-    snapshot_ = std::make_unique<StateSnapshot>(scan_, true);
-    objects_ = ObjectState();
-    objects_.add_attributes_of(scan_);
+    world_.emplace(scan_, Checkpoint::Options{.outside = options_.outside});
+    for (const nb::object& tensor : first_.overwritten) world_->tensors().before_write(tensor.ptr());
   }
-
-  void put_back() {
-    if (!snapshot_) return;
-    objects_.restore();
-    snapshot_->restore();
-    snapshot_.reset();
-    for (auto& [tensor, copy] : overwritten_) tensor.attr("detach")().attr("copy_")(copy);
-  }
+  void put_back() { world_.reset(); }
 
   /// What forward returns for the example (`varied`: with other values, and a row more if `more_rows`).
   nb::object run(bool varied, bool more_rows) {
-    set_random_state();
+    random_.restore();
     nb::object args = options_.example_inputs.is_none() ? nb::object(nb::tuple()) : options_.example_inputs;
     nb::dict keywords;
     if (!options_.example_kwargs.is_none()) keywords.update(nb::borrow<nb::dict>(options_.example_kwargs));
@@ -82,22 +53,12 @@ class Trials {
   }
 
  private:
-  static nb::object random_state() {
-    return nb::make_tuple(nb::module_::import_("torch").attr("get_rng_state")(),
-                          nb::module_::import_("random").attr("getstate")());
-  }
-  void set_random_state() {
-    nb::module_::import_("torch").attr("set_rng_state")(nb::object(random_[0]));
-    nb::module_::import_("random").attr("setstate")(nb::object(random_[1]));
-  }
-
   nb::object root_;
   const CaptureOptions& options_;
-  nb::object set_grad_, had_grad_, random_;
-  ModuleScan scan_;
-  std::unique_ptr<StateSnapshot> snapshot_;
-  ObjectState objects_;
-  std::vector<std::pair<nb::object, nb::object>> overwritten_;
+  const Capture& first_;
+  const ModuleScan scan_;
+  Generators random_;
+  std::optional<Checkpoint> world_;
 };
 
 /// The value of an attribute "path.name"; None where there is none.
@@ -141,7 +102,7 @@ std::set<std::string> find_unstable(nb::handle root, const CaptureOptions& optio
       }
     }
   } catch (nb::python_error& error) {
-    if (!error.matches(PyExc_Exception)) throw;
+    if (is_fatal(error)) throw;
     return {first.state_writes.begin(), first.state_writes.end()};
   }
   std::set<std::string> out;
@@ -167,7 +128,7 @@ bool is_without_consequence(nb::handle root, const CaptureOptions& options, cons
       trials.put_back();
       return nb::cast<bool>(same(fresh[0], after[0])) && nb::cast<bool>(same(fresh[1], after[1]));
     } catch (nb::python_error& error) {
-      if (!error.matches(PyExc_Exception)) throw;
+      if (is_fatal(error)) throw;
       trials.put_back();  // the model refuses these inputs, or its own state
     }
   }

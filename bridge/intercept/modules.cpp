@@ -19,6 +19,9 @@ PyObject* module_call_slot(PyObject* self, PyObject* const* args, Py_ssize_t nar
     return guarded<PyObject*>(nullptr, [&] { return recorder->module_call(self, args, nargs, kwnames); });
   if (Recorder* recorder = Recorder::observing())
     return guarded<PyObject*>(nullptr, [&] { return recorder->inner_call(self, args, nargs, kwnames); });
+  // Layers of torch have other kernels where a function mode is on the stack.
+  if (Recorder* recorder = Recorder::current(); recorder && recorder->is_watching())
+    return guarded<PyObject*>(nullptr, [&] { return recorder->watched_call(self, args, nargs, kwnames); });
   // Vectorcall with `self` in front.
   const Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
   std::vector<PyObject*> all(static_cast<std::size_t>(1 + nargs + named));

@@ -107,7 +107,7 @@ class Preparation {
         inner_.pop_back();
         continue;
       } catch (nb::python_error& error) {
-        if (!error.matches(PyExc_Exception)) throw;
+        if (is_fatal(error)) throw;
         kept_.push_back({full, "", "called by itself it raises " + text_of(nb::handle(error.value())), ""});
         inner_.pop_back();
         continue;

@@ -63,4 +63,11 @@ void set_error(const Error& error) {
   PyErr_SetString(class_of(error.code()), error.what());
 }
 
+bool is_fatal(nb::python_error& error) {
+  if (!error.matches(PyExc_Exception) || error.matches(PyExc_MemoryError)) return true;
+  PyObject* const torch = PyDict_GetItemString(PyImport_GetModuleDict(), "torch");
+  const nb::object out_of_memory = torch ? nb::getattr(nb::handle(torch), "OutOfMemoryError", nb::none()) : nb::none();
+  return !out_of_memory.is_none() && error.matches(out_of_memory);
+}
+
 }  // namespace modulize

@@ -33,4 +33,8 @@ Result guarded(Result failed, Body&& body) {
   return failed;
 }
 
+/// True where an exception ends the preparation whoever raised it: what is no Exception (an interrupt is the user's),
+/// and where memory has run out, torch's own word for that included.
+bool is_fatal(nb::python_error& error);
+
 }  // namespace modulize

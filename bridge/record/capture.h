@@ -18,6 +18,7 @@
 
 namespace modulize {
 
+class OutsideChanges;
 class OutsideState;
 
 /// A module or function that is called as a whole though its inside could be seen, and why.
@@ -125,7 +126,7 @@ struct Capture {
   /// What forward wrote outside of the model (put back since), or what tells something new at every call. Symbolic
   /// captures only.
   std::vector<std::string> outside_suspects;
-  std::shared_ptr<OutsideState> outside;  // holds what forward left; null where there are no suspects
+  std::shared_ptr<OutsideChanges> outside;  // holds what forward left; null where there are no suspects
 };
 
 /// Which attributes of modules ("path.name") are state.

@@ -41,9 +41,8 @@ void note_inner_call(InnerCalls& calls, const std::string& path, PyObject* const
   InnerCall call{nb::steal(PyTuple_New(nargs)), nb::none()};
   if (!call.args.is_valid()) nb::raise_python_error();
   StructureCopy copies([](nb::handle leaf) {
-    if (TorchTypes::instance().is_tensor(leaf.ptr())) return copy_tensor(leaf);
     NumberOrigin origin;
-    return traced_origin(leaf.ptr(), &origin) ? nb::steal(plain_number(leaf.ptr())) : nb::borrow(leaf);
+    return traced_origin(leaf.ptr(), &origin) ? nb::steal(plain_number(leaf.ptr())) : copy_leaf(leaf);
   });
   for (Py_ssize_t i = 0; i < nargs; ++i) PyTuple_SET_ITEM(call.args.ptr(), i, copies.copy(args[i]).release().ptr());
   if (kwnames && PyTuple_GET_SIZE(kwnames)) {

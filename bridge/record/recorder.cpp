@@ -26,23 +26,13 @@ PyObject* tag_key() {
   return key;
 }
 
-Recorder::Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Capture& capture)
-    : id_(next_capture_id++), mode_(mode), scan_(scan), capture_(capture), objects_(*this) {
+Recorder::Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Checkpoint& world, Capture& capture)
+    : id_(next_capture_id++), mode_(mode), scan_(scan), world_(world), capture_(capture), objects_(*this) {
   capture_.root = nb::borrow(root);
   regions = std::make_unique<Regions>(*this);
 }
 
 Recorder::~Recorder() {
-  if (!overwritten_.empty()) {  // forward has raised
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    try {
-      restore_overwritten();
-    } catch (nb::python_error& e) {
-      e.discard_as_unraisable("restoring parameters after a capture");
-    }
-    PyErr_Restore(type, value, trace);
-  }
   // Tensors that outlive the capture lose their tags; those in the user's own caches keep one that means nothing any
   // more.
   const auto untag = [](PyObject* tensor) {

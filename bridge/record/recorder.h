@@ -22,6 +22,7 @@
 
 namespace modulize {
 
+class Checkpoint;
 class StateWrites;
 
 enum class CaptureMode : std::uint8_t { running, symbolic };
@@ -32,7 +33,8 @@ class Regions;
 /// All methods need the GIL and throw nb::python_error or Error.
 class Recorder {
  public:
-  Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Capture& capture);
+  /// `world`: what is to be put back afterwards; all that the recorder is given must outlive it.
+  Recorder(nb::handle root, CaptureMode mode, const ModuleScan& scan, Checkpoint& world, Capture& capture);
   ~Recorder();
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
@@ -50,6 +52,7 @@ class Recorder {
   Capture& capture() { return capture_; }
   const ModuleScan& scan() const { return scan_; }
   KnownObjects& objects() { return objects_; }
+  Checkpoint& world() { return world_; }
   StateWrites* state = nullptr;  // borrowed; null where the modules' attributes are not followed
 
   // --- arguments and results ----------------------------------------------------------------------
@@ -104,8 +107,6 @@ class Recorder {
   void check_made(nb::handle value, NodeId node, const std::string& text, bool follows_numbers);
   /// The number of `node` counts as read from a tensor: what Python decides by it is a decision on a value.
   void mark_read_from_value(NodeId node);
-  /// Puts back the Parameters and plain tensor attributes that forward wrote in place; their names.
-  std::vector<std::string> restore_overwritten();
   PyObject* number_operation(const char* name, PyObject* const* operands, int count, PyObject* result);
   bool number_decision(const char* name, PyObject* const* operands, int count, bool truth);  // the outcome
 
@@ -122,6 +123,8 @@ class Recorder {
   /// The user's code that runs now, and the offset of its instruction.
   std::optional<std::pair<nb::object, int>> current_site();
   ScopeId scope() const { return scope_; }
+  /// Code runs that is not recorded, while the function mode is on the stack.
+  bool is_watching() const { return paused_ && watching_; }
   std::string scope_path() const { return capture_.graph.scope(scope_).path; }
   /// " at file:line (in module 'path')", for error messages.
   std::string place();
@@ -196,20 +199,25 @@ class Recorder {
     /// `region`: of the sites that are noted; null: nothing is noted.
     /// `watches`: Parameters that it writes are put back after the capture.
     Observe(Recorder& recorder, const std::string* region, bool watches)
-        : recorder_(recorder), was_(recorder.observed_) {
-      if (region || watches)
+        : recorder_(recorder), was_(recorder.observed_), was_watching_(recorder.watching_) {
+      recorder.watching_ = region || watches;
+      if (recorder.watching_)
         flag_.emplace(recorder);
       else
         pause_.emplace(recorder);
       recorder.observed_ = region;
     }
-    ~Observe() { recorder_.observed_ = was_; }
+    ~Observe() {
+      recorder_.observed_ = was_;
+      recorder_.watching_ = was_watching_;
+    }
 
    private:
     std::optional<Pause> pause_;
     std::optional<PauseFlag> flag_;  // our function mode stays: it sees what is called
     Recorder& recorder_;
     const std::string* was_;
+    bool was_watching_;
   };
   /// Opens a region of sites around code that is kept whole; the text names it in Capture::sites.
   NodeId enter_sites(const std::string& region);
@@ -221,6 +229,9 @@ class Recorder {
   /// A module's __call__ by such code: notes its arguments and calls `original` with them. Same contract as
   /// module_call.
   PyObject* inner_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
+
+  /// A module's __call__ while code runs that is not recorded, but watched. Same contract.
+  PyObject* watched_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
 
   /// Called with the globals of every function met, to put recording functions in place of math.* and others.
   std::function<void(PyObject* globals)> on_globals;
@@ -270,8 +281,10 @@ class Recorder {
   std::uint32_t id_;
   CaptureMode mode_;
   const ModuleScan& scan_;
+  Checkpoint& world_;
   Capture& capture_;
   bool paused_ = false;
+  bool watching_ = false;
   const std::string* observed_ = nullptr;  // the region that runs
   ScopeId scope_ = kRootScope;
   // The module whose mode flag was read last and not yet given to a call, and the node of that read.
@@ -285,12 +298,7 @@ class Recorder {
   std::vector<std::uint64_t> element_order_;
   KnownObjects objects_;
   NodeId write_back(NodeId in_place);
-  void save_before_write(PyObject* tensor);
-  void save_before_writes(const CallName& name, PyObject* args, PyObject* kwargs);
-  std::multimap<std::uintptr_t, PyObject*> unsaved_;  // where the data of the model's tensors begins -> tensor
-  bool unsaved_known_ = false;
-  std::vector<std::pair<nb::object, nb::object>> overwritten_;  // tensor, copy
-  std::unordered_map<PyObject*, std::string> constants_;        // tensor -> its name in the prepared model
+  std::unordered_map<PyObject*, std::string> constants_;  // tensor -> its name in the prepared model
   struct Sequence {
     Py_ssize_t length;
     PyTypeObject* type;  // borrowed: the type of a live or once live result of torch

@@ -85,7 +85,7 @@ std::string part_name(const std::string& prefix, PyObject* key) {
 void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
   if (scan.module_index.contains(module)) return;
   scan.module_index.emplace(module, scan.modules.size());
-  scan.modules.push_back({module, path});
+  scan.modules.push_back({module, nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(module))), path});
   static PyObject* const parameters_name = interned("_parameters");
   static PyObject* const buffers_name = interned("_buffers");
   static PyObject* const modules_name = interned("_modules");

@@ -12,6 +12,7 @@ namespace modulize {
 struct ModuleScan {
   struct Entry {
     PyObject* module;  // borrowed: the root holds it
+    nb::object type;   // its class
     std::string path;  // the first one
   };
   std::vector<Entry> modules;  // in order of Module.named_modules()

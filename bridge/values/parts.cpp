@@ -1,6 +1,7 @@
 #include "bridge/values/parts.h"
 
 #include "bridge/python/errors.h"
+#include "bridge/values/generators.h"
 #include "bridge/values/torch_types.h"
 
 namespace modulize {
@@ -297,10 +298,13 @@ nb::object copy_tensor(nb::handle tensor) {
   return copy;
 }
 
+nb::object copy_leaf(nb::handle leaf) {
+  if (TorchTypes::instance().is_tensor(leaf.ptr())) return copy_tensor(leaf);
+  return is_generator(leaf.ptr()) ? copy_generator(leaf) : nb::borrow(leaf);
+}
+
 nb::object copied(nb::handle value) {
-  StructureCopy copies([](nb::handle leaf) {
-    return TorchTypes::instance().is_tensor(leaf.ptr()) ? copy_tensor(leaf) : nb::borrow(leaf);
-  });
+  StructureCopy copies(copy_leaf);
   return copies.copy(value);
 }
 

@@ -79,6 +79,9 @@ class StructureCopy {
 /// A tensor's copy for a run that must not write the original. Keeps requires_grad.
 nb::object copy_tensor(nb::handle tensor);
 
+/// A tensor's or a generator's copy; any other leaf itself.
+nb::object copy_leaf(nb::handle leaf);
+
 /// A copy of a value, of the containers, objects and tensors in it.
 nb::object copied(nb::handle value);
 

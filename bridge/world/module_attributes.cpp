@@ -64,6 +64,7 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
       dicts_.push_back(
           {nb::borrow(live), nb::steal(PyDict_Copy(live)), &entry.path, nb::borrow(attribute), version_of(live)});
     };
+    classes_.emplace_back(entry.module, nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(entry.module))));
     save(dict, nullptr);
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);)
@@ -72,7 +73,7 @@ StateSnapshot::StateSnapshot(const ModuleScan& scan, bool with_values) {
           save(value, is_own_attribute(key) ? nullptr : key);
         else
           empty_.push_back(nb::borrow(value));
-      } else if ((PyList_CheckExact(value) || PyAnySet_CheckExact(value)) && !is_registry(key)) {
+      } else if (PyAnySet_CheckExact(value) || (PyList_CheckExact(value) && !is_registry(key))) {
         containers_.push_back({nb::borrow(value), nb::steal(PySequence_List(value)), &entry.path,
                                nb::cast<std::string>(nb::handle(key))});
       }
@@ -159,6 +160,11 @@ nb::object StateSnapshot::copy_of(const Buffer& buffer) {
 
 std::vector<std::string> StateSnapshot::restore() {
   std::vector<std::string> changed;
+  for (const auto& [module, type] : classes_) {
+    if (reinterpret_cast<PyObject*>(Py_TYPE(module)) == type.ptr()) continue;
+    if (PyObject_SetAttrString(module, "__class__", type.ptr()) < 0) nb::raise_python_error();
+    changed.push_back("__class__");
+  }
   for (Dict& saved : dicts_) {
     if (saved.version && saved.version == version_of(saved.live.ptr())) continue;
     PyObject *key, *value;

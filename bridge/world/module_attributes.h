@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bridge/values/module_scan.h"
@@ -44,6 +45,7 @@ class StateSnapshot {
     std::string name;
   };
   std::vector<Dict> dicts_;
+  std::vector<std::pair<PyObject*, nb::object>> classes_;  // module, borrowed -> its class
   std::vector<nb::object> empty_;  // registries of nn.Module that were empty: forward may register hooks
   std::vector<Container> containers_;
   std::vector<Buffer> buffers_;

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "bridge/python/errors.h"
+#include "bridge/values/generators.h"
 #include "bridge/values/torch_types.h"
 
 namespace modulize {
@@ -46,14 +47,6 @@ std::string restless(std::string_view module) {
   if (module == "time" || module == "datetime") return "the time";
   if (module == "uuid" || module == "secrets") return "what module '" + std::string(module) + "' draws";
   return "";
-}
-
-bool is_random_generator(PyTypeObject* type) {
-  static auto* const random =
-      reinterpret_cast<PyTypeObject*>(nb::object(nb::module_::import_("_random").attr("Random")).release().ptr());
-  const std::string_view name = type->tp_name;
-  return PyType_IsSubtype(type, random) || name == "numpy.random._generator.Generator" ||
-         name == "numpy.random.mtrand.RandomState";
 }
 
 bool is_plain(PyObject* value) {
@@ -216,8 +209,10 @@ void OutsideState::look_at(PyObject* value, PyObject* names, const std::string& 
     if (self && PyModule_Check(self)) return look_at_module_object(self, nullptr);
     return self ? look_at(self, names, name, depth) : void();
   }
-  if (is_random_generator(Py_TYPE(value))) {
-    restless_.push_back("random numbers");
+  if (is_generator(value)) {
+    // Draws of torch's are recorded.
+    if (std::string_view(Py_TYPE(value)->tp_name) != "torch._C.Generator") restless_.push_back("random numbers");
+    if (seen_.insert(value).second) generators_.push_back(nb::borrow(value));
     return;
   }
   if (PyIter_Check(value)) {
@@ -357,13 +352,43 @@ std::vector<PyObject*> OutsideState::globals_naming(const char* name) const {
   return out;
 }
 
-void OutsideState::exchange() {
-  for (Held& held : held_) {
-    std::vector<Part> now = parts_now(held);
-    if (!first_change(held.parts, now)) continue;
-    put(held, held.parts);
-    held.parts = std::move(now);
+OutsideChanges OutsideState::restore() const {
+  OutsideChanges out;
+  for (std::size_t i = 0; i < held_.size(); ++i) {
+    std::vector<Part> now = parts_now(held_[i]);
+    if (!first_change(held_[i].parts, now)) continue;
+    put(held_[i], held_[i].parts);
+    out.changed_.push_back({i, std::move(now)});
   }
+  if (!out.empty()) out.state_ = shared_from_this();
+  return out;
+}
+
+OutsideChanges::Found::Found(const OutsideChanges* changes) : changes_(changes) {
+  if (changes_)
+    for (const Changed& one : changes_->changed_) OutsideState::put(changes_->state_->held_[one.index], one.parts);
+}
+
+OutsideChanges::Found::~Found() {
+  if (!changes_ || changes_->empty()) return;
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  try {
+    changes_->state_->restore();
+  } catch (nb::python_error& e) {
+    e.discard_as_unraisable("putting back what forward left");
+  }
+  PyErr_Restore(type, value, trace);
+}
+
+std::string OutsideState::written_attribute_of(PyTypeObject* type) const {
+  for (const Held& held : held_) {
+    if (held.kind != Kind::type || !PyType_IsSubtype(type, reinterpret_cast<PyTypeObject*>(held.holder.ptr())))
+      continue;
+    const std::vector<Part> now = parts_now(held);
+    if (const Part* change = first_change(held.parts, now)) return text_of(change->key);
+  }
+  return "";
 }
 
 }  // namespace modulize

@@ -2,6 +2,7 @@
 // numbers. A capture without inputs runs forward once, so that what it reads there would be frozen.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -16,9 +17,39 @@ namespace modulize {
 /// True for a module of the standard library, torch, numpy or this package, by its name.
 bool is_library_module(std::string_view name);
 
+class OutsideState;
+
+/// What forward left outside of the model, put back since.
+class OutsideChanges {
+ public:
+  OutsideChanges() = default;
+  bool empty() const { return changed_.empty(); }
+
+  /// While one lives, forward finds what it left; afterwards everything is as it was. `changes`: null for none.
+  class Found {
+   public:
+    explicit Found(const OutsideChanges* changes);
+    ~Found();
+    Found(const Found&) = delete;
+    Found& operator=(const Found&) = delete;
+
+   private:
+    const OutsideChanges* changes_;
+  };
+
+ private:
+  friend class OutsideState;
+  struct Changed {
+    std::size_t index;
+    std::vector<Part> parts;
+  };
+  std::shared_ptr<const OutsideState> state_;
+  std::vector<Changed> changed_;
+};
+
 /// What forward and the functions behind it can name, as it was at construction. Found by the names in their code, so
 /// that what is reached in another way (getattr with a made-up name, code of the standard library) is not seen.
-class OutsideState {
+class OutsideState : public std::enable_shared_from_this<OutsideState> {
  public:
   explicit OutsideState(const ModuleScan& scan);
   OutsideState(const OutsideState&) = delete;
@@ -29,10 +60,15 @@ class OutsideState {
   std::vector<std::string> suspects() const;
   /// The globals of the code that names `name`.
   std::vector<PyObject*> globals_naming(const char* name) const;
-  /// What is held and what is there change places.
-  void exchange();
+  /// Puts everything back, and gives what was there.
+  OutsideChanges restore() const;
+  /// Generators of random numbers that the code names.
+  const std::vector<nb::object>& generators() const { return generators_; }
+  /// The attribute of the class, or of one of its bases, that has been written; empty if none.
+  std::string written_attribute_of(PyTypeObject* type) const;
 
  private:
+  friend class OutsideChanges;
   enum class Kind { object, set, type, cell, variables };
   struct Held {
     Kind kind;
@@ -78,6 +114,7 @@ class OutsideState {
   std::unordered_set<PyObject*> seen_;
   std::vector<nb::object> keep_;  // what seen_ has the addresses of, where nothing else holds it
   std::vector<std::string> restless_;
+  std::vector<nb::object> generators_;
 };
 
 }  // namespace modulize

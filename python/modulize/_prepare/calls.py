@@ -74,27 +74,17 @@ def _calls(model: torch.nn.Module, run: Callable[[torch.nn.Module], Any]) -> lis
         calls.append(_core.copied((args, kwargs)))
         return forward(*args, **kwargs)
 
-    own = "forward" in model.__dict__
-    model.__dict__["forward"] = noting
-    try:
-        with torch.random.fork_rng():
-            run(model)
-    finally:
-        if own:
-            model.__dict__["forward"] = forward
-        else:
-            del model.__dict__["forward"]
+    with _core.Checkpoint(model):
+        model.__dict__["forward"] = noting
+        run(model)
     return calls
 
 
 def _takes(prepared: Any, args: Any, kwargs: Any) -> bool:
     args, kwargs = _core.copied((args, kwargs))
-    saved = _core.SavedState(prepared)
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        with _core.Checkpoint(prepared), torch.no_grad():
             prepared.forward(*args, **kwargs)
     except _core.AssumptionError:
         return False
-    finally:
-        saved.restore()
     return True

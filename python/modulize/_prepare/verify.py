@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from modulize import _core
-from modulize._core import SavedState
+from modulize._core import Checkpoint
 from modulize._engine.comparison import Comparison
 
 __all__ = ["run", "verify_outputs"]
@@ -72,18 +72,9 @@ def run(
 ) -> tuple[Any, tuple[tuple[Any, ...], dict[str, Any]]]:
     """The output, and the arguments as forward left them."""
     inputs, kwargs = _core.copied((inputs, kwargs))
-    # What the run writes on the model and the random state are put back.
-    saved = SavedState(model)
-    overwritten = [(tensor, tensor.detach().clone()) for tensor in _tensors(model, written)]
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     # Gradients cost memory and change nothing, unless forward asks for them.
-    with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
-        try:
-            output = model.forward(*inputs, **kwargs)
-        finally:
-            saved.restore()
-            for tensor, copy in overwritten:
-                tensor.detach().copy_(copy)
+    with Checkpoint(model, _tensors(model, written)), torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+        output = model.forward(*inputs, **kwargs)
     return output, (inputs, kwargs)
 
 

@@ -1,0 +1,15 @@
+// Which memory of the model a call of torch writes, or lets others write.
+#pragma once
+
+#include "bridge/record/recorder.h"
+
+namespace modulize {
+
+/// Before a call of torch, recorded or not: what it may write is copied into the checkpoint. `is_recorded`: a tensor
+/// that no node made is no temporary of unrecorded code, but lives outside of the call.
+void before_write(Recorder& recorder, const CallName& name, PyObject* args, PyObject* kwargs, bool is_recorded);
+
+/// The same before the call of a layer of torch, whose inside nobody watches.
+void before_layer(Recorder& recorder, PyObject* module);
+
+}  // namespace modulize
