@@ -6,6 +6,7 @@
 #include "bridge/capture/arguments.h"
 #include "bridge/capture/contexts.h"
 #include "bridge/support/errors.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
@@ -131,7 +132,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
   Node whole;
   whole.op = Opcode::call_function;
   if (spreads) {
-    whole.target = "modulize._runtime.call_spread";
+    whole.target = kCallSpread;
     whole.args = {capture.objects.value(function), Value::tuple(std::move(positional)), variadic,
                   Value::dict(std::move(keywords)), variadic_keywords};
   } else {

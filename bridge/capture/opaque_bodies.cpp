@@ -8,6 +8,7 @@
 #include "bridge/support/c_function.h"
 #include "bridge/support/errors.h"
 #include "bridge/support/weak_table.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
@@ -57,7 +58,7 @@ Value function_value(Recorder& recorder, PyObject* function, int depth) {
   nb::object empty = types.attr("FunctionType")(f.attr("__code__"), f.attr("__globals__"), f.attr("__name__"),
                                                 f.attr("__defaults__"), nb::tuple(empty_cells));
   empty.attr("__kwdefaults__") = nb::object(f.attr("__kwdefaults__"));
-  return Value::node(recorder.add_function("modulize._runtime.closure",
+  return Value::node(recorder.add_function(std::string(kClosure),
                                            {recorder.capture().objects.value(empty), Value::dict(std::move(held))},
                                            ValueType::other));
 }
@@ -274,7 +275,7 @@ PyObject* whole_call(PyObject* self, PyObject* const* call, Py_ssize_t nargs, Be
 // The name is that of the transform.
 PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
   return whole_call(self, call, nargs, [](Recorder& recorder, Node& node, const std::string& transform) {
-    node.target = transform == "vmap" ? "modulize._runtime.vmap" : "modulize._runtime.gradient";
+    node.target = transform == "vmap" ? kVmap : kGradient;
     if (transform != "vmap") node.args.push_back(Value::string(transform));
     recorder.note_kept(transform, "a function transform of torch.func");
   });
@@ -309,7 +310,7 @@ void patch_transforms(Patches& patches) {
 PyObject* record_through(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs, bool reentrant) {
   if (!reentrant) return PyObject_Call(function, args, kwargs);
   // A reentrant checkpoint gives no gradients to anything unless an argument asks for one.
-  Regions::Maker maker{"modulize._runtime.reentrant", {}, {}};
+  Regions::Maker maker{std::string(kReentrant), {}, {}};
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
     if (TorchTypes::instance().is_tensor(PyTuple_GET_ITEM(args, i)) || is_proxy(PyTuple_GET_ITEM(args, i)))
       maker.args.push_back(recorder.to_value(PyTuple_GET_ITEM(args, i)));

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import copy
 import functools
-import operator
 import types
 from typing import Any
 
@@ -256,28 +255,6 @@ def _imported(name: str) -> Any:
     return _core.resolve_name(name)
 
 
-# Nothing reads their results: torch.fx must not take them for dead code.
-if hasattr(torch.fx.node, "has_side_effect"):
-    for _function in (
-        check,
-        check_structure,
-        check_made,
-        check_unchanged,
-        require,
-        set_attribute,
-        delete_attribute,
-        extend,
-        set_items,
-        required,
-        hand_out,
-        enter,
-        leave,
-    ):
-        torch.fx.node.has_side_effect(_function)
-    for _builtin in (setattr, delattr, operator.setitem, operator.delitem):
-        torch.fx.node.has_side_effect(_builtin)
-
-
 def root_attribute(root: Any, name: str) -> Any:
     """An attribute of the prepared model that torch.fx.GraphModule hides by one of its own, such as `code`."""
     for key in ("_parameters", "_buffers", "_modules"):
@@ -313,3 +290,10 @@ class Bound:
 
     def __eq__(self, other: object) -> bool:
         return other is self or other is self.function
+
+
+# torch.fx must not take them for dead code.
+if hasattr(torch.fx.node, "has_side_effect"):
+    for _name in _core.functions_that_act():
+        _home, _, _own = _name.rpartition(".")
+        torch.fx.node.has_side_effect(globals()[_own] if _home == __name__ else _core.resolve_name(_name))
