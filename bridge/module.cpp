@@ -55,10 +55,13 @@ nb::dict as_dict(const ListedNode& n) {
   out["file"] = n.file;
   out["line"] = n.line;
   out["text"] = n.text;
-  out["is_leftover"] = n.is_leftover;
+  out["kind"] = std::string(listed_kind_name(n.kind));
+  out["takes_one_value"] = n.takes_one_value;
   out["is_plain"] = n.is_plain;
   out["base"] = n.base;
   out["inputs"] = nb::cast(n.inputs);
+  out["condition"] = n.condition;
+  out["decided_at"] = n.decided_at;
   return out;
 }
 

@@ -26,16 +26,17 @@ nb::handle bytecode(const char* name) {
 
 std::string repr_of(PyObject* dtype) { return nb::cast<std::string>(checked(PyObject_Repr(dtype))); }
 
-constexpr std::string_view kLeakText = "the dtype that forward asks for";
-
-/// Of a decision's two sides with another text each, it has a node for a text: it stays what it is.
-bool is_dtype_leak(const Node& node) {
-  return is_call_of(node, kLeak) && node.args[2].is(ValueKind::string) && node.args[2].text().starts_with(kLeakText);
+/// " at file:line, time 2"
+std::string place_of(const std::string& line, std::int64_t time) {
+  return " at " + line + ", time " + std::to_string(time);
 }
 
-/// " at file:line, the 2nd time"
-std::string place_of(const Node& leak) { return leak.args[2].text().substr(kLeakText.size()); }
-std::string line_of(const std::string& place) { return place.substr(0, place.rfind(',')); }
+/// Of a decision's two sides with another place each, it has a node for a place: it stays what it is.
+bool is_dtype_leak(const Node& node) {
+  return is_call_of(node, kLeakDtype) && node.args[3].is(ValueKind::string) && node.args[4].is(ValueKind::integer);
+}
+const std::string& line_of(const Node& leak) { return leak.args[3].text(); }
+std::string place_of(const Node& leak) { return place_of(line_of(leak), leak.args[4].as_integer()); }
 
 }  // namespace
 
@@ -43,13 +44,13 @@ PyObject* DtypeReads::note(PyObject* dtype, NodeId node) {
   const auto site = recorder_.current_site();
   const bool is_stored = site && nb::cast<bool>(bytecode("is_stored")(site->first, site->second));
   PyObject* given = dtype;
-  std::string place = " at " + recorder_.here();
-  place += ", time " + std::to_string(++times_[place]);
+  std::string line = recorder_.here();
+  const std::int64_t time = ++times_[line];
   const auto is_floating = [&] {
     const Recorder::PauseFlag quiet(recorder_);
     return nb::cast<bool>(nb::handle(dtype).attr("is_floating_point"));
   };
-  if (tried && tried->contains(place) && is_floating()) {
+  if (tried && tried->contains(place_of(line, time)) && is_floating()) {
     // Neighbours get different ones, so that two reads that are compared with each other show.
     nb::module_ torch = nb::module_::import_("torch");
     static constexpr std::array<const char*, 3> kOthers = {"float64", "bfloat16", "float16"};
@@ -58,7 +59,7 @@ PyObject* DtypeReads::note(PyObject* dtype, NodeId node) {
   } else {
     last_[dtype] = reads_.size();
   }
-  reads_.push_back({given, node, std::move(place), PyEval_GetFrame(), is_stored, given != dtype});
+  reads_.push_back({given, node, std::move(line), time, PyEval_GetFrame(), is_stored, given != dtype});
   return given;
 }
 
@@ -146,9 +147,10 @@ void DtypeReads::finish() {
     if (read.is_used || read.node >= g.id_limit() || !g[read.node].alive) continue;
     Node leak;
     leak.op = Opcode::call_function;
-    leak.target = kLeak;
+    leak.target = kLeakDtype;
     leak.args = {Value::node(read.node), Value::name(repr_of(read.dtype)),
-                 Value::string(std::string(kLeakText) + read.place)};
+                 Value::string("the dtype that forward asks for" + place_of(read.line, read.time)),
+                 Value::string(read.line), Value::integer(read.time)};
     leak.type = ValueType::other;
     leak.scope = g[read.node].scope;
     leak.source = g[read.node].source;
@@ -276,10 +278,11 @@ std::vector<std::pair<nb::object, nb::object>> patch_dtype_limits(Patches& patch
 void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict) {
   Graph& g = first.graph;
   std::set<std::string> places, lines;
+  std::map<std::string, std::string> line_at;  // by place
   for (const NodeId id : g.order())
     if (is_dtype_leak(g[id])) {
-      places.insert(place_of(g[id]));
-      lines.insert(line_of(place_of(g[id])));
+      line_at[*places.insert(place_of(g[id])).first] = line_of(g[id]);
+      lines.insert(line_of(g[id]));
     }
   const auto change_nothing = [&](const std::set<std::string>& tried) {
     CaptureOptions again = options;
@@ -293,12 +296,10 @@ void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& firs
       asked.target = "builtins.getattr";
       asked.args = {g[id].args[0], Value::string("is_floating_point")};
       asked.type = ValueType::number;
-      const std::string place = place_of(g[id]);
       const NodeId is_floating = g.insert_before(id, std::move(asked));
       g[id].target = kCheck;
-      g[id].args[0] = Value::node(is_floating);
-      g[id].args[1] = Value::boolean(true);
-      g[id].args[2] = Value::string("whether the dtype is a floating one" + line_of(place));
+      g[id].args = {Value::node(is_floating), Value::boolean(true),
+                    Value::string("whether the dtype is a floating one at " + line_of(g[id]))};
     }
     return true;
   };
@@ -307,7 +308,7 @@ void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& firs
   for (const std::string& line : lines) {
     std::set<std::string> tried;
     for (const std::string& place : places)
-      if (line_of(place) == line) tried.insert(place);
+      if (line_at.at(place) == line) tried.insert(place);
     if (tried != places) change_nothing(tried);
   }
 }

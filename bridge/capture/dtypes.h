@@ -40,7 +40,8 @@ class DtypeReads {
   struct Read {
     PyObject* dtype;  // what forward got; immortal
     NodeId node;
-    std::string place;
+    std::string line;      // "file:line" of the read
+    std::int64_t time;     // the n-th read there
     const void* frame;     // that read it; compared only
     bool is_stored;        // in a variable, so that any later use may mean it
     bool is_lie;           // another than the tensor's
@@ -54,7 +55,7 @@ class DtypeReads {
   Recorder& recorder_;
   std::vector<Read> reads_;
   std::unordered_map<PyObject*, std::size_t> last_;
-  std::map<std::string, std::size_t> times_;
+  std::map<std::string, std::int64_t> times_;  // reads by line
   std::size_t lies_ = 0;
 };
 
