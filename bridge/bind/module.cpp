@@ -21,7 +21,9 @@
 #include "bridge/world/checkpoint.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
+#include "ir/runtime_calls.h"
 #include "ir/verifier.h"
+#include "ops/effects_of.h"
 #include "ops/op_match.h"
 #include "ops/op_table.h"
 #include "ops/target.h"
@@ -55,10 +57,13 @@ nb::dict as_dict(const ListedNode& n) {
   out["file"] = n.file;
   out["line"] = n.line;
   out["text"] = n.text;
-  out["is_leftover"] = n.is_leftover;
+  out["kind"] = std::string(listed_kind_name(n.kind));
+  out["takes_one_value"] = n.takes_one_value;
   out["is_plain"] = n.is_plain;
   out["base"] = n.base;
   out["inputs"] = nb::cast(n.inputs);
+  out["condition"] = n.condition;
+  out["decided_at"] = n.decided_at;
   return out;
 }
 
@@ -236,6 +241,18 @@ NB_MODULE(_core, m) {
         return out;
       },
       "The names of operations that compute no floating-point values, without their homes: \"view\", \"arange\".");
+  m.def(
+      "runtime_calls",
+      [] {
+        nb::list out;
+        for (const RuntimeCall& call : runtime_calls())
+          out.append(nb::make_tuple(std::string(call.name), call.form != RuntimeForm::capture));
+        return out;
+      },
+      "The functions of modulize that graphs and generated source name, and whether Python has them.");
+  m.def(
+      "functions_that_act", [] { return functions_that_act(); },
+      "The qualified names of functions that are called for what they do: nothing reads what they yield.");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
   m.def("register_operation", &register_operation, nb::arg("function").none(), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");

@@ -6,12 +6,13 @@
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 #include "ir/regions.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
 NodeId Recorder::enter_sites(const std::string& region) {
   return add_function(std::string(kEnter),
-                      {Value::string(kSitesContext), Value::node(root_module()), Value::string(region)},
+                      {Value::string(std::string(kSitesContext)), Value::node(root_module()), Value::string(region)},
                       ValueType::other);
 }
 

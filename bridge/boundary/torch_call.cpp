@@ -14,33 +14,11 @@ namespace modulize {
 
 namespace {
 
-// Calls whose result is a Python value read out of a tensor's data.
-bool reads_value(const CallName& name) {
-  return name.form == CallForm::method &&
-         (name.name == "item" || name.name == "tolist" || name.name == "__int__" || name.name == "__float__" ||
-          name.name == "__index__" || name.name == "__complex__");
-}
+bool reads_value(const CallName& name) { return name.tells == Tells::value; }
 
-// Calls that give as many tensors as there are rows, or as fit.
-bool gives_pieces(const CallName& name) {
-  static constexpr std::string_view kNames[] = {"unbind",           "split",        "chunk",        "tensor_split",
-                                                "split_with_sizes", "unsafe_split", "unsafe_chunk", "hsplit",
-                                                "vsplit",           "dsplit"};
-  std::string_view text = name.name;
-  if (name.form == CallForm::function && text.starts_with("torch.")) text.remove_prefix(6);
-  return std::find(std::begin(kNames), std::end(kNames), text) != std::end(kNames);
-}
+bool gives_pieces(const CallName& name) { return name.tells == Tells::pieces; }
 
-// Calls whose result is a Python bool that may be another one in another call: it depends on a tensor's data, on how it
-// lies in memory, or on where the model runs.
-bool answers_by_value(const CallName& name) {
-  if (name.form == CallForm::method)
-    return name.name == "item" || name.name == "__contains__" || name.name == "equal" || name.name == "allclose" ||
-           name.name == "is_nonzero" || name.name == "is_contiguous" || name.name == "isclose";
-  if (name.form == CallForm::getter) return name.name == "requires_grad" || name.name == "is_cuda";
-  return name.form == CallForm::function &&
-         (name.name == "torch.equal" || name.name == "torch.allclose" || name.name == "torch.is_nonzero");
-}
+bool answers_by_value(const CallName& name) { return name.tells == Tells::answer || name.tells == Tells::value; }
 
 // An in-place method (`add_`) that computes in another dtype than that of the tensor it writes.
 bool narrows(const Node& node, PyObject* args) {

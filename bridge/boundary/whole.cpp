@@ -1,6 +1,7 @@
 #include "bridge/boundary/whole.h"
 
 #include "bridge/python/errors.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
@@ -48,7 +49,7 @@ Value function_value(Recorder& recorder, PyObject* function, int depth) {
   nb::object empty = types.attr("FunctionType")(f.attr("__code__"), f.attr("__globals__"), f.attr("__name__"),
                                                 f.attr("__defaults__"), nb::tuple(empty_cells));
   empty.attr("__kwdefaults__") = nb::object(f.attr("__kwdefaults__"));
-  return Value::node(recorder.add_function("modulize._runtime.closure",
+  return Value::node(recorder.add_function(std::string(kClosure),
                                            {recorder.capture().objects.value(empty), Value::dict(std::move(held))},
                                            ValueType::other));
 }

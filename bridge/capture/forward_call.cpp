@@ -7,6 +7,7 @@
 #include "bridge/python/errors.h"
 #include "bridge/record/regions.h"
 #include "bridge/values/generators.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
@@ -132,7 +133,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
   Node whole;
   whole.op = Opcode::call_function;
   if (spreads) {
-    whole.target = "modulize._runtime.call_spread";
+    whole.target = kCallSpread;
     whole.args = {capture.objects.value(function), Value::tuple(std::move(positional)), variadic,
                   Value::dict(std::move(keywords)), variadic_keywords};
   } else {

@@ -1,5 +1,6 @@
 #include "bridge/explore/dtypes.h"
 
+#include <map>
 #include <set>
 #include <string>
 
@@ -11,24 +12,23 @@ namespace modulize {
 
 namespace {
 
-/// Of a decision's two sides with another text each, it has a node for a text: it stays what it is.
+/// Of a decision's two sides with another place each, it has a node for a place: it stays what it is.
 bool is_dtype_leak(const Node& node) {
-  return is_call_of(node, kLeak) && node.args[2].is(ValueKind::string) && node.args[2].text().starts_with(kDtypeLeak);
+  return is_call_of(node, kLeakDtype) && node.args[3].is(ValueKind::string) && node.args[4].is(ValueKind::integer);
 }
-
-/// " at file:line, the 2nd time"
-std::string place_of(const Node& leak) { return leak.args[2].text().substr(kDtypeLeak.size()); }
-std::string line_of(const std::string& place) { return place.substr(0, place.rfind(',')); }
+const std::string& line_of(const Node& leak) { return leak.args[3].text(); }
+std::string place_of(const Node& leak) { return dtype_place(line_of(leak), leak.args[4].as_integer()); }
 
 }  // namespace
 
 void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict) {
   Graph& g = first.graph;
   std::set<std::string> places, lines;
+  std::map<std::string, std::string> line_at;  // by place
   for (const NodeId id : g.order())
     if (is_dtype_leak(g[id])) {
-      places.insert(place_of(g[id]));
-      lines.insert(line_of(place_of(g[id])));
+      line_at[*places.insert(place_of(g[id])).first] = line_of(g[id]);
+      lines.insert(line_of(g[id]));
     }
   const auto change_nothing = [&](const std::set<std::string>& tried) {
     CaptureOptions again = options;
@@ -42,12 +42,10 @@ void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& firs
       asked.target = "builtins.getattr";
       asked.args = {g[id].args[0], Value::string("is_floating_point")};
       asked.type = ValueType::number;
-      const std::string place = place_of(g[id]);
       const NodeId is_floating = g.insert_before(id, std::move(asked));
       g[id].target = kCheck;
-      g[id].args[0] = Value::node(is_floating);
-      g[id].args[1] = Value::boolean(true);
-      g[id].args[2] = Value::string("whether the dtype is a floating one" + line_of(place));
+      g[id].args = {Value::node(is_floating), Value::boolean(true),
+                    Value::string("whether the dtype is a floating one at " + line_of(g[id]))};
     }
     return true;
   };
@@ -56,7 +54,7 @@ void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& firs
   for (const std::string& line : lines) {
     std::set<std::string> tried;
     for (const std::string& place : places)
-      if (line_of(place) == line) tried.insert(place);
+      if (line_at.at(place) == line) tried.insert(place);
     if (tried != places) change_nothing(tried);
   }
 }

@@ -566,8 +566,10 @@ void refuse_symbols(nb::python_error& error) {
 /// What no capture has shown to be harmless is an assumption.
 void check_leaks(Graph& graph) {
   for (const NodeId id : graph.order())
-    if (is_call_of(graph[id], kLeak))
+    if (has_role(graph[id], RuntimeRole::leak)) {
       graph[id].target = graph[id].args[1].is(ValueKind::object) ? kCheckStructure : kCheck;
+      graph[id].args.resize(3);
+    }
 }
 
 /// Checks at the beginning that the modes are what they were, where forward decides by them.

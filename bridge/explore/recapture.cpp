@@ -212,7 +212,8 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
       if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
     }
     for (const NodeId id : first.graph.order())
-      if (is_call_of(first.graph[id], kLeak) && harmless.contains(first.graph[id].name)) first.graph.erase(id);
+      if (has_role(first.graph[id], RuntimeRole::leak) && harmless.contains(first.graph[id].name))
+        first.graph.erase(id);
     return;
   }
 }

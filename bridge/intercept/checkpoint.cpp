@@ -5,6 +5,7 @@
 #include "bridge/python/errors.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/regions.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
@@ -14,7 +15,7 @@ namespace {
 PyObject* record_through(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs, bool reentrant) {
   if (!reentrant) return PyObject_Call(function, args, kwargs);
   // A reentrant checkpoint gives no gradients to anything unless an argument asks for one.
-  Regions::Maker maker{"modulize._runtime.reentrant", {}, {}};
+  Regions::Maker maker{std::string(kReentrant), {}, {}};
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
     if (TorchTypes::instance().is_tensor(PyTuple_GET_ITEM(args, i)) || is_proxy(PyTuple_GET_ITEM(args, i)))
       maker.args.push_back(recorder.to_value(PyTuple_GET_ITEM(args, i)));

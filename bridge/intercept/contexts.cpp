@@ -79,7 +79,7 @@ Regions::Maker maker_from_state(Recorder& recorder, nb::handle context, const Co
     case State::unknown:
       break;
   }
-  return {"modulize._runtime.given", {recorder.capture().objects.value(context)}, {}};
+  return {std::string(kGiven), {recorder.capture().objects.value(context)}, {}};
 }
 
 // `self` is (original __init__, index into kClasses). What the object is made of, for entering it later.
@@ -198,7 +198,7 @@ bool maker_of_generator(Recorder& recorder, PyObject* known, nb::handle context,
     return true;
   }
   // Backends are objects without a form in source: they go by name.
-  maker.name = "modulize._runtime.sdpa_kernel";
+  maker.name = kSdpaKernel;
   nb::list positional(args);
   nb::object backends = nb::len(positional) > 0 ? nb::object(positional[0]) : nb::object(keywords["backends"]);
   nb::object priority = nb::len(positional) > 1 ? nb::object(positional[1])

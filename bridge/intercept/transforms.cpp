@@ -7,6 +7,7 @@
 #include "bridge/python/errors.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/regions.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
@@ -32,7 +33,7 @@ PyObject* whole_call(PyObject* self, PyObject* const* call, Py_ssize_t nargs, Be
 // The name is that of the transform.
 PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
   return whole_call(self, call, nargs, [](Recorder& recorder, Node& node, const std::string& transform) {
-    node.target = transform == "vmap" ? "modulize._runtime.vmap" : "modulize._runtime.gradient";
+    node.target = transform == "vmap" ? kVmap : kGradient;
     if (transform != "vmap") node.args.push_back(Value::string(transform));
     recorder.note_kept(transform, "a function transform of torch.func");
   });

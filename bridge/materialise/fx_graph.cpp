@@ -5,6 +5,7 @@
 #include "bridge/materialise/program.h"
 #include "bridge/materialise/python_value.h"
 #include "bridge/python/names.h"
+#include "ir/runtime_calls.h"
 #include "support/error.h"
 
 namespace modulize {
@@ -16,7 +17,7 @@ nb::object with_name(nb::object function) {
   if (!PyCFunction_Check(function.ptr())) return function;
   PyObject* self = PyCFunction_GET_SELF(function.ptr());
   if (!self || !PyType_Check(self) || !PyObject_HasAttrString(self, "_backward_cls")) return function;
-  return nb::module_::import_("modulize._runtime").attr("Apply")(nb::handle(self));
+  return resolve_name(std::string(kApply))(nb::handle(self));
 }
 
 nb::object fx_target(const Node& node, const ValueContext& context) {
@@ -53,7 +54,7 @@ void bind_unspeakable(const Node& node, nb::object& target, nb::object& args, nb
     (is_unspeakable(value, arg) ? constants : named)[key.c_str()] = arg;
   }
   if (nb::len(constants) == 0) return;
-  target = nb::module_::import_("modulize._runtime").attr("Bound")(target, constants);
+  target = resolve_name(std::string(kBound))(target, constants);
   args = nb::tuple(spoken);
   kwargs = named;
 }

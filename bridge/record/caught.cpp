@@ -2,6 +2,9 @@
 #include "bridge/python/errors.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/record/recorder.h"
+#include "ir/runtime_calls.h"
+#include "ops/effects_of.h"
+#include "ops/op_match.h"
 
 namespace modulize {
 
@@ -19,9 +22,10 @@ bool catches(nb::handle code, int line, bool surely) {
 }  // namespace
 
 bool may_raise_symbolically(const Node& node) {
-  return (node.op == Opcode::call_function || node.op == Opcode::call_method) &&
-         (node.target.starts_with("operator.") || node.target.starts_with("math.") || node.target.empty() ||
-          may_raise_by_value(node.target));
+  if ((node.op != Opcode::call_function && node.op != Opcode::call_method) || find_runtime_call(node)) return false;
+  if (node.target.starts_with("operator.") || node.target.starts_with("math.") || node.target.empty()) return true;
+  // Of a call that no table has, nothing says that its exceptions depend on values.
+  return (find_op(node) || find_passive(node)) && raises_of_call(node.op, node.target) == Raises::by_values;
 }
 
 void Recorder::require_uncaught(const char* what, bool surely) {

@@ -25,17 +25,21 @@ std::string repr_of(PyObject* dtype) { return nb::cast<std::string>(checked(PyOb
 
 }  // namespace
 
+std::string dtype_place(const std::string& line, std::int64_t time) {
+  return " at " + line + ", time " + std::to_string(time);
+}
+
 PyObject* DtypeReads::note(PyObject* dtype, NodeId node) {
   const auto site = recorder_.current_site();
   const bool is_stored = site && nb::cast<bool>(bytecode("is_stored")(site->first, site->second));
   PyObject* given = dtype;
-  std::string place = " at " + recorder_.here();
-  place += ", time " + std::to_string(++times_[place]);
+  std::string line = recorder_.here();
+  const std::int64_t time = ++times_[line];
   const auto is_floating = [&] {
     const Recorder::PauseFlag quiet(recorder_);
     return nb::cast<bool>(nb::handle(dtype).attr("is_floating_point"));
   };
-  if (tried && tried->contains(place) && is_floating()) {
+  if (tried && tried->contains(dtype_place(line, time)) && is_floating()) {
     // Neighbours get different ones, so that two reads that are compared with each other show.
     nb::module_ torch = nb::module_::import_("torch");
     static constexpr std::array<const char*, 3> kOthers = {"float64", "bfloat16", "float16"};
@@ -44,7 +48,7 @@ PyObject* DtypeReads::note(PyObject* dtype, NodeId node) {
   } else {
     last_[dtype] = reads_.size();
   }
-  reads_.push_back({given, node, std::move(place), PyEval_GetFrame(), is_stored, given != dtype});
+  reads_.push_back({given, node, std::move(line), time, PyEval_GetFrame(), is_stored, given != dtype});
   return given;
 }
 
@@ -132,9 +136,10 @@ void DtypeReads::finish() {
     if (read.is_used || read.node >= g.id_limit() || !g[read.node].alive) continue;
     Node leak;
     leak.op = Opcode::call_function;
-    leak.target = kLeak;
+    leak.target = kLeakDtype;
     leak.args = {Value::node(read.node), Value::name(repr_of(read.dtype)),
-                 Value::string(std::string(kDtypeLeak) + read.place)};
+                 Value::string("the dtype that forward asks for" + dtype_place(read.line, read.time)),
+                 Value::string(read.line), Value::integer(read.time)};
     leak.type = ValueType::other;
     leak.scope = g[read.node].scope;
     leak.source = g[read.node].source;

@@ -6,7 +6,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -41,7 +40,8 @@ class DtypeReads {
   struct Read {
     PyObject* dtype;  // what forward got; immortal
     NodeId node;
-    std::string place;
+    std::string line;      // "file:line" of the read
+    std::int64_t time;     // the n-th read there
     const void* frame;     // that read it; compared only
     bool is_stored;        // in a variable, so that any later use may mean it
     bool is_lie;           // another than the tensor's
@@ -55,11 +55,11 @@ class DtypeReads {
   Recorder& recorder_;
   std::vector<Read> reads_;
   std::unordered_map<PyObject*, std::size_t> last_;
-  std::map<std::string, std::size_t> times_;
+  std::map<std::string, std::int64_t> times_;  // reads by line
   std::size_t lies_ = 0;
 };
 
-/// How the text of a leak begins whose dtype nothing has accounted for; the place of the read follows.
-inline constexpr std::string_view kDtypeLeak = "the dtype that forward asks for";
+/// Where a dtype is read, as DtypeReads::tried names it: " at file:line, time 2".
+std::string dtype_place(const std::string& line, std::int64_t time);
 
 }  // namespace modulize

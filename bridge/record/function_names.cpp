@@ -1,7 +1,9 @@
 #include "bridge/record/function_names.h"
 
 #include <cctype>
-#include <unordered_set>
+
+#include "ops/attributes.h"
+#include "ops/effects_of.h"
 
 namespace modulize {
 
@@ -68,6 +70,19 @@ const char* operator_of(std::string_view name) {
   return nullptr;
 }
 
+/// With what the op table says of the call.
+CallName known_call(CallForm form, std::string name, bool in_place) {
+  CallName out{form, std::move(name), in_place};
+  if (form == CallForm::function || form == CallForm::method) {
+    const Opcode op = form == CallForm::method ? Opcode::call_method : Opcode::call_function;
+    out.may_raise = raises_of_call(op, out.name) == Raises::by_values;
+    out.tells = tells_of_call(op, out.name);
+  } else if (const AttributeRow* attribute = find_attribute(out.name); attribute && form == CallForm::getter) {
+    out.tells = attribute->tells;
+  }
+  return out;
+}
+
 nb::object import_or_none(const char* qualified) {
   // "torch._C._nn" is an attribute, not an importable module: walk the parts.
   std::string text = qualified;
@@ -89,18 +104,6 @@ nb::object import_or_none(const char* qualified) {
 }
 
 }  // namespace
-
-bool may_raise_by_value(std::string_view name) {
-  static const std::unordered_set<std::string_view> names = {
-      "operator.getitem", "index_select",     "index_put",       "index_put_",  "index_copy",        "index_copy_",
-      "index_add",        "index_add_",       "gather",          "scatter",     "scatter_",          "take",
-      "take_along_dim",   "embedding",        "one_hot",         "multinomial", "bincount",          "bernoulli",
-      "cholesky",         "cholesky_inverse", "inverse",         "logdet",      "repeat_interleave", "cross_entropy",
-      "nll_loss",         "masked_scatter",   "split_with_sizes"};
-  for (const std::string_view prefix : {"torch.", "nn.functional."})
-    if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
-  return name.starts_with("linalg.") || names.contains(name);
-}
 
 FunctionNames& FunctionNames::instance() {
   static FunctionNames* names = new FunctionNames();
@@ -136,19 +139,12 @@ void FunctionNames::add_namespace(const char* qualified, CallForm form) {
     if (is_type && name.starts_with("__") && (name == "__class__" || name == "__subclasshook__" || name == "__new__"))
       continue;
     if (names_.contains(object.ptr())) continue;
-    CallName call;
-    call.in_place = is_in_place_name(name);
-    if (form == CallForm::method) {
-      const char* op = operator_of(name);
-      call.form = op ? CallForm::function : CallForm::method;
-      call.name = op ? op : name;
-    } else {
-      // `operator.__add__` and `torch._C._nn` privates only name what has no public name.
-      call.form = CallForm::function;
-      call.name = std::string(qualified) + "." + name;
-      if (std::string_view(qualified) == "operator" && name.starts_with("__")) continue;
-    }
-    call.may_raise = may_raise_by_value(call.name);
+    // `operator.__add__` and `torch._C._nn` privates only name what has no public name.
+    if (std::string_view(qualified) == "operator" && name.starts_with("__")) continue;
+    const char* const op = form == CallForm::method ? operator_of(name) : nullptr;
+    CallName call = op ? known_call(CallForm::function, op, is_in_place_name(name))
+                       : known_call(form, form == CallForm::method ? name : std::string(qualified) + "." + name,
+                                    is_in_place_name(name));
     // The namespace keeps it alive; a deletion there would leave a stale key, so own a reference.
     Py_INCREF(object.ptr());
     names_.emplace(object.ptr(), std::move(call));
@@ -156,7 +152,7 @@ void FunctionNames::add_namespace(const char* qualified, CallForm form) {
 }
 
 void FunctionNames::give(PyObject* callable, std::string name) {
-  found_.insert(callable, CallName{CallForm::function, std::move(name), false});
+  found_.insert(callable, known_call(CallForm::function, std::move(name), false));
 }
 
 const CallName& FunctionNames::find(PyObject* callable) {
@@ -186,7 +182,7 @@ const CallName& FunctionNames::find(PyObject* callable) {
           const std::string text = nb::cast<std::string>(name);
           const auto [it, fresh] = getters_.try_emplace(which + text);
           if (fresh)
-            it->second = CallName{which == "__get__" ? CallForm::getter : CallForm::setter, text, which == "__set__"};
+            it->second = known_call(which == "__get__" ? CallForm::getter : CallForm::setter, text, which == "__set__");
           return it->second;
         }
       }
@@ -209,7 +205,7 @@ const CallName& FunctionNames::find(PyObject* callable) {
         const std::size_t end = name.find('.', colons + 1);
         const bool in_place = is_in_place_name(name.substr(colons + 1, end - colons - 1));
         return found_.insert(callable,
-                             CallName{CallForm::function, "torch.ops." + name + (bare ? ".default" : ""), in_place});
+                             known_call(CallForm::function, "torch.ops." + name + (bare ? ".default" : ""), in_place));
       }
     }
   }
@@ -227,7 +223,7 @@ const CallName& FunctionNames::find(PyObject* callable) {
       if (at.is_valid() && at.ptr() == callable) {
         const std::size_t dot = qualified.rfind('.');
         return found_.insert(callable,
-                             CallName{CallForm::function, qualified, is_in_place_name(qualified.substr(dot + 1))});
+                             known_call(CallForm::function, qualified, is_in_place_name(qualified.substr(dot + 1))));
       }
     }
   }

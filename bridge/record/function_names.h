@@ -7,6 +7,7 @@
 
 #include "bridge/python/python.h"
 #include "bridge/python/weak_table.h"
+#include "ops/op_row.h"
 
 namespace modulize {
 
@@ -23,11 +24,9 @@ struct CallName {
   std::string name;
   /// True for `add_`, `__iadd__`, `__setitem__`, `relu_`: the first argument is written.
   bool in_place = false;
-  bool may_raise = false;  // may_raise_by_value(name)
+  bool may_raise = false;  // or not, by the values of tensors or where there are fewer rows
+  Tells tells = Tells::nothing;
 };
-
-/// Calls of torch that raise, or do not, by the values of tensors or where there are fewer rows.
-bool may_raise_by_value(std::string_view name);
 
 /// Names of callables by identity. Those of torch are found by walking its namespaces once a process, and are kept
 /// alive; any other is asked when it is met, and is not kept alive. GIL held.

@@ -129,7 +129,7 @@ std::optional<Value> KnownObjects::find(PyObject* object) {
           ErrorCode::CaptureError,
           "a " + type_name(object) + " that contains itself cannot be made by the prepared model" + recorder_.place());
     const NodeId made = recorder_.add_function(
-        "modulize._runtime.rebuild", {recorder_.to_value(type_of(object).ptr()), Value::none(), Value::none()},
+        std::string(kRebuild), {recorder_.to_value(type_of(object).ptr()), Value::none(), Value::none()},
         ValueType::other);
     known_.at(object).node = made;
     return Value::node(made);
@@ -150,11 +150,11 @@ void KnownObjects::write_attribute(const Entry& entry, const Part* before, const
   // A class's own __setattr__ (a frozen dataclass) has had its say when forward ran.
   const bool plain = Py_TYPE(entry.object.ptr())->tp_setattro == PyObject_GenericSetAttr;
   if (now)
-    recorder_.add_function(plain ? "builtins.setattr" : "modulize._runtime.set_attribute",
+    recorder_.add_function(plain ? "builtins.setattr" : std::string(kSetAttribute),
                            {Value::node(entry.node), name, part_value(now->value)}, ValueType::other);
   else
-    recorder_.add_function(plain ? "builtins.delattr" : "modulize._runtime.delete_attribute",
-                           {Value::node(entry.node), name}, ValueType::other);
+    recorder_.add_function(plain ? "builtins.delattr" : std::string(kDeleteAttribute), {Value::node(entry.node), name},
+                           ValueType::other);
 }
 
 void KnownObjects::write_items(const Entry& entry, const std::vector<Part>& before, const std::vector<Part>& now) {
@@ -176,7 +176,7 @@ void KnownObjects::write_items(const Entry& entry, const std::vector<Part>& befo
   for (std::size_t i = 0; grew && i < before.size(); ++i) grew = before[i].value.is(now[i].value);
   ValueList items;
   for (std::size_t i = grew ? before.size() : 0; i < now.size(); ++i) items.push_back(part_value(now[i].value));
-  recorder_.add_function(grew ? "modulize._runtime.extend" : "modulize._runtime.set_items",
+  recorder_.add_function(std::string(grew ? kExtend : kSetItems),
                          {Value::node(entry.node), Value::list(std::move(items))}, ValueType::other);
 }
 
@@ -391,7 +391,7 @@ Value KnownObjects::rebuild(PyObject* object) {
         break;
       }
       if (early == kNoNode) {
-        node.target = "modulize._runtime.rebuild";
+        node.target = kRebuild;
         node.args = {recorder_.to_value(type.ptr()), Value::none(), Value::none()};
         if (is_mapping(object))
           node.args[1] = mapping();
@@ -409,8 +409,8 @@ Value KnownObjects::rebuild(PyObject* object) {
         early = recorder_.add_node(std::move(node));
       }
       for (auto& [name, value] : attributes)
-        recorder_.add_function("modulize._runtime.set_attribute",
-                               {Value::node(early), Value::string(name), std::move(value)}, ValueType::other);
+        recorder_.add_function(std::string(kSetAttribute), {Value::node(early), Value::string(name), std::move(value)},
+                               ValueType::other);
       Entry& entry = known_.at(object);
       entry.node = early;
       entry.written = parts;

@@ -11,6 +11,7 @@
 #include "bridge/record/regions.h"
 #include "ir/control.h"
 #include "ir/regions.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
@@ -171,12 +172,12 @@ NodeId Recorder::element(NodeId node, std::int32_t index) {
 }
 
 void Recorder::add_check(NodeId value, Value expected, const std::string& text) {
-  add_function("modulize._runtime.check", {Value::node(value), std::move(expected), Value::string(text)},
+  add_function(std::string(kCheck), {Value::node(value), std::move(expected), Value::string(text)},
                ValueType::other);
 }
 
 void Recorder::add_structure_check(NodeId value, nb::handle structure, const std::string& text) {
-  add_function("modulize._runtime.check_structure",
+  add_function(std::string(kCheckStructure),
                {Value::node(value), capture_.objects.value(structure), Value::string(text)}, ValueType::other);
 }
 

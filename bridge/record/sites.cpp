@@ -113,7 +113,8 @@ void lower_sites(Graph& graph, const KeptSites& sites, const PipelineOptions& op
   for (const NodeId id : graph.order()) {
     Node& node = graph[id];
     if (is_leave(node) && dissolved.contains(region_of_leave(node))) graph.erase(id);
-    if (!is_enter(node) || node.args.size() != 3 || !(node.args[0] == Value::string(kSitesContext))) continue;
+    if (!is_enter(node) || node.args.size() != 3 || !(node.args[0] == Value::string(std::string(kSitesContext))))
+      continue;
     const std::string& key = node.args[2].text();
     if (!entries.contains(key)) {
       ValueList made;

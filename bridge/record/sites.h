@@ -35,8 +35,6 @@ using KeptSites = std::map<std::string, std::vector<KeptSite>>;
 /// Adds those of `more` that are not in `sites`.
 void merge_sites(KeptSites& sites, const KeptSites& more);
 
-inline constexpr const char* kSitesContext = "modulize._runtime.Sites";
-
 /// Gives every region of `graph` modules for its sites, one for each that the op table has a module for; regions
 /// without any are dissolved. The graph is as captured: no pass has run.
 void lower_sites(Graph& graph, const KeptSites& sites, const PipelineOptions& options,

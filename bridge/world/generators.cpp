@@ -29,6 +29,8 @@ void Generators::save(nb::handle generator) { held_.push_back({nb::borrow(genera
 void Generators::draw_others() {
   nb::module_::import_("random").attr("seed")(20011);
   if (numpy_.is_valid()) numpy_.attr("seed")(20011);
+  for (const Held& held : held_)
+    if (nb::hasattr(held.generator, "random")) held.generator.attr("random")();
 }
 
 void Generators::restore() {

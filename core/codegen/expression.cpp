@@ -173,7 +173,7 @@ std::string ExpressionWriter::module_by_attribute(std::string_view path) {
 std::string ExpressionWriter::tensor(std::string_view path) {
   const auto [owner, name] = split_path(path);
   if (owner.empty() && is_hidden_on_root(name))
-    return names_.qualified("modulize._runtime.root_attribute") + "(self, " + quoted(name) + ")";
+    return names_.qualified(kRootAttribute) + "(self, " + quoted(name) + ")";
   return attribute({module(owner)}, name).text;
 }
 

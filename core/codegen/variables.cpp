@@ -5,6 +5,8 @@
 #include <string_view>
 
 #include "ir/regions.h"
+#include "ops/attributes.h"
+#include "ops/effects_of.h"
 
 namespace modulize {
 
@@ -16,13 +18,9 @@ constexpr std::size_t kMaxPending = 64;
 // A dead tensor whose variable is assigned again within so many statements needs no `del`.
 constexpr std::size_t kSoon = 3;
 
-bool is_one_of(std::string_view text, std::initializer_list<std::string_view> list) {
-  return std::find(list.begin(), list.end(), text) != list.end();
-}
-
 bool is_metadata(const Node& node) {
-  return node.target == "builtins.getattr" && node.args.size() == 2 && node.args[1].is(ValueKind::string) &&
-         is_one_of(node.args[1].text(), {"shape", "dtype", "device", "ndim", "layout", "is_cuda", "requires_grad"});
+  const AttributeRow* attribute = find_attribute(node);
+  return attribute && attribute->result != ValueType::tensor;
 }
 
 bool is_plain_number(ValueType type) { return type == ValueType::number || type == ValueType::size; }
@@ -34,7 +32,7 @@ bool is_light(const Graph& graph, const Node& node, const std::vector<bool>& lig
     case Opcode::get_attr:
       return true;
     case Opcode::call_method:
-      return is_one_of(node.target, {"size", "dim", "numel"}) && node.kwargs.empty();
+      return asks_for_shape(node) && node.kwargs.empty();
     case Opcode::call_function: {
       if (is_metadata(node)) return true;
       // x.device.type
@@ -45,10 +43,9 @@ bool is_light(const Graph& graph, const Node& node, const std::vector<bool>& lig
         const NodeId from = node.args[0].as_node();
         const Node& source = graph[from];
         return is_plain_number(source.type) ||
-               (light[from] && source.op != Opcode::get_attr && (source.target == "size" || is_metadata(source)));
+               (light[from] && source.op != Opcode::get_attr && (asks_for_shape(source) || is_metadata(source)));
       }
-      return node.type == ValueType::number && (node.target.starts_with("operator.") || node.target == "builtins.len" ||
-                                                node.target == "builtins.int" || node.target == "builtins.float");
+      return node.type == ValueType::number && is_of_python(node);
     }
     default:
       return false;

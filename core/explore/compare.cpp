@@ -28,7 +28,7 @@ class Comparer {
       partner_[a] = b;
       const bool is_made = is_call_of(x, kCheckMade);
       const bool expects_otherwise =
-          x.args.size() == 3 && y.args.size() == 3 && same(x.args[0], y.args[0]) && !same(x.args[1], y.args[1]);
+          x.args.size() >= 3 && y.args.size() >= 3 && same(x.args[0], y.args[0]) && !same(x.args[1], y.args[1]);
       if (is_check(x) && expects_otherwise && checks_ != Checks::equal) {
         if (checks_ == Checks::pass && (!is_made || is_length(x)))
           notes_.other_checks.push_back(a);
@@ -39,7 +39,7 @@ class Comparer {
         }
         continue;
       }
-      if (is_call_of(x, kLeak) && expects_otherwise) {
+      if (has_role(x, RuntimeRole::leak) && expects_otherwise) {
         notes_.other_leaks.push_back(a);
         continue;
       }

@@ -27,6 +27,18 @@ ParameterKind kind_of(std::string_view name) {
   return ParameterKind::var_keyword;
 }
 
+/// May the last parameter stand behind the others? Kinds come in their order, stars and kinds agree, names differ.
+bool fits_signature(const std::vector<BlockParameter>& parameters) {
+  const BlockParameter& last = parameters.back();
+  const std::string_view stars = last.kind == ParameterKind::var_positional ? "*"
+                                 : last.kind == ParameterKind::var_keyword  ? "**"
+                                                                            : "";
+  if (last.name.substr(0, last.name.find_first_not_of('*')) != stars) return false;
+  return std::all_of(parameters.begin(), parameters.end() - 1, [&](const BlockParameter& before) {
+    return before.name != last.name && before.kind <= last.kind && (before.kind < last.kind || stars.empty());
+  });
+}
+
 }  // namespace
 
 std::vector<BlockBrackets> nested_blocks(const Graph& graph) {
@@ -66,6 +78,7 @@ std::optional<std::vector<BlockParameter>> block_parameters(const Node& begin) {
     out.push_back({entry[0].text(), kind_of(entry[1].text()), begin.args[2 + i], std::nullopt});
     if (entry.size() > 2) out.back().fallback = entry[2];
     const BlockParameter& p = out.back();
+    if (!fits_signature(out)) return std::nullopt;
     if ((p.kind == ParameterKind::var_positional && !p.value.is(ValueKind::tuple)) ||
         (p.kind == ParameterKind::var_keyword && !p.value.is(ValueKind::dict)))
       return std::nullopt;

@@ -14,15 +14,11 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "ir/graph.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
-
-inline constexpr std::string_view kBeginBlock = "modulize.blocks.begin";
-inline constexpr std::string_view kEndBlock = "modulize.blocks.end";
 
 struct BlockBrackets {
   NodeId begin, end;
@@ -41,7 +37,8 @@ struct BlockParameter {
 };
 
 /// Of a bracket of nested_blocks. Nothing where the outcome of a decision stands in place of what a starred parameter
-/// got: the calls differ in more than values.
+/// got: the calls differ in more than values; and where no function of Python's has such
+/// parameters.
 std::optional<std::vector<BlockParameter>> block_parameters(const Node& begin);
 
 /// Is there a `...` in the value?

@@ -69,6 +69,30 @@ class Printer {
       out_ += opcode_name(node.op);
     }
     out_ += ' ';
+    expression(node);
+    scope(node.scope);
+    if (node.source < graph_.sources().size()) {
+      const Source& source = graph_.source(node.source);
+      if (!source.file.empty() || source.line != 0) {
+        out_ += " at ";
+        append_quoted(out_, source.file);
+        out_ += ':';
+        append_repr(out_, static_cast<std::int64_t>(source.line));
+      }
+    }
+  }
+
+  void description(NodeId id) {
+    is_for_people_ = true;
+    const Node& node = graph_[id];
+    if (node.op == Opcode::placeholder)
+      path(node.target);
+    else
+      expression(node);
+  }
+
+  /// What stands behind the opcode.
+  void expression(const Node& node) {
     switch (node.op) {
       case Opcode::placeholder:
         placeholder(node);
@@ -91,16 +115,6 @@ class Printer {
         path(node.target);
         call(node.args, node.kwargs);
         break;
-    }
-    scope(node.scope);
-    if (node.source < graph_.sources().size()) {
-      const Source& source = graph_.source(node.source);
-      if (!source.file.empty() || source.line != 0) {
-        out_ += " at ";
-        append_quoted(out_, source.file);
-        out_ += ':';
-        append_repr(out_, static_cast<std::int64_t>(source.line));
-      }
     }
   }
 
@@ -193,7 +207,7 @@ class Printer {
   }
 
   void reference(NodeId id) {
-    out_ += '%';
+    if (!is_for_people_) out_ += '%';
     if (id >= graph_.id_limit() || !graph_[id].alive) {
       out_ += "<dead ";
       append_repr(out_, static_cast<std::int64_t>(id));
@@ -382,6 +396,7 @@ class Printer {
   const Graph& graph_;
   std::string& out_;
   const int depth_;
+  bool is_for_people_ = false;
   std::size_t placeholder_number_ = 0;
   std::vector<bool> seen_;  // by ScopeId; empty until the first scope
   ScopeTree scope_tree_;
@@ -406,6 +421,12 @@ std::string print_value(const Graph& graph, const Value& value) {
 std::string print_node(const Graph& graph, NodeId id) {
   std::string out;
   Printer(graph, out, 0).single_node(id);
+  return out;
+}
+
+std::string describe_node(const Graph& graph, NodeId id) {
+  std::string out;
+  Printer(graph, out, 0).description(id);
   return out;
 }
 

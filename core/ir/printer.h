@@ -45,4 +45,7 @@ std::string print_value(const Graph& graph, const Value& value);
 /// One node's statement, without indentation and line end: for messages.
 std::string print_node(const Graph& graph, NodeId id);
 
+/// What a node computes, in other nodes' bare names: `gt(sum, 0)`. For people.
+std::string describe_node(const Graph& graph, NodeId id);
+
 }  // namespace modulize

@@ -11,15 +11,12 @@
 #include <string_view>
 #include <vector>
 
-#include "ir/graph.h"
+#include "ir/runtime_calls.h"
 
 namespace modulize {
 
-inline constexpr std::string_view kEnter = "modulize._runtime.enter";
-inline constexpr std::string_view kLeave = "modulize._runtime.leave";
-
-inline bool is_enter(const Node& node) { return node.op == Opcode::call_function && node.target == kEnter; }
-inline bool is_leave(const Node& node) { return node.op == Opcode::call_function && node.target == kLeave; }
+inline bool is_enter(const Node& node) { return is_call_of(node, kEnter); }
+inline bool is_leave(const Node& node) { return is_call_of(node, kLeave); }
 
 /// The node that entered the region; kNoNode if `leave` does not have the form of one.
 inline NodeId region_of_leave(const Node& leave) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "ir/effects.h"
 #include "ir/graph.h"
 
 namespace modulize {
@@ -63,6 +64,16 @@ struct OpRow {
   bool may_alias = false;
   /// Moves values only: a module where `layout_modules` asks for it, a passive call otherwise.
   bool layout = false;
+  /// By what it may raise.
+  Raises raises = Raises::by_shapes;
+};
+
+/// What Python learns from a call beside shapes: it may be another in another call with the same shapes.
+enum class Tells : std::uint8_t {
+  nothing,
+  value,   // a Python value read out of a tensor's data
+  answer,  // a bool that depends on a tensor's data, on how it lies in memory, or on where the model runs
+  pieces,  // as many tensors as there are rows, or as fit
 };
 
 /// Why a call becomes no module.
@@ -90,12 +101,6 @@ enum class PassiveReason : std::uint8_t {
 
 /// True for the reasons of calls that compute or act all the same.
 constexpr bool is_kept_computation(PassiveReason reason) { return reason >= PassiveReason::recurrent; }
-/// True if a call without users may go.
-constexpr bool has_no_effect(PassiveReason reason) {
-  return reason != PassiveReason::in_place_write && reason != PassiveReason::random_constructor &&
-         reason < PassiveReason::protocol;
-}
-
 std::string_view passive_reason_name(PassiveReason reason);
 
 /// A call that never becomes a module.
@@ -103,8 +108,12 @@ struct PassiveRow {
   std::string_view call;
   PassiveReason reason;
   ValueType result = ValueType::tensor;
-  /// The result may share storage with an input.
+  /// The result may share storage with an input; of a random_constructor: it fills a tensor that it is given.
   bool may_alias = false;
+  Raises raises = Raises::by_shapes;
+  Tells tells = Tells::nothing;
+  /// A statement of Python: called for what it does, and yields None.
+  bool is_statement = false;
 };
 
 }  // namespace modulize

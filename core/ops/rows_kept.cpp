@@ -100,8 +100,8 @@ constexpr PassiveRow kRows[] = {
     {"torch.binary_cross_entropy_with_logits", internal, kUnknown, true},
     {"torch.cosine_embedding_loss", internal, kUnknown, true},
     {"torch.ctc_loss", internal, kUnknown, true},
-    {"torch.embedding", internal, kUnknown, true},
-    {"torch.embedding_bag", internal, kUnknown, true},
+    {"torch.embedding", internal, kUnknown, true, Raises::by_values},
+    {"torch.embedding_bag", internal, kUnknown, true, Raises::by_values},
     {"torch.grid_sampler_2d", internal, kUnknown, true},
     {"torch.grid_sampler_3d", internal, kUnknown, true},
     {"torch.hinge_embedding_loss", internal, kUnknown, true},
@@ -175,9 +175,9 @@ constexpr PassiveRow kRows[] = {
     {"Tensor.__repr__", protocol, kOther, true},
     {"Tensor.__setstate__", protocol, kOther, true},
     {"Tensor.const_data_ptr", protocol, kOther, true},
-    {"builtins.setattr", protocol, kOther, true},
-    {"builtins.delattr", protocol, kOther, true},
-    {"op.delitem", protocol, kOther, true},
+    {"builtins.setattr", protocol, kOther, true, Raises::by_shapes, Tells::nothing, true},
+    {"builtins.delattr", protocol, kOther, true, Raises::by_shapes, Tells::nothing, true},
+    {"op.delitem", protocol, kOther, true, Raises::by_shapes, Tells::nothing, true},
     {"op.call", protocol, kOther, true},
 };
 

@@ -54,7 +54,8 @@ constexpr OpRow kRows[] = {
              "scale_grad_by_freq, sparse",
      .adopt = "weight",
      .sample = "i64[2,3]<5, f32[5,4], padding_idx=1",
-     .effect = true},
+     .effect = true,
+     .raises = Raises::by_values},
     // Normalisation.
     {.call = "F.layer_norm",
      .module = "torch.nn.LayerNorm",

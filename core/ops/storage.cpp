@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "ir/regions.h"
+#include "ops/effects_of.h"
 #include "ops/op_match.h"
 
 namespace modulize {
@@ -17,100 +18,22 @@ enum class Alias : std::uint8_t {
   anything,  // perhaps that of any input, or one that lives on outside of the graph
 };
 
-// Layers whose result is new, beside those the op table has rows for.
-bool is_layer_with_own_result(std::string_view type) {
-  static constexpr std::string_view kLayers[] = {
-      "BatchNorm1d",
-      "BatchNorm2d",
-      "BatchNorm3d",
-      "SyncBatchNorm",
-      "InstanceNorm1d",
-      "InstanceNorm2d",
-      "InstanceNorm3d",
-      "EmbeddingBag",
-      "LSTM",
-      "GRU",
-      "RNN",
-      "LSTMCell",
-      "GRUCell",
-      "RNNCell",
-      "MultiheadAttention",
-      "MaxUnpool1d",
-      "MaxUnpool2d",
-      "MaxUnpool3d",
-      "ZeroPad1d",
-      "ZeroPad2d",
-      "ZeroPad3d",
-      "ConstantPad1d",
-      "ConstantPad2d",
-      "ConstantPad3d",
-      "ReflectionPad1d",
-      "ReflectionPad2d",
-      "ReflectionPad3d",
-      "ReplicationPad1d",
-      "ReplicationPad2d",
-      "ReplicationPad3d",
-      "CircularPad1d",
-      "CircularPad2d",
-      "CircularPad3d",
-      "Softmax2d",
-      "CrossMapLRN2d",
-  };
-  constexpr std::string_view kHome = "torch.nn.";
-  if (!type.starts_with(kHome)) return false;
-  return std::find(std::begin(kLayers), std::end(kLayers), type.substr(kHome.size())) != std::end(kLayers);
-}
-
-const Value kNo = Value::boolean(false);
-
-// `inplace` is null where its value is not known.
-Alias alias_of_op(const Op& op, const Value* inplace) {
-  const bool may_write = op.inplace && !(inplace && *inplace == kNo);
-  return op.row->may_alias || may_write ? Alias::inputs : Alias::none;
-}
-
-Alias alias_of_module(const Graph& graph, std::string_view path) {
-  const ModuleSpec* spec = graph.modules.find(path);
-  while (spec && spec->kind == ModuleKind::copy) spec = graph.modules.find(spec->copy_of);
-  if (!spec || spec->kind == ModuleKind::graph || spec->kind == ModuleKind::branch) return Alias::anything;
-  if (const Op* op = find_op_of_module(spec->type)) {
-    if (spec->kind != ModuleKind::constructed) return alias_of_op(*op, nullptr);
-    for (const auto& [name, value] : spec->kwargs)
-      if (name == "inplace") return alias_of_op(*op, &value);
-    return alias_of_op(*op, spec->args.empty() ? &kNo : nullptr);
-  }
-  if (is_layer_with_own_result(spec->type)) return Alias::none;
-  return spec->type.starts_with("torch.nn.") ? Alias::inputs : Alias::anything;
-}
-
 Alias alias_of(const Graph& graph, const Node& node) {
-  switch (node.op) {
-    case Opcode::placeholder:
-    case Opcode::get_attr:
-      return Alias::anything;
-    case Opcode::output:
-      return Alias::none;
-    case Opcode::call_module:
-      return alias_of_module(graph, node.target);
-    default:
-      break;
+  if (node.op == Opcode::placeholder || node.op == Opcode::get_attr) return Alias::anything;
+  if (node.op == Opcode::output) return Alias::none;
+  const Effects effects = effects_of(node, graph);
+  if (effects.yields != Yields::may_alias) {
+    if (effects.is_unknown()) return Alias::anything;
+    return effects.objects >= Access::writes ? Alias::inputs : Alias::none;  // what is stored may be read there
   }
-  if (node.find_kwarg("out")) return Alias::inputs;
-  if (const OpSpelling* spelling = find_op(node)) {
-    if (spelling->writes_first) return Alias::first;
-    const auto bound = bind_arguments(*spelling, node);
-    if (!bound) return Alias::inputs;
-    const Op& op = *spelling->op;
-    if (op.is_registered) return Alias::anything;
-    return alias_of_op(op, op.inplace ? &bound->values[*op.inplace] : nullptr);
-  }
+  if (node.op == Opcode::call_module || node.find_kwarg("out")) return Alias::inputs;
+  if (const OpSpelling* spelling = find_op(node)) return spelling->writes_first ? Alias::first : Alias::inputs;
   if (const PassiveRow* row = find_passive(node)) {
-    if (!row->may_alias) return Alias::none;
     if (row->call == "Tensor.set_") return Alias::inputs;  // the first argument takes the storage of the second
     // broadcast_tensors, meshgrid and the like take any number of tensors.
     return row->result != ValueType::tensor && node.op == Opcode::call_function ? Alias::inputs : Alias::first;
   }
-  return Alias::anything;
+  return Alias::inputs;
 }
 
 // Groups of nodes that may share a storage.

@@ -1,5 +1,6 @@
 #include "ops/value_types.h"
 
+#include "ops/attributes.h"
 #include "ops/op_match.h"
 
 namespace modulize {
@@ -143,17 +144,8 @@ class Analysis {
 
   ValueType infer_attribute(const Node& node) const {
     if (node.args.size() < 2 || !node.args[1].is(ValueKind::string)) return ValueType::unknown;
-    const std::string& name = node.args[1].text();
-    for (const std::string_view known : {"shape"})
-      if (name == known) return ValueType::size;
-    for (const std::string_view known : {"ndim", "is_cuda", "requires_grad", "itemsize", "nbytes", "is_sparse",
-                                         "is_leaf", "is_quantized", "is_meta", "is_nested", "output_nr"})
-      if (name == known) return ValueType::number;
-    for (const std::string_view known : {"dtype", "device", "layout", "names", "grad_fn"})
-      if (name == known) return ValueType::other;
-    for (const std::string_view known : {"T", "mT", "H", "mH", "real", "imag", "data"})
-      if (name == known) return ValueType::tensor;
-    return ValueType::unknown;
+    const AttributeRow* attribute = find_attribute(std::string_view(node.args[1].text()));
+    return attribute ? attribute->result : ValueType::unknown;
   }
 
   // True for a sequence of tensors, so that its items are tensors.

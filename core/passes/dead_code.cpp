@@ -15,36 +15,12 @@
 
 #include "ir/control.h"
 #include "ir/regions.h"
-#include "ops/op_match.h"
+#include "ops/effects_of.h"
 #include "passes/pass.h"
 
 namespace modulize {
 
 namespace {
-
-bool is_pure_call(const Node& node) {
-  if (node.find_kwarg("out")) return false;
-  if (const OpSpelling* spelling = find_op(node)) {
-    const Op& op = *spelling->op;
-    if (spelling->writes_first || op.row->random || op.row->effect) return false;
-    const auto bound = bind_arguments(*spelling, node);
-    return bound && (!op.inplace || bound->values[*op.inplace] == Value::boolean(false));
-  }
-  const PassiveRow* row = find_passive(node);
-  return row && has_no_effect(row->reason);
-}
-
-bool is_pure(const Node& node) {
-  switch (node.op) {
-    case Opcode::get_attr:
-      return true;
-    case Opcode::call_function:
-    case Opcode::call_method:
-      return node.target == kTruth || node.target == kSelect || is_pure_call(node);
-    default:
-      return false;
-  }
-}
 
 // Drops the results of a branch that nobody reads. True if there were any.
 bool prune_results(Graph& graph, NodeId end, std::vector<std::uint32_t>& uses,
@@ -128,7 +104,7 @@ PassResult dead_code(Graph& graph, const PassContext&) {
         erase(next);
         erase(id);
       }
-    } else if (uses[id] == 0 && is_pure(graph[id])) {
+    } else if (uses[id] == 0 && may_go_unread(graph[id], graph)) {
       erase(id);
     }
     id = previous;

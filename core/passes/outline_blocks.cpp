@@ -30,7 +30,8 @@
 #include "ir/blocks.h"
 #include "ir/control.h"
 #include "ir/namer.h"
-#include "ops/op_match.h"
+#include "ops/attributes.h"
+#include "ops/effects_of.h"
 #include "passes/pass.h"
 
 namespace modulize {
@@ -72,8 +73,10 @@ class Outline {
 
   bool run() {
     std::vector<NodeId> brackets;
-    for (const NodeId id : graph_.order())
+    for (const NodeId id : graph_.order()) {
       if (is_call_of(graph_[id], kBeginBlock) || is_call_of(graph_[id], kEndBlock)) brackets.push_back(id);
+      if (graph_[id].op == Opcode::call_module) called_whole_.insert(graph_[id].target);
+    }
     if (brackets.empty()) return false;
     for (const BlockBrackets& pair : nested_blocks(graph_)) outline(pair.begin, pair.end);
     for (auto it = brackets.rbegin(); it != brackets.rend(); ++it) {
@@ -100,21 +103,12 @@ class Outline {
     if (node.type == ValueType::tensor || !node.callee.is_none()) return false;
     if (node.op != Opcode::call_function && node.op != Opcode::call_method) return false;
     // Questions about the world around forward, and what it decides by them.
-    for (const std::string_view start : {"torch.compiler.is_", "torch.jit.is_", "torch.onnx.is_"})
-      if (node.target.starts_with(start)) return node.args.empty();
+    if (asks_about_world(node)) return node.args.empty();
     if (node.target == kTruth)
       return node.args.size() == 1 && node.args[0].is_node() && is_cheap(graph_[node.args[0].as_node()]);
-    if (node.type == ValueType::number || node.type == ValueType::size) {
-      if (node.op == Opcode::call_function) {
-        const std::string_view home = split_path(node.target).first;
-        return home == "operator" || home == "builtins" || home == "math";
-      }
-      const PassiveRow* row = find_passive(node);
-      return row && row->reason == PassiveReason::shape;
-    }
-    if (node.target != "builtins.getattr" || node.args.size() < 2 || !node.args[1].is(ValueKind::string)) return false;
-    const std::string& name = node.args[1].text();
-    return name == "shape" || name == "dtype" || name == "device";
+    if (const AttributeRow* attribute = find_attribute(node)) return attribute->is_fixed;
+    if (node.type != ValueType::number && node.type != ValueType::size) return false;
+    return node.op == Opcode::call_function ? is_of_python(node) : asks_for_shape(node);
   }
 
   // Can the node be had again where only `given` nodes and what is made of them is there?
@@ -147,7 +141,8 @@ class Outline {
       block.inside[id] = true;
     }
     const ModuleSpec* spec = graph_.modules.find(block.home);
-    if ((!spec && !homes_.contains(block.home)) || holds_unknown(block.result)) return;
+    if ((!spec && !homes_.contains(block.home)) || holds_unknown(block.result) || called_whole_.contains(block.home))
+      return;
     const std::uint32_t number = calls_[block.home]++;
     const bool is_first = number == 0 && spec && spec->kind == ModuleKind::existing;
     const auto [parent, last] = split_path(block.home);
@@ -299,8 +294,8 @@ class Outline {
       add_placeholders(extra, !handed_out.empty());
       for (const NodeId id : block.nodes) made[id] = copy(id);
       for (const NodeId id : handed_out)
-        call("modulize._runtime.hand_out",
-             {Value::node(taken), Value::string(graph()[id].name), Value::node(made.at(id))}, ValueType::other);
+        call(std::string(kHandOut), {Value::node(taken), Value::string(graph()[id].name), Value::node(made.at(id))},
+             ValueType::other);
       Node output;
       output.op = Opcode::output;
       output.args = {mapped(block.result)};
@@ -373,7 +368,7 @@ class Outline {
       for (const auto& [in, id] : keywords) {
         const std::string where = graph().where(graph()[in]);
         const NodeId value =
-            call("modulize._runtime.required",
+            call(std::string(kRequired),
                  {Value::node(id), Value::string("the block '" + block.path + "' needs '" + out[id].target +
                                                  "' by keyword when it is called by itself: forward takes it from "
                                                  "around the block" +
@@ -631,6 +626,7 @@ class Outline {
 
   Graph& graph_;
   const PassContext& context_;
+  std::set<std::string> called_whole_;  // modules that a node calls as they are: they stay so
   std::map<std::string, std::uint32_t> calls_;
   struct Home {
     std::string type;

@@ -21,6 +21,7 @@
 #include "ir/control.h"
 #include "ir/parser.h"
 #include "ir/regions.h"
+#include "ops/effects_of.h"
 #include "ops/lowering.h"
 #include "ops/op_match.h"
 #include "passes/idiom_table.h"
@@ -183,21 +184,6 @@ bool is_border(const Node& node) {
          is_call_of(node, kEndBlock) || node.target == kSetGradients;
 }
 
-bool may_write(const Node& node) {
-  if (node.op != Opcode::call_function && node.op != Opcode::call_method) return false;
-  if (is_check(node)) return false;
-  for (const std::string_view asks : {kRequire, kLeak, kTruth, kSelect})
-    if (is_call_of(node, asks)) return false;
-  if (const OpSpelling* spelling = find_op(node)) {
-    const Op& op = *spelling->op;
-    if (spelling->writes_first || op.row->effect) return true;
-    const auto bound = bind_arguments(*spelling, node);
-    return !bound || (op.inplace && bound->values[*op.inplace] != Value::boolean(false));
-  }
-  const PassiveRow* row = find_passive(node);
-  return !row || !has_no_effect(row->reason);
-}
-
 class Recogniser {
  public:
   Recogniser(Graph& graph, const PassContext& context) : graph_(graph), context_(context) {}
@@ -275,7 +261,7 @@ class Recogniser {
       if (id == kNoNode) return false;
       if (is_inside(id)) {
         ++seen;
-      } else if (is_border(graph_[id]) || may_write(graph_[id])) {
+      } else if (is_border(graph_[id]) || may_write_memory(graph_[id], graph_)) {
         alone = false;
       }
     }

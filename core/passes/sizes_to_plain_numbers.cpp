@@ -7,6 +7,7 @@
 //   %n = call_function modulize._runtime.plain_sizes(%x, 0)
 //
 // torch.jit.trace would record the arithmetic on them, which tools that read the trace take for computations.
+#include "ir/runtime_calls.h"
 #include "passes/pass.h"
 
 namespace modulize {
@@ -21,7 +22,7 @@ PassResult sizes_to_plain_numbers(Graph& graph, const PassContext& context) {
     const bool is_size = node.op == Opcode::call_method && node.target == "size";
     if (!is_shape && !is_size) continue;
     node.op = Opcode::call_function;
-    node.target = "modulize._runtime.plain_sizes";
+    node.target = kPlainSizes;
     if (is_shape) node.args.pop_back();
     modified = true;
   }

@@ -5,6 +5,7 @@
 
 #include "ir/control.h"
 #include "ir/regions.h"
+#include "ops/effects_of.h"
 #include "ops/lowering.h"
 #include "ops/op_match.h"
 
@@ -13,15 +14,11 @@ namespace modulize {
 namespace {
 
 /// Ours, or a question about the world around forward: torch.compiler.is_compiling().
-bool is_runtime_call(const Node& node) {
-  for (const std::string_view start : {"modulize._runtime.", "torch.compiler.is_", "torch.jit.is_", "torch.onnx.is_"})
-    if (node.target.starts_with(start)) return true;
-  return false;
-}
+bool is_runtime_call(const Node& node) { return find_runtime_call(node) || asks_about_world(node); }
 
 /// The context of code that is kept whole and has modules for its calls (bridge/record/sites.h).
 bool enters_kept_code(const Node& node) {
-  return is_enter(node) && !node.args.empty() && node.args[0] == Value::string("modulize._runtime.Sites");
+  return is_enter(node) && !node.args.empty() && node.args[0] == Value::string(std::string(kSitesContext));
 }
 
 /// The forward of the graph's own module, called as a function.
@@ -100,9 +97,7 @@ std::vector<std::string> find_assumptions(const Graph& graph) {
   for_each_graph(graph, [&](const Graph& g) {
     for (const NodeId id : g.order()) {
       const Node& node = g[id];
-      if ((!is_check(node) && !is_call_of(node, kRequire)) || node.args.size() != 3 ||
-          !node.args[2].is(ValueKind::string))
-        continue;
+      if (!is_check_or_guard(node) || node.args.size() != 3 || !node.args[2].is(ValueKind::string)) continue;
       if (std::find(out.begin(), out.end(), node.args[2].text()) == out.end()) out.push_back(node.args[2].text());
     }
   });

@@ -39,7 +39,7 @@ class Lister {
       entry.line = source.line;
       entry.text = print_node(graph, id);
       entry.is_plain = plain[id];
-      entry.is_leftover = leftovers.count(id) > 0;
+      entry.takes_one_value = node.args.size() == 1 && node.args[0].is_node() && node.kwargs.empty();
       node.for_each_input([&](NodeId input) { entry.inputs.push_back(prefix + graph[input].name); });
       const ModuleSpec* spec = node.op == Opcode::call_module ? find(graph, owner, node.target) : nullptr;
       if (node.op == Opcode::call_module) entry.path = join_path(root, node.target);
@@ -48,6 +48,8 @@ class Lister {
         entry.what = type_of(graph, owner, *spec);
       }
       if (node.callee.is(ValueKind::object)) entry.what = *node.callee.as_object().label;
+      entry.kind = leftovers.count(id) > 0 ? ListedKind::leftover : kind_of(node, spec);
+      if (entry.kind == ListedKind::branch) describe_decision(graph, node, entry);
       out_.push_back(entry);
       if (!spec) continue;
       if (spec->kind == ModuleKind::graph) list(*spec->graph, *spec->graph, entry.name + "/", entry.path, entry.path);
@@ -72,7 +74,26 @@ class Lister {
     // A sequence of tensors, or an object made of them, is what tensors flow through.
     bool all_plain = true;
     node.for_each_input([&](NodeId input) { all_plain = all_plain && plain[input]; });
-    return all_plain || node.target == "builtins.getattr" || node.target.starts_with("modulize._runtime.check");
+    return all_plain || node.target == "builtins.getattr" || is_check_or_guard(node);
+  }
+
+  static ListedKind kind_of(const Node& node, const ModuleSpec* spec) {
+    if (node.op == Opcode::placeholder) return ListedKind::input;
+    if (node.op == Opcode::output) return ListedKind::output;
+    if (node.op != Opcode::call_module) return ListedKind::other;
+    if (spec && spec->kind == ModuleKind::branch) return ListedKind::branch;
+    if (spec && spec->kind == ModuleKind::graph) return ListedKind::block;
+    return spec && !spec->base.empty() ? ListedKind::converted : ListedKind::module;
+  }
+
+  /// The first argument of a branch decides.
+  static void describe_decision(const Graph& graph, const Node& branch, ListedNode& entry) {
+    if (branch.args.empty() || !branch.args[0].is_node()) return;
+    NodeId decided = branch.args[0].as_node();
+    entry.decided_at = graph.where(graph[decided]);
+    if (is_call_of(graph[decided], kTruth) && !graph[decided].args.empty() && graph[decided].args[0].is_node())
+      decided = graph[decided].args[0].as_node();
+    entry.condition = describe_node(graph, decided);
   }
 
   static const ModuleSpec* find(const Graph& graph, const Graph& owner, const std::string& path) {
@@ -91,6 +112,12 @@ class Lister {
 };
 
 }  // namespace
+
+std::string_view listed_kind_name(ListedKind kind) {
+  static constexpr std::string_view kNames[] = {"input", "output", "module",   "converted",
+                                                "block", "branch", "leftover", "other"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
 
 std::vector<ListedNode> list_nodes(const Graph& graph) {
   std::vector<ListedNode> out;
@@ -123,10 +150,10 @@ ComputingCalls count_computing_calls(const Graph& graph) {
   ComputingCalls calls;
   std::set<std::string> called;
   for (const ListedNode& node : list_nodes(graph)) {
-    if (node.is_leftover) ++calls.others;
+    if (node.kind == ListedKind::leftover) ++calls.others;
     if (node.op != "call_module") continue;
     called.insert(node.path);
-    if (node.what == "a branch" || node.what == "a block") continue;
+    if (node.kind == ListedKind::branch || node.kind == ListedKind::block) continue;
     const bool known = node.what.starts_with("torch.") || node.what.starts_with("modulize.") ||
                        find_op_of_module(node.what) != nullptr;
     ++(known ? calls.modules : calls.others);

@@ -1,14 +1,30 @@
 // A graph as a flat list that a page can show: operations with what they read, blocks and branches opened.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ir/graph.h"
 
 namespace modulize {
 
+enum class ListedKind : std::uint8_t {
+  input,
+  output,     // of the graph, a block or a side of a branch
+  module,     // of the model
+  converted,  // a module that a pass has made
+  block,
+  branch,
+  leftover,  // a call that may compute and is no module (see find_leftovers)
+  other,
+};
+
+std::string_view listed_kind_name(ListedKind kind);
+
 struct ListedNode {
+  ListedKind kind = ListedKind::other;
   std::string name;   // unique in the listing: nodes of a block or branch have its path in front
   std::string op;     // opcode; "end" for the output of a block or a side of a branch
   std::string what;   // class of a module, qualified name of a function, name of a method
@@ -19,10 +35,12 @@ struct ListedNode {
   std::string text;  // the statement, as in .mzir
   /// Yields a number, a size or another plain value, or nothing: neither a tensor nor what may be one.
   bool is_plain = false;
-  /// Is it a call that may compute and is no module (see find_leftovers)?
-  bool is_leftover = false;
+  /// Is the value of one other node all that it is given?
+  bool takes_one_value = false;
   std::string base;  // call_module: what a pass made the module for; empty for the model's own
   std::vector<std::string> inputs;
+  std::string condition;   // of a branch, for people: "gt(sum, 0)"
+  std::string decided_at;  // of a branch: "file:line", or empty where unknown
 };
 
 std::vector<ListedNode> list_nodes(const Graph& graph);

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "ir/control.h"
+#include "ops/effects_of.h"
 #include "report/leftovers.h"
 #include "validate/rule.h"
 
@@ -12,10 +13,7 @@ namespace {
 /// What decides: the node that is asked for its truth, or nothing for a question about the world around forward.
 bool asks_values(const Graph& graph, const Node& truth) {
   if (truth.args.empty() || !truth.args[0].is_node()) return false;
-  const Node& asked = graph[truth.args[0].as_node()];
-  for (const std::string_view start : {"torch.compiler.is_", "torch.jit.is_", "torch.onnx.is_", "torch.is_"})
-    if (asked.op == Opcode::call_function && asked.target.starts_with(start)) return false;
-  return true;
+  return !asks_about_world(graph[truth.args[0].as_node()]);
 }
 
 }  // namespace

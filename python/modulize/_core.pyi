@@ -131,6 +131,12 @@ def validate(graph: Graph, leaves: list[tuple[str, str]], shared_tensors: list[l
 def passive_operations() -> list[str]:
     """The names of operations that compute no floating-point values, without their homes: "view", "arange"."""
 
+def runtime_calls() -> list[tuple[str, bool]]:
+    """The functions of modulize that graphs and generated source name, and whether Python has them."""
+
+def functions_that_act() -> list[str]:
+    """The qualified names of functions that are called for what they do: nothing reads what they yield."""
+
 def is_known_operation(call: str) -> bool:
     """Whether the op table itself maps the call."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,20 +101,11 @@ class Report:
     @property
     def branches(self) -> list[dict[str, str]]:
         """The decisions that were kept, with the keys ``path``, ``condition`` and ``where``."""
-        nodes = {node["name"]: node for node in self._shipped.nodes()}
-        found = []
-        for branch in nodes.values():
-            if branch["what"] == "a branch":
-                decided = nodes[branch["inputs"][0]]
-                where = f"{decided['file']}:{decided['line']}" if decided["file"] else ""
-                if decided["what"] == "modulize._runtime.truth":
-                    decided = nodes[decided["inputs"][0]]
-                condition = re.sub(r' at "[^"]*":\d+$', "", decided["text"].partition(" = ")[2])
-                if decided["scope"]:
-                    condition = condition.rpartition(" in ")[0] or condition
-                condition = re.sub(r"^(call_\w+|get_attr|placeholder) ", "", condition).replace("%", "")
-                found.append({"path": branch["path"], "condition": condition, "where": where})
-        return found
+        return [
+            {"path": node["path"], "condition": node["condition"], "where": node["decided_at"]}
+            for node in self._shipped.nodes()
+            if node["kind"] == "branch"
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data, for programs."""

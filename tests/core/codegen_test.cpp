@@ -50,6 +50,20 @@ TEST(Codegen, ChainKeepsOneVariable) {
             "return x\n");
 }
 
+TEST(Codegen, NumbersStandWhereTheyAreRead) {
+  EXPECT_EQ(lines("%m: number = call_method ndimension(%x)\n"
+                  "%n: number = call_function math.sqrt(%m)\n"
+                  "%a: tensor = call_method mul(%x, %n)\n"
+                  "output %a"),
+            "x = x.mul(math.sqrt(x.ndimension()))\n"
+            "return x\n");
+  EXPECT_EQ(lines("%m: number = call_function builtins.getattr(%x, 'is_sparse')\n"
+                  "%a: tensor = call_method mul(%x, %m)\n"
+                  "output %a"),
+            "x = x.mul(x.is_sparse)\n"
+            "return x\n");
+}
+
 TEST(Codegen, RowOfChildrenRunsAsALoop) {
   const std::string body =
       "%a: tensor = call_module b.conv1(%x)\n"

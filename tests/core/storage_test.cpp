@@ -84,6 +84,36 @@ TEST(Storage, modules_that_may_hand_their_input_through) {
   EXPECT_EQ(read_elsewhere("  %m = call_module twin(%y)\n" + rest), "");
 }
 
+TEST(Storage, what_is_asked_of_a_tensor_shares_nothing) {
+  const std::string rest = "  %w = call_method add_(%y, 1)\n  %z = call_method to(%w, %d)\n  output %z\n";
+  EXPECT_EQ(read_elsewhere("  %d: other = call_function builtins.getattr(%y, \"dtype\")\n" + rest), "");
+  EXPECT_EQ(read_elsewhere("  %d: tensor = call_function builtins.getattr(%y, \"T\")\n" + rest), "w");
+  EXPECT_EQ(read_elsewhere("  %d: other = call_function builtins.getattr(%y, \"mine\")\n" + rest), "w");
+}
+
+TEST(Storage, our_own_functions) {
+  const std::string write = "  %w = call_method add_(%m, 1)\n";
+  const std::string select = "  %m: tensor = call_function modulize._runtime.select(%x, %y, 1)\n";
+  EXPECT_EQ(read_elsewhere("  %c = call_method clone(%y)\n  %m: tensor = call_function modulize._runtime.select(True, "
+                           "%c, 1)\n" +
+                           write + "  output %w\n"),
+            "");
+  EXPECT_EQ(read_elsewhere(select + write + "  output (%w, %y)\n"), "w");
+  EXPECT_EQ(read_elsewhere("  %m = call_method clone(%y)\n  %h: other = call_function modulize._runtime.hand_out(%x, "
+                           "\"a\", %m)\n" +
+                           write + "  output %w\n"),
+            "w");
+  EXPECT_EQ(read_elsewhere("  %m = call_method clone(%y)\n  %o: other = call_function modulize._runtime.rebuild(net.C, "
+                           "None, None, a=%m)\n" +
+                           write + "  output (%w, %o)\n"),
+            "w");
+  EXPECT_EQ(
+      read_elsewhere("  %m = call_method clone(%y)\n  %o: other = call_function modulize._runtime.check_structure("
+                     "%m, 1, \"m\")\n" +
+                     write + "  output %w\n"),
+      "");
+}
+
 TEST(Storage, functions_with_an_in_place_flag) {
   const std::string rest = "  %w = call_method add_(%m, 1)\n  output (%w, %y)\n";
   EXPECT_EQ(read_elsewhere("  %m = call_function torch.nn.functional.relu(%y, True)\n" + rest), "w");

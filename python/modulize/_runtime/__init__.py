@@ -1,7 +1,5 @@
 """What the generated source calls: graphs, pickles and torch.fx name it ``modulize._runtime.<name>``."""
 
-import operator
-
 import torch.fx
 
 from modulize._runtime.checks import (
@@ -67,23 +65,8 @@ __all__ = [
 for _name in __all__:
     globals()[_name].__module__ = __name__
 
-# Nothing reads their results: torch.fx must not take them for dead code.
+# torch.fx must not take them for dead code.
 if hasattr(torch.fx.node, "has_side_effect"):
-    for _function in (
-        check,
-        check_structure,
-        check_made,
-        check_unchanged,
-        require,
-        set_attribute,
-        delete_attribute,
-        extend,
-        set_items,
-        required,
-        hand_out,
-        enter,
-        leave,
-    ):
-        torch.fx.node.has_side_effect(_function)
-    for _builtin in (setattr, delattr, operator.setitem, operator.delitem):
-        torch.fx.node.has_side_effect(_builtin)
+    for _name in _core.functions_that_act():
+        _home, _, _own = _name.rpartition(".")
+        torch.fx.node.has_side_effect(globals()[_own] if _home == __name__ else _core.resolve_name(_name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import enum
 import io
 import linecache
 import os
@@ -11,7 +12,7 @@ import sys
 import tokenize
 import types
 from collections.abc import Iterator, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -29,11 +30,23 @@ __all__ = ["ModelSource"]
 _SPELLINGS = [("modulize._runtime.", "runtime"), ("torch.nn.functional.", "F")]
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _WIDTH = 120
-# No expressions: stands for a parameter that is None; stands in front of a buffer's arguments.
-_NO_PARAMETER = "no parameter"
-_BUFFER = "a buffer("
 # Names that a class or a constant of the module must not have.
 _RESERVED = {"torch", "nn", "F", "runtime", "operations", "load", "os", "OrderedDict", "self"}
+
+
+class PartKind(enum.Enum):
+    """What a module's attribute is to nn.Module."""
+
+    VALUE = enum.auto()
+    NO_PARAMETER = enum.auto()  # a parameter that is None
+    BUFFER = enum.auto()
+
+
+class Part(NamedTuple):
+    """An attribute of a module: its expression; of a buffer, the arguments that register it."""
+
+    text: str
+    kind: PartKind = PartKind.VALUE
 
 
 def join(parent: str, name: str) -> str:
@@ -56,7 +69,8 @@ def is_chain(module: Any) -> bool:
         if (
             call["op"] != "call_module"
             or call["path"] != name
-            or f" = call_module {name}(%{before})" not in call["text"]
+            or not call["takes_one_value"]
+            or call["inputs"] != [before]
         ):
             return False
         before = call["name"]
@@ -224,10 +238,10 @@ class ModelSource:
         """The base class, a line break, the class body without its head; functions in front of it, then a NUL."""
         lines = ["    def __init__(self):", "        super().__init__()"]
         base = next((f"nn.{cls.__name__}" for cls in CONTAINERS if isinstance(module, cls)), "nn.Module")
-        for name, text in self._parts(path, module):
-            lines.append(f"        {self._assignment(name, text)}")
-        after = self._ties(path) if path == "" else []
-        if any(line.startswith(("runtime.tie", "runtime.constant")) for line in after):
+        for name, part in self._parts(path, module):
+            lines.append(f"        {self._assignment(name, part)}")
+        after, is_tied = self._ties() if path == "" else ([], False)
+        if is_tied:
             base = self._runtime_name("TiedState") + (f", {base}" if base != "nn.Module" else "")
         functions: list[str] = []
         methods: list[str] = []
@@ -258,24 +272,25 @@ class ModelSource:
 
     # -- what a block is made of --
 
-    def _parts(self, path: str, module: nn.Module) -> Iterator[tuple[str, str]]:
+    def _parts(self, path: str, module: nn.Module) -> Iterator[tuple[str, Part]]:
         yield from self._tensors(module)
         yield from self._attributes(path, module)
         for name, child in module._modules.items():
-            yield name, self._module(join(path, name), child)
+            yield name, Part(self._module(join(path, name), child))
 
-    def _tensors(self, module: nn.Module) -> Iterator[tuple[str, str]]:
+    def _tensors(self, module: nn.Module) -> Iterator[tuple[str, Part]]:
         constants = module.__dict__.get("_modulize_constants", ())
         tensor: Any
         for name, tensor in module._parameters.items():
-            yield name, _NO_PARAMETER if tensor is None else f"nn.Parameter({empty(tensor)})"
+            made = Part("None", PartKind.NO_PARAMETER) if tensor is None else Part(f"nn.Parameter({empty(tensor)})")
+            yield name, made
         for name, tensor in module._buffers.items():
             if name not in constants:
                 persistent = name not in module._non_persistent_buffers_set
                 text = "None" if tensor is None else empty(tensor)
-                yield name, f"{_BUFFER}{text}{'' if persistent else ', persistent=False'})"
+                yield name, Part(text + ("" if persistent else ", persistent=False"), PartKind.BUFFER)
 
-    def _attributes(self, path: str, module: nn.Module) -> Iterator[tuple[str, str]]:
+    def _attributes(self, path: str, module: nn.Module) -> Iterator[tuple[str, Part]]:
         """Plain attributes that the programs read."""
         nested: dict[str, set[str]] = {}
         for name in sorted(self._read.get(path, ())):
@@ -284,7 +299,7 @@ class ModelSource:
         for name, inside in nested.items():
             if not hasattr(module, name):
                 continue  # forward sets it first
-            yield name, self._attribute(join(path, name), getattr(module, name), inside)
+            yield name, Part(self._attribute(join(path, name), getattr(module, name), inside))
 
     def _attribute(self, path: str, value: Any, inside: set[str]) -> str:
         if isinstance(value, torch.Tensor):
@@ -350,16 +365,16 @@ class ModelSource:
         elif kind == "Sequential":
             listed = block("nn.Sequential(OrderedDict([", [f"({quoted(n)}, {t})" for n, t in own.items()], "]))")
         else:
-            listed = self._call("with_parts", ["nn.ModuleList()"], own)
-        extra = {name: text for name, text in children.items() if name in added}
+            listed = self._call("with_parts", ["nn.ModuleList()"], {name: Part(text) for name, text in own.items()})
+        extra = {name: Part(text) for name, text in children.items() if name in added}
         extra |= dict(self._tensors(module))
         extra |= dict(self._attributes(path, module))
         return self._call("with_parts", [listed], extra) if extra else listed
 
-    def _call(self, function: str, first: list[str], parts: dict[str, str]) -> str:
-        parts = {name: self._value(text) for name, text in parts.items()}
-        named = [f"{name}={text}" for name, text in parts.items() if is_name(name) and not is_private(name)]
-        others = [f"{quoted(n)}: {t}" for n, t in parts.items() if not is_name(n) or is_private(n)]
+    def _call(self, function: str, first: list[str], parts: dict[str, Part]) -> str:
+        texts = {name: self._value(part) for name, part in parts.items()}
+        named = [f"{name}={text}" for name, text in texts.items() if is_name(name) and not is_private(name)]
+        others = [f"{quoted(n)}: {t}" for n, t in texts.items() if not is_name(n) or is_private(n)]
         return block(
             f"{self._runtime_name(function)}(", [*first, *named, *([block("**{", others, "}")] if others else [])], ")"
         )
@@ -376,7 +391,7 @@ class ModelSource:
         name = re.sub(r"^torch\.nn\.(?=\w+$)", "nn.", name)
         found = self._constructors.find(module, self.imports) if cls is type(module) else None
         try:
-            differing = {n: spell(v, self.imports) for n, v in found[1].items()} if found else {}
+            differing = {n: Part(spell(v, self.imports)) for n, v in found[1].items()} if found else {}
         except Unspellable:
             found = None
         if found:
@@ -389,13 +404,12 @@ class ModelSource:
         for attribute, value in attributes_of(module).items():
             if isinstance(value, torch.Tensor):
                 self.extra_tensors[join(path, attribute)] = value
-                parts[attribute] = empty(value)
+                parts[attribute] = Part(empty(value))
             else:
-                parts[attribute] = self._spelled(
-                    value, f"the attribute {attribute!r} of the module {path!r}, a {name},"
-                )
+                what = f"the attribute {attribute!r} of the module {path!r}, a {name},"
+                parts[attribute] = Part(self._spelled(value, what))
         for child_name, inner in module._modules.items():
-            parts[child_name] = self._module(join(path, child_name), inner)
+            parts[child_name] = Part(self._module(join(path, child_name), inner))
         made = self._call("assemble", [name], parts)
         return self._call("parametrized", [made], {}) if parametrized else made
 
@@ -411,25 +425,23 @@ class ModelSource:
                     "cannot be written as source: remove it first"
                 )
 
-    def _assignment(self, name: str, text: str) -> str:
-        text = text.replace("\n", "\n        ")
+    def _assignment(self, name: str, part: Part) -> str:
+        text = part.text.replace("\n", "\n        ")
+        if part.kind is PartKind.NO_PARAMETER:
+            return f"self._parameters[{quoted(name)}] = None"
+        if part.kind is PartKind.BUFFER:
+            if is_name(name) and not hasattr(nn.Module, name):
+                return f"self.register_buffer({quoted(name)}, {text})"
+            return f"{self._runtime_name('add')}(self, {quoted(name)}, {self._value(part)})"
         if text == "None":
             return f"self._modules[{quoted(name)}] = None"
-        if text == _NO_PARAMETER:
-            return f"self._parameters[{quoted(name)}] = None"
-        if text.startswith(_BUFFER):
-            if is_name(name) and not hasattr(nn.Module, name):
-                return f"self.register_buffer({quoted(name)}, {text.removeprefix(_BUFFER)}"
-            return f"{self._runtime_name('add')}(self, {quoted(name)}, {self._value(text)})"
         if is_name(name) and not is_private(name):
             return f"self.{name} = {text}"
         return f"setattr(self, {quoted(name)}, {text})"
 
-    def _value(self, text: str) -> str:
-        """The expression for a part that is given by its name, parameters that are None and buffers among them."""
-        if text.startswith(_BUFFER):
-            return f"{self._runtime_name('Buffer')}({text.removeprefix(_BUFFER)}"
-        return "None" if text == _NO_PARAMETER else text
+    def _value(self, part: Part) -> str:
+        """The expression for a part that is given by its name, buffers among them."""
+        return f"{self._runtime_name('Buffer')}({part.text})" if part.kind is PartKind.BUFFER else part.text
 
     def _runtime_name(self, name: str) -> str:
         self.runtime.add(name)
@@ -437,11 +449,12 @@ class ModelSource:
 
     # -- what stands under several names --
 
-    def _ties(self, path: str) -> list[str]:
-        lines = []
+    def _ties(self) -> tuple[list[str], bool]:
+        """The statements of the root's constructor, and whether a tensor stands under several names or in no module."""
+        lines: list[str] = []
         for alias, first in self._aliases:
             lines.append(f"{self._runtime_name('alias')}(self, {quoted(alias)}, {quoted(first)})")
-        frozen, constants = [], []
+        frozen, constants, ties = [], [], []
         for module_path, module in self._modules.items():
             hidden = _drop_tied in module._state_dict_hooks.values()
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -456,12 +469,13 @@ class ModelSource:
                     owner, owner_name = owner_of(module, name)
                     target = join(self._path_of[id(owner)], owner_name)
                     text = f"{self._runtime_name('tie')}(self, {quoted(full)}, {quoted(target)}"
-                    lines.append(text + (", hidden=True)" if hidden else ")"))
+                    ties.append(text + (", hidden=True)" if hidden else ")"))
                 elif isinstance(tensor, nn.Parameter) and not tensor.requires_grad:
                     frozen.append(quoted(full))
+        lines += ties
         if frozen:
             lines.append(block(f"{self._runtime_name('freeze')}(", ["self", *frozen], ")"))
-        return [line for text in [*constants, *lines] for line in text.split("\n")]
+        return [line for text in [*constants, *lines] for line in text.split("\n")], bool(constants or ties)
 
     # -- forward --
 

@@ -44,7 +44,7 @@ def scope_drawings(nodes: list[dict[str, Any]], *, plain: bool = True) -> dict[s
         for depth, scope in enumerate(line):
             items[scope][line[depth + 1] if depth + 1 < len(line) else i] = None
         sources = [index_of[name] for name in node["inputs"]]
-        if node["what"] == "a branch":  # what decides reaches it through a check
+        if node["kind"] == "branch":  # what decides reaches it through a check
             checks = [source for source in sources if source in left_out]
             sources += [index_of[name] for source in checks for name in nodes[source]["inputs"]]
         for source in sources:

@@ -74,17 +74,12 @@ def render(report: Any, nodes: list[dict[str, Any]], title: str) -> str:
 
 
 def _kind(node: dict[str, Any], kept: set[str]) -> str:
-    if node["op"] == "placeholder":
-        return "input"
-    if node["op"] in ("output", "end"):
-        return "output"
-    if node["what"] == "a branch":
-        return "branch"
-    if node["what"] in kept or (node["path"] in kept and node["path"]):
+    kind: str = node["kind"]
+    if kind not in ("input", "output", "branch") and (node["what"] in kept or (node["path"] in kept and node["path"])):
         return "kept"
-    if node["op"] == "call_module":
+    if kind == "block":
         return "converted" if node["base"] else "module"
-    return "leftover" if node["is_leftover"] else "other"
+    return kind
 
 
 def _shown(text: str) -> str:
