@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "bridge/boundary/seen_whole.h"
+#include "bridge/boundary/call_outside.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
@@ -115,9 +115,11 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   const bool is_leaf = is_library_leaf(type) && !opened_classes.contains(reinterpret_cast<PyObject*>(type)) &&
                        !(path && mode_ == CaptureMode::running && holds_other_tensors(module, *path));
   const char* kept = nullptr;
-  const bool excluded = is_excluded(module);
-  if (excluded)
-    kept = "excluded";
+  CallKind kind = is_leaf && has_hooks(module) ? CallKind::hooked_layer
+                  : is_leaf                    ? CallKind::layer
+                                               : CallKind::kept_module;
+  if (is_excluded(module))
+    kept = "excluded", kind = CallKind::excluded_module;
   else if (!is_leaf && has_hooks(module))
     kept = "it has forward hooks, which run only when the module itself is called";
   else if (PyType_IsSubtype(type, TorchTypes::instance().script_module))
@@ -125,7 +127,6 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   else if (const auto it = kept_modules.find(module); it != kept_modules.end())
     kept = it->second.c_str();
   if (kept && path) keep(*path, kept);
-  if (kept) require_uncaught("a module that is kept whole", false);
   // Prepared by itself, where something in it can be.
   if (kept && path && !is_leaf) note_module_call(module, *path, args, nargs, kwnames);
   // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
@@ -145,10 +146,8 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
     }
     PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
     const std::string callee = !kept ? "" : path ? "'" + *path + "'" : "a module";
-    SeenWhole whole(*this, kept || has_hooks(module), tuple.ptr(), kwargs, callee);
-    nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), kwargs, callee));
-    if (result.is_valid() && mode_ == CaptureMode::running) whole.reread();
-    return result.release().ptr();
+    if (kept && kind != CallKind::excluded_module) kind = CallKind::kept_module;
+    return leaf_call(kind, module, path, tuple.ptr(), kwargs, callee);
   }
   meet_globals_of(module);
   nb::object call = nb::steal(module_function(module));
@@ -196,45 +195,25 @@ PyObject* Recorder::watched_call(PyObject* module, PyObject* const* args, Py_ssi
   return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
 }
 
-PyObject* Recorder::leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs,
-                              const std::string& kept) {
-  const NodeId first = static_cast<NodeId>(graph().id_limit());
-  try {
+PyObject* Recorder::leaf_call(CallKind kind, PyObject* module, const std::string* path, PyObject* args,
+                              PyObject* kwargs, const std::string& callee) {
+  OutsideCall call{kind, args, kwargs, callee};
+  call.add = [&] {
+    if (!path) return add_call(module, CallName{}, args, kwargs);  // built inside forward: the object itself is called
+    use_module(*path, module);
     CallName name;
-    NodeId node;
-    if (path) {
-      use_module(*path, module);
-      name.form = CallForm::method;
-      name.name = *path;
-      node = add_call(module, name, args, kwargs);
-      graph()[node].op = Opcode::call_module;
-    } else {
-      // Built inside forward: it has no place in the tree, so the object itself is called.
-      node = add_call(module, name, args, kwargs);
-    }
-    if (mode_ == CaptureMode::symbolic) return make_proxy(node);
-    nb::object call = nb::steal(module_function(module));
-    nb::object result;
+    name.form = CallForm::method;
+    name.name = *path;
+    const NodeId node = add_call(module, name, args, kwargs);
+    graph()[node].op = Opcode::call_module;
+    return node;
+  };
+  call.run = [&]() -> PyObject* {
     before_layer(*this, module);
-    {
-      // The user's own code is watched: it may write Parameters.
-      const Observe inside(*this, nullptr, !is_library_leaf(Py_TYPE(module)));
-      result = nb::steal(PyObject_Call(call.ptr(), args, kwargs));
-    }
-    if (!result.is_valid()) {
-      nb::python_error raised;
-      require_uncaught("a module that raises", false);
-      rollback(first);
-      raised.restore();
-      return nullptr;
-    }
-    Pause quiet(*this);
-    if (!kept.empty()) check_yielded(result, node, kept, is_excluded(module));
-    return wrap_result(result.ptr(), node, false);
-  } catch (...) {
-    rollback(first);
-    throw;
-  }
+    const nb::object bound = nb::steal(module_function(module));
+    return PyObject_Call(bound.ptr(), args, kwargs);
+  };
+  return call_outside(*this, call);
 }
 
 }  // namespace modulize

@@ -70,6 +70,10 @@ void StateWrites::make_live(Module& module, const std::string& name) {
         Value::boolean(nb::hasattr(module.module, name.c_str())), "whether there is an " + text);
     return;
   }
+  if (plan_->optional.contains(full_name(*module.path, name)))
+    recorder_.add_check(
+        recorder_.add_function("builtins.hasattr", {Value::node(from), Value::string(name)}, ValueType::number),
+        Value::boolean(true), "whether there is an " + text);
   PyObject* value = part->value.ptr();
   if (TorchTypes::instance().is_tensor(value)) return;  // read by a get_attr of its own
   const bool number = PyLong_Check(value) || PyFloat_Check(value);
@@ -132,6 +136,29 @@ void StateWrites::reread() {
   }
 }
 
+namespace {
+
+bool is_buffer(PyObject* module, PyObject* name) {
+  PyObject* const dict = attribute_dict(module);
+  PyObject* const buffers = dict ? PyDict_GetItemString(dict, "_buffers") : nullptr;
+  return buffers && PyDict_Check(buffers) && PyDict_Contains(buffers, name) == 1;
+}
+
+}  // namespace
+
+void StateWrites::register_buffer(const Module& module, NodeId to, const std::string& name, Value value) {
+  PyObject* const dict = attribute_dict(module.module.ptr());
+  PyObject* const hidden = PyDict_GetItemString(dict, "_non_persistent_buffers_set");
+  const nb::object text = nb::cast(name);
+  const bool persistent = !hidden || PySet_Contains(hidden, text.ptr()) != 1;
+  Node node;
+  node.op = Opcode::call_method;
+  node.type = ValueType::other;
+  node.target = "register_buffer";
+  node.args = {Value::node(to), Value::string(name), std::move(value), Value::boolean(persistent)};
+  recorder_.add_node(std::move(node));
+}
+
 void StateWrites::record() {
   const KnownObjects::KeepIdentity identity(recorder_.objects());
   std::vector<std::string>& names = recorder_.capture().state_writes;
@@ -158,12 +185,16 @@ void StateWrites::record() {
       if (PyType_IsSubtype(Py_TYPE(value), TorchTypes::instance().module)) continue;
       const std::string text = text_of(part.key), name = full_name(*module.path, text);
       if (!note(name)) continue;
+      if (!before) recorder_.capture().optional_state.insert(name);
       if (replaced) {
         Value written = recorder_.to_value(value);
         recorder_.objects().refuse_hidden_tensors(written, "forward writes to attribute '" + name + "'");
         const NodeId to = owner(module);
-        recorder_.add_function("builtins.setattr", {Value::node(to), Value::string(text), std::move(written)},
-                               ValueType::other);
+        if (!before && is_buffer(module.module.ptr(), part.key.ptr()))
+          register_buffer(module, to, text, std::move(written));
+        else
+          recorder_.add_function("builtins.setattr", {Value::node(to), Value::string(text), std::move(written)},
+                                 ValueType::other);
         if (has_parts(value) && !recorder_.objects().knows(value))
           recorder_.objects().adopt(value, attribute(module, text, ValueType::other));
       } else {
@@ -178,6 +209,7 @@ void StateWrites::record() {
       if (met[i]) continue;
       const std::string text = text_of(module.attributes[i].key), name = full_name(*module.path, text);
       if (!note(name)) continue;
+      recorder_.capture().optional_state.insert(name);
       const NodeId from = owner(module);
       recorder_.add_function("builtins.delattr", {Value::node(from), Value::string(text)}, ValueType::other);
     }

@@ -37,6 +37,7 @@ class StateWrites {
   NodeId owner(const Module& module);
   NodeId attribute(const Module& module, const std::string& name, ValueType type);
   void make_live(Module& module, const std::string& name);
+  void register_buffer(const Module& module, NodeId to, const std::string& name, Value value);
   void know(PyObject* container, NodeId node, std::unordered_map<PyObject*, bool>& seen);
 
   Recorder& recorder_;

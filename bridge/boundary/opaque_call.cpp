@@ -1,7 +1,7 @@
 // Recorder::opaque_call: a Python function that stays one node, and what it yields.
 #include <utility>
 
-#include "bridge/boundary/seen_whole.h"
+#include "bridge/boundary/call_outside.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 #include "bridge/values/structure.h"
@@ -52,23 +52,17 @@ void Recorder::check_made(nb::handle value, NodeId node, const std::string& text
                          "the length of " + text);
 }
 
-void Recorder::check_yielded(nb::handle result, NodeId node, const std::string& callee, bool is_excluded) {
-  if (is_excluded && TorchTypes::instance().is_tensor(result.ptr())) return;
-  check_made(result, node, "what " + callee + " yields", true);
-}
-
-PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept, bool observes) {
-  const NodeId first = static_cast<NodeId>(graph().id_limit());
+PyObject* Recorder::opaque_call(CallKind kind, PyObject* function, PyObject* args, PyObject* kwargs, const char* kept) {
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here
   if (kept) keep(name.form == CallForm::function ? name.name : name_of(function), kept);
-  const std::string callee = kept ? text_of(nb::getattr(function, "__qualname__", nb::none())) : "";
-  SeenWhole whole(*this, kept != nullptr, args, kwargs, callee);
   if (excluded_functions.contains(function)) name = CallName{};
-  require_uncaught("a call that is kept whole", kept == nullptr);
-  try {
-    const std::string region = observes ? scope_path() + "|" + function_label(function) : "";
-    const NodeId sites = observes ? enter_sites(region) : kNoNode;
+  OutsideCall call{kind, args, kwargs};
+  if (kept) call.callee = text_of(nb::getattr(function, "__qualname__", nb::none()));
+  if (effects_of(kind).notes_call_sites) call.region = scope_path() + "|" + function_label(function);
+  bool is_read_from_value = false;
+  call.add = [&] {
+    const NodeId first = static_cast<NodeId>(graph().id_limit());
     // stochastic_depth(x, p, "row", self.training): the one bool among the arguments is the flag just read.
     std::size_t flags = 0, position = 0;
     Value flag;
@@ -77,29 +71,12 @@ PyObject* Recorder::opaque_call(PyObject* function, PyObject* args, PyObject* kw
     if (flags == 1) flag = mode_flag(PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(position)), first);
     const NodeId node = add_call(function, name, args, kwargs);
     if (flags == 1) graph()[node].args[position] = flag;
-    if (mode_ == CaptureMode::symbolic) return make_proxy(node);
-    nb::object result;
-    {
-      const Observe inside(*this, observes ? &region : nullptr, false);
-      result = nb::steal(run(function, args, kwargs));
-    }
-    if (!result.is_valid()) {
-      rollback(first);
-      return nullptr;
-    }
-    if (observes) leave_sites(sites);
-    if (kept && PyBool_Check(result.ptr())) {
-      graph()[node].type = ValueType::number;
-      return PyBool_FromLong(decide(node, result.ptr() == Py_True));
-    }
-    Pause quiet(*this);
-    whole.reread();
-    if (kept) check_yielded(result, node, callee, excluded_functions.contains(function));
-    return wrap_result(result.ptr(), node, false);
-  } catch (...) {
-    rollback(first);
-    throw;
-  }
+    for (const Value& argument : graph()[node].args) is_read_from_value |= is_from_value(argument);
+    if (kind == CallKind::draw || (kind == CallKind::number_function && is_read_from_value)) mark_read_from_value(node);
+    return node;
+  };
+  call.run = [&] { return PyObject_Call(function, args, kwargs); };
+  return call_outside(*this, call);
 }
 
 }  // namespace modulize

@@ -41,10 +41,6 @@ bool narrows(const Node& node, PyObject* args) {
 
 }  // namespace
 
-PyObject* Recorder::run(PyObject* function, PyObject* args, PyObject* kwargs) {
-  return PyObject_Call(function, args, kwargs);
-}
-
 PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwargs) {
   const CallName name = FunctionNames::instance().find(function);
   PauseFlag quiet(*this);
@@ -54,7 +50,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     const std::string& m = name.name;
     if (m == "__repr__" || m == "__str__" || m == "__format__" || m == "__hash__" || m == "__dir__" ||
         m == "__reduce_ex__" || m == "is_shared")
-      return run(function, args, kwargs);
+      return PyObject_Call(function, args, kwargs);
     if (mode_ == CaptureMode::running) {
       if (m == "__bool__") {
         PyObject* tensor = PyTuple_GET_ITEM(args, 0);
@@ -63,7 +59,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
         if (nb::cast<bool>(nb::handle(tensor).attr("is_meta"))) {
           natural = nb::bool_(true);  // there is no value: both sides are explored all the same
         } else {
-          natural = nb::steal(run(function, args, kwargs));
+          natural = nb::steal(PyObject_Call(function, args, kwargs));
           if (!natural.is_valid()) return nullptr;
         }
         return PyBool_FromLong(decide(value.as_node(), natural.ptr() == Py_True));
@@ -75,11 +71,11 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
   }
   if (name.name == "torch._C._set_grad_enabled" || name.name == "torch._assert") {
     if (name.name == "torch._assert" && PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) == Py_True)
-      return run(function, args, kwargs);
+      return PyObject_Call(function, args, kwargs);
   }
   if (PyCFunction_Check(function) && name.name.ends_with("_set_grad_enabled") && PyTuple_GET_SIZE(args) == 1) {
     regions->set_gradients(to_value(PyTuple_GET_ITEM(args, 0)));
-    return run(function, args, kwargs);
+    return PyObject_Call(function, args, kwargs);
   }
 
   refuse_function_transforms(*this);
@@ -94,7 +90,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
     if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
     before_write(*this, name, args, kwargs, true);
-    nb::object result = nb::steal(run(function, args, kwargs));
+    nb::object result = nb::steal(PyObject_Call(function, args, kwargs));
     if (!result.is_valid()) {
       nb::python_error raised;
       require_uncaught("a call that raises", false);

@@ -85,30 +85,19 @@ void add_arguments(Recorder& recorder, PyObject* args, Py_ssize_t begin, PyObjec
       node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)), argument_value(recorder, value));
 }
 
-PyObject* record_whole(Recorder& recorder, NodeId first, Node node, const std::function<PyObject*()>& run,
+PyObject* record_whole(Recorder& recorder, CallKind kind, const std::string& callee, PyObject* args, PyObject* kwargs,
+                       const std::function<void(Node&)>& describe, const std::function<PyObject*()>& run,
                        const std::function<bool()>& in_place) {
-  try {
-    const NodeId id = recorder.add_node(std::move(node));
-    if (recorder.mode() == CaptureMode::symbolic) return recorder.make_proxy(id);
-    nb::object result;
-    {
-      Recorder::Pause quiet(recorder);
-      result = nb::steal(run());
-    }
-    if (!result.is_valid()) {
-      recorder.rollback(first);
-      return nullptr;
-    }
-    if (PyBool_Check(result.ptr())) {
-      recorder.graph()[id].type = ValueType::number;
-      return PyBool_FromLong(recorder.decide(id, result.ptr() == Py_True));
-    }
-    Recorder::Pause quiet(recorder);
-    return recorder.wrap_result(result.ptr(), id, in_place && in_place());
-  } catch (...) {
-    recorder.rollback(first);
-    throw;
-  }
+  OutsideCall call{kind, args, kwargs, callee};
+  call.add = [&] {
+    Node node;
+    node.op = Opcode::call_function;
+    describe(node);
+    return recorder.add_node(std::move(node));
+  };
+  call.run = run;
+  call.in_place = in_place;
+  return call_outside(recorder, call);
 }
 
 }  // namespace modulize

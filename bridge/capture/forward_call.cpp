@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "bridge/boundary/call_outside.h"
 #include "bridge/capture/arguments.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/regions.h"
@@ -173,10 +174,8 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
     else
       named[parameter.name.c_str()] = value;
   }
-  {
-    const Recorder::Observe inside(recorder, &region, true);
-    capture.output = call(forward, items, named);
-  }
+  capture.output = checked(
+      run_outside(recorder, CallKind::root, region, [&] { return call(forward, items, named).release().ptr(); }));
   capture.arguments = arguments;
   Node output;
   output.op = Opcode::output;

@@ -622,6 +622,7 @@ bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& opt
     plan = plan_state(root, options, capture);
   else
     plan_symbolic(root, written, plan);
+  plan.optional = capture.optional_state;
   options.state = &plan;
   return !plan.live.empty() || !plan.silent.empty();
 }
@@ -630,7 +631,10 @@ bool plan_for_state(nb::handle root, const Capture& capture, CaptureOptions& opt
 bool add_to_plan(const std::set<std::string>& written, CaptureOptions& options, StatePlan& plan) {
   bool is_new = false;
   for (const std::string& name : written)
-    if (!plan.silent.contains(name)) is_new |= plan.live.insert(name).second;
+    if (!plan.silent.contains(name) && plan.live.insert(name).second) {
+      plan.optional.insert(name);
+      is_new = true;
+    }
   if (is_new) options.state = &plan;
   return is_new;
 }

@@ -31,19 +31,19 @@ PyObject* function_forward_slot(PyObject* self, PyObject* const* call, Py_ssize_
       }
       if (cls.is_none()) return PyObject_Call(clone, args, kwargs);  // not through apply: a function like any other
     }
-    const NodeId first = next_node(*recorder);
-    Node node;
-    node.op = Opcode::call_function;
     const CallName name = FunctionNames::instance().find(cls.ptr());
-    if (name.form == CallForm::function)
-      node.target = name.name + ".apply";
-    else
-      node.callee = recorder->capture().objects.value(nb::object(cls.attr("apply")));
-    recorder->note_kept(name.form == CallForm::function ? name.name : text_of(cls.attr("__qualname__")),
-                        "a torch.autograd.Function: its backward is its own");
-    add_arguments(*recorder, args, context.is_valid() ? 1 : 0, kwargs, node);
+    const std::string callee = name.form == CallForm::function ? name.name : text_of(cls.attr("__qualname__"));
+    recorder->note_kept(callee, "a torch.autograd.Function: its backward is its own");
     return record_whole(
-        *recorder, first, std::move(node), [&] { return PyObject_Call(clone, args, kwargs); },
+        *recorder, CallKind::autograd_function, callee, args, kwargs,
+        [&](Node& node) {
+          if (name.form == CallForm::function)
+            node.target = name.name + ".apply";
+          else
+            node.callee = recorder->capture().objects.value(nb::object(cls.attr("apply")));
+          add_arguments(*recorder, args, context.is_valid() ? 1 : 0, kwargs, node);
+        },
+        [&] { return PyObject_Call(clone, args, kwargs); },
         [&] { return context.is_valid() && !nb::object(nb::getattr(context, "dirty_tensors", nb::none())).is_none(); });
   });
 }
@@ -56,8 +56,8 @@ PyObject* unrecorded_slot(PyObject* self, PyObject* const* call, Py_ssize_t narg
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], or_null(call[1]));
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     if (recorder->mode() == CaptureMode::symbolic) return nb::none().release().ptr();
-    Recorder::Pause quiet(*recorder);
-    return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], or_null(call[1]));
+    return run_outside(*recorder, CallKind::autograd_function, "",
+                       [&] { return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], or_null(call[1])); });
   });
 }
 PyMethodDef unrecorded_def = {"unrecorded", as_c_function(unrecorded_slot), METH_FASTCALL, nullptr};

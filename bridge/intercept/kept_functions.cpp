@@ -2,9 +2,9 @@
 
 #include <vector>
 
+#include "bridge/boundary/call_outside.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
 
 namespace modulize {
 
@@ -13,22 +13,22 @@ namespace {
 // The body of a Python function that stays one node while a capture runs: `self` is (function, clone with the real
 // code). `why(recorder, function)` is the reason for the report, null if there is nothing to report.
 template <class Why>
-PyObject* one_node_body(PyObject* self, PyObject* const* call, Py_ssize_t nargs, bool observes, Why&& why) {
+PyObject* one_node_body(CallKind kind, PyObject* self, PyObject* const* call, Py_ssize_t nargs, Why&& why) {
   if (!is_args_and_kwargs(nargs)) return nullptr;
   PyObject *function = PyTuple_GET_ITEM(self, 0), *kwargs = PyDict_GET_SIZE(call[1]) ? call[1] : nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
   return guarded<PyObject*>(
-      nullptr, [&] { return recorder->opaque_call(function, call[0], kwargs, why(*recorder, function), observes); });
+      nullptr, [&] { return recorder->opaque_call(kind, function, call[0], kwargs, why(*recorder, function)); });
 }
 
 PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return one_node_body(self, call, nargs, false, [](Recorder&, PyObject*) { return "excluded"; });
+  return one_node_body(CallKind::excluded_function, self, call, nargs, [](Recorder&, PyObject*) { return "excluded"; });
 }
 PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTCALL, nullptr};
 
 PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return one_node_body(self, call, nargs, true, [](Recorder& recorder, PyObject* function) {
+  return one_node_body(CallKind::kept_function, self, call, nargs, [](Recorder& recorder, PyObject* function) {
     const auto it = recorder.kept_functions.find(function);
     return it == recorder.kept_functions.end() ? "kept" : it->second->why.c_str();
   });
@@ -37,7 +37,7 @@ PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr
 
 // Nothing to report: a registered function becomes a module.
 PyObject* registered_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return one_node_body(self, call, nargs, false,
+  return one_node_body(CallKind::registered_operation, self, call, nargs,
                        [](Recorder&, PyObject*) { return static_cast<const char*>(nullptr); });
 }
 PyMethodDef registered_def = {"registered", as_c_function(registered_slot), METH_FASTCALL, nullptr};

@@ -3,10 +3,10 @@
 #include <memory>
 #include <unordered_map>
 
+#include "bridge/boundary/call_outside.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/proxy.h"
-#include "bridge/record/recorder.h"
 
 namespace modulize {
 
@@ -25,11 +25,21 @@ PyObject* number_function_slot(PyObject* function, PyObject* args, PyObject* kwa
                 TorchTypes::instance().is_tensor(a);
     }
     if (!traced) return PyObject_Call(function, args, kwargs);
-    return recorder->opaque_call(function, args, kwargs, nullptr);
+    return recorder->opaque_call(CallKind::number_function, function, args, kwargs, nullptr);
   });
 }
 PyMethodDef number_function_def = {"number_function", as_c_function(number_function_slot), METH_VARARGS | METH_KEYWORDS,
                                    nullptr};
+
+// `self` is a function of Python's random that yields a number: what Python decides by it is a decision on a value, and
+// drawing has an effect.
+PyObject* draw_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(function, args, kwargs);
+  return guarded<PyObject*>(nullptr,
+                            [&] { return recorder->opaque_call(CallKind::draw, function, args, kwargs, nullptr); });
+}
+PyMethodDef draw_def = {"draw", as_c_function(draw_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
 
 // range() asks for the number itself.
 PyObject* range_slot(PyObject* function, PyObject* args, PyObject*) {
@@ -54,6 +64,17 @@ void patch_numbers(Patches& patches, Recorder& recorder, const std::vector<std::
     replaced->emplace(value.ptr(), wrapper);
   }
   if (recorder.mode() == CaptureMode::running) {
+    // Those that yield anything else are found by the second capture, whose generators are in another state.
+    const nb::object random = nb::module_::import_("random");
+    for (const char* name : {"random", "uniform", "triangular", "gauss", "normalvariate", "lognormvariate",
+                             "expovariate", "betavariate", "gammavariate", "paretovariate", "vonmisesvariate",
+                             "weibullvariate", "randint", "randrange", "getrandbits"}) {
+      const nb::object original = random.attr(name);
+      FunctionNames::instance().give(original.ptr(), std::string("random.") + name);
+      const nb::object wrapper = c_function(&draw_def, original);
+      patches.set_item(random.attr("__dict__"), nb::str(name), wrapper);
+      replaced->emplace(original.ptr(), wrapper);
+    }
     nb::object builtins = nb::module_::import_("builtins").attr("__dict__");
     {
       nb::str key("range");
@@ -85,7 +106,7 @@ void patch_numbers(Patches& patches, Recorder& recorder, const std::vector<std::
     std::vector<std::pair<nb::object, nb::object>> found;
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(globals, &at, &key, &value);)
-      if (PyCFunction_Check(value) || PyType_Check(value))
+      if (PyCFunction_Check(value) || PyType_Check(value) || PyMethod_Check(value))
         if (const auto it = shared->find(value); it != shared->end()) found.emplace_back(nb::borrow(key), it->second);
     for (auto& [name, wrapper] : found) patches.set_item(globals, name, wrapper);
   };

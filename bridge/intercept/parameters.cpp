@@ -22,12 +22,13 @@ PyObject* parameter_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs
     const bool is_plain = PyTuple_GET_SIZE(args) > 0 &&
                           PyTuple_GET_ITEM(args, 0) == reinterpret_cast<PyObject*>(TorchTypes::instance().parameter);
     if (!data || !is_plain || recorder->node_of(data) == kNoNode) return PyObject_Call(clone, args, kwargs);
-    const NodeId first = next_node(*recorder);
-    Node node;
-    node.op = Opcode::call_function;
-    node.target = "torch.nn.Parameter";
-    add_arguments(*recorder, args, 1, kwargs, node);
-    return record_whole(*recorder, first, std::move(node), [&] { return PyObject_Call(clone, args, kwargs); });
+    return record_whole(
+        *recorder, CallKind::parameter_constructor, "nn.Parameter", args, kwargs,
+        [&](Node& node) {
+          node.target = "torch.nn.Parameter";
+          add_arguments(*recorder, args, 1, kwargs, node);
+        },
+        [&] { return PyObject_Call(clone, args, kwargs); });
   });
 }
 PyMethodDef parameter_def = {"__new__", as_c_function(parameter_slot), METH_FASTCALL, nullptr};

@@ -19,9 +19,7 @@ PyObject* script_call_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   if (!recorder) return PyObject_Call(original, args, kwargs);
   return guarded<PyObject*>(nullptr, [&] {
     nb::handle function(PyTuple_GET_ITEM(args, 0));
-    const NodeId first = next_node(*recorder);
-    Node node;
-    node.op = Opcode::call_function;
+    std::string target;
     // A scripted function of a module goes by the name of the Python function that it was made of.
     nb::object source = nb::getattr(function, "_torchdynamo_inline", nb::none());
     if (!source.is_none()) {
@@ -29,14 +27,19 @@ PyObject* script_call_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
                         name = text_of(nb::getattr(source, "__qualname__", nb::str("<>")));
       PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), home.c_str());
       if (home != "__main__" && module && nb::getattr(nb::handle(module), name.c_str(), nb::none()).is(function))
-        node.target = home + "." + name;
+        target = home + "." + name;
     }
-    if (node.target.empty()) node.callee = recorder->capture().objects.value(function);
-    recorder->note_kept(
-        node.target.empty() ? text_of(nb::getattr(function, "name", nb::str("a scripted function"))) : node.target,
-        "compiled by torch.jit");
-    add_arguments(*recorder, args, 1, kwargs, node);
-    return record_whole(*recorder, first, std::move(node), [&] { return PyObject_Call(original, args, kwargs); });
+    const std::string callee =
+        target.empty() ? text_of(nb::getattr(function, "name", nb::str("a scripted function"))) : target;
+    recorder->note_kept(callee, "compiled by torch.jit");
+    return record_whole(
+        *recorder, CallKind::script_function, callee, args, kwargs,
+        [&](Node& node) {
+          node.target = target;
+          if (target.empty()) node.callee = recorder->capture().objects.value(function);
+          add_arguments(*recorder, args, 1, kwargs, node);
+        },
+        [&] { return PyObject_Call(original, args, kwargs); });
   });
 }
 PyMethodDef script_call_def = {"__call__", as_c_function(script_call_slot), METH_VARARGS | METH_KEYWORDS, nullptr};

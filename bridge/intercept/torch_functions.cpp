@@ -113,7 +113,28 @@ ModeOnStack::~ModeOnStack() {
   PyErr_Restore(type, value, trace);
 }
 
+namespace {
+
+// `self` is Tensor.set_, which torch hands to no function mode.
+PyObject* set_slot(PyObject* original, PyObject* args, PyObject* kwargs) {
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(original, args, kwargs);
+  return guarded<PyObject*>(nullptr, [&] {
+    Recorder::Pause off(*recorder);
+    return recorder->torch_call(original, args, kwargs);
+  });
+}
+PyMethodDef set_def = {"set_", as_c_function(set_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
+}  // namespace
+
 void patch_torch_functions(Patches& patches) {
+  PyTypeObject* const tensor_base = TorchTypes::instance().tensor_base;
+  if (PyObject* const original = PyDict_GetItemString(tensor_base->tp_dict, "set_")) {
+    static PyObject* const replacement =
+        checked(PyInstanceMethod_New(c_function(&set_def, nb::handle(original)).ptr())).release().ptr();
+    patches.set_class_entry(tensor_base, "set_", nb::handle(replacement));
+  }
   nb::object torch = nb::module_::import_("torch");
   patches.set_attribute(torch, "get_default_dtype",
                         c_function(&default_dtype_def, nb::object(torch.attr("get_default_dtype"))));

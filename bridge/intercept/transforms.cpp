@@ -15,34 +15,38 @@ namespace {
 
 // `self` is (implementation, clone, a name). The call becomes one node, which `begin(recorder, node, name)` starts.
 template <class Begin>
-PyObject* whole_call(PyObject* self, PyObject* const* call, Py_ssize_t nargs, Begin&& begin) {
+PyObject* whole_call(CallKind kind, PyObject* self, PyObject* const* call, Py_ssize_t nargs, Begin&& begin) {
   if (!is_args_and_kwargs(nargs)) return nullptr;
   PyObject *clone = PyTuple_GET_ITEM(self, 1), *args = call[0], *kwargs = or_null(call[1]);
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(clone, args, kwargs);
   return guarded<PyObject*>(nullptr, [&] {
-    const NodeId first = next_node(*recorder);
-    Node node;
-    node.op = Opcode::call_function;
-    begin(*recorder, node, text_of(PyTuple_GET_ITEM(self, 2)));
-    add_arguments(*recorder, args, 0, kwargs, node);
-    return record_whole(*recorder, first, std::move(node), [&] { return PyObject_Call(clone, args, kwargs); });
+    const std::string name = text_of(PyTuple_GET_ITEM(self, 2));
+    return record_whole(
+        *recorder, kind, name, args, kwargs,
+        [&](Node& node) {
+          begin(*recorder, node, name);
+          add_arguments(*recorder, args, 0, kwargs, node);
+        },
+        [&] { return PyObject_Call(clone, args, kwargs); });
   });
 }
 
 // The name is that of the transform.
 PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return whole_call(self, call, nargs, [](Recorder& recorder, Node& node, const std::string& transform) {
-    node.target = transform == "vmap" ? kVmap : kGradient;
-    if (transform != "vmap") node.args.push_back(Value::string(transform));
-    recorder.note_kept(transform, "a function transform of torch.func");
-  });
+  return whole_call(CallKind::transform, self, call, nargs,
+                    [](Recorder& recorder, Node& node, const std::string& transform) {
+                      node.target = transform == "vmap" ? kVmap : kGradient;
+                      if (transform != "vmap") node.args.push_back(Value::string(transform));
+                      recorder.note_kept(transform, "a function transform of torch.func");
+                    });
 }
 PyMethodDef transform_def = {"transform", as_c_function(transform_slot), METH_FASTCALL, nullptr};
 
 // The same without a word in the report: torch's own functions that its function mode does not see, by name.
 PyObject* setting_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
-  return whole_call(self, call, nargs, [](Recorder&, Node& node, const std::string& name) { node.target = name; });
+  return whole_call(CallKind::setting, self, call, nargs,
+                    [](Recorder&, Node& node, const std::string& name) { node.target = name; });
 }
 PyMethodDef setting_def = {"setting", as_c_function(setting_slot), METH_FASTCALL, nullptr};
 

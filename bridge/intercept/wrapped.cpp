@@ -1,8 +1,8 @@
 #include "bridge/intercept/wrapped.h"
 
+#include "bridge/boundary/call_outside.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
 
 namespace modulize {
 
@@ -26,7 +26,7 @@ PyObject* one_node_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (!recorder) return PyObject_Call(function, args, kwargs);
   return guarded<PyObject*>(nullptr, [&] {
     if (!any_proxy(args, kwargs, *recorder)) return PyObject_Call(function, args, kwargs);
-    return recorder->opaque_call(function, args, kwargs,
+    return recorder->opaque_call(CallKind::wrapped_function, function, args, kwargs,
                                  "under torch.fx.wrap: give example_inputs to trace through it");
   });
 }

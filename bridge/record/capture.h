@@ -121,6 +121,8 @@ struct Capture {
   std::vector<std::string> written_state;
   /// Those of them that nodes write or that were not to be written: attributes of modules that were traced through.
   std::vector<std::string> state_writes;
+  /// Those of them that forward makes or deletes.
+  std::set<std::string> optional_state;
   /// Parameters and plain tensor attributes that forward wrote in place (put back since).
   std::vector<nb::object> overwritten;
   /// What forward wrote outside of the model (put back since), or what tells something new at every call. Symbolic
@@ -131,8 +133,9 @@ struct Capture {
 
 /// Which attributes of modules ("path.name") are state.
 struct StatePlan {
-  std::set<std::string> live;    // read from the prepared model at every call, and written
-  std::set<std::string> silent;  // not written: what a call leaves there changes no result
+  std::set<std::string> live;      // read from the prepared model at every call, and written
+  std::set<std::string> optional;  // those of the live ones that may not be there
+  std::set<std::string> silent;    // not written: what a call leaves there changes no result
 };
 
 }  // namespace modulize

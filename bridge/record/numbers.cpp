@@ -49,10 +49,15 @@ bool Recorder::number_decision(const char* name, PyObject* const* operands, int 
     args.push_back(std::move(v));
   }
   const NodeId condition = add_function("operator." + std::string(name), std::move(args), ValueType::number);
-  if (by_value) return decide(condition, truth);
+  if (by_value) mark_read_from_value(condition);
+  return decide_number(condition, truth);
+}
+
+bool Recorder::decide_number(NodeId value, bool natural) {
+  if (is_from_value(Value::node(value))) return decide(value, natural);
   const std::string line = here();
-  add_check(condition, Value::boolean(truth), "a decision on sizes" + (line.empty() ? "" : " at " + line));
-  return truth;
+  add_check(value, Value::boolean(natural), "a decision on sizes" + (line.empty() ? "" : " at " + line));
+  return natural;
 }
 
 void Recorder::number_leak(const char* what, PyObject* number) {

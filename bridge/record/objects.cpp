@@ -67,7 +67,7 @@ NodeId KnownObjects::part_node(NodeId node, const Part& part) {
   return recorder_.add_function("operator.getitem", {Value::node(node), recorder_.to_value(part.key.ptr())}, type);
 }
 
-void KnownObjects::adopt(PyObject* object, NodeId node) {
+void KnownObjects::adopt(PyObject* object, NodeId node, bool is_result) {
   if (const auto it = known_.find(object); it != known_.end()) {
     // The same object by another way: the prepared model's must be one object as well.
     if (it->second.node != node && Py_TYPE(object) != &PyTuple_Type)
@@ -83,15 +83,22 @@ void KnownObjects::adopt(PyObject* object, NodeId node) {
   for (const Part& part : parts) {
     PyObject* value = part.value.ptr();
     if (torch.is_tensor(value)) {
-      if (recorder_.node_of(value) != kNoNode) continue;
+      const bool is_known = recorder_.node_of(value) != kNoNode;
+      PyObject* const holder = part.is_attribute           ? attribute_dict(object)
+                               : PyDict_CheckExact(object) ? object
+                                                           : nullptr;
+      if (is_known && !(is_result && holder)) continue;
       const NodeId at = part_node(node, part);
-      nb::steal(recorder_.wrap_result(value, at, true));
+      const nb::object own = nb::steal(recorder_.wrap_result(value, at, !is_known));
+      if (!is_known) continue;
+      if (PyDict_SetItem(holder, part.key.ptr(), own.ptr()) < 0) nb::raise_python_error();
+      known_.at(object).written = parts_of(object);
     } else if (Py_TYPE(value) == torch.device) {
       // Follows the object, as `tensor.device` follows the tensor.
       const NodeId at = part_node(node, part);
       nb::steal(recorder_.wrap_result(value, at, true));
     } else if (has_parts(value)) {
-      adopt(value, part_node(node, part));
+      adopt(value, part_node(node, part), is_result);
     } else if (PyAnySet_Check(value) && holds_tensor(value)) {
       throw Error(ErrorCode::CaptureError,
                   "a " + type_name(object) + " in the inputs holds a set of tensors, which has no order: use a list");
@@ -115,7 +122,7 @@ void KnownObjects::adopt_result(PyObject* object, NodeId node) {
       nb::object traced = nb::steal(recorder_.wrap_result(value, part_node(node, part), false));
       if (PyDict_SetItem(object, part.key.ptr(), traced.ptr()) < 0) nb::raise_python_error();
     }
-  adopt(object, node);
+  adopt(object, node, true);
 }
 
 std::optional<Value> KnownObjects::find(PyObject* object) {

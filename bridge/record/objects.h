@@ -23,7 +23,9 @@ class KnownObjects {
 
   /// Makes `object`, the value of `node`, known with everything inside. Each tensor inside that no node made is from
   /// now on the value of a getattr or getitem chain from `node`.
-  void adopt(PyObject* object, NodeId node);
+  /// `is_result`: a call yields it, so that a tensor known before is another value there, for the same memory: what the
+  /// call gives back for other inputs, or where gradients are on, need not be its argument.
+  void adopt(PyObject* object, NodeId node, bool is_result = false);
 
   /// Makes a container or object known that the prepared model has with `parts`, whatever they are by now.
   void know(PyObject* object, NodeId node, std::vector<Part> parts);

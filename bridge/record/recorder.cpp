@@ -172,8 +172,7 @@ NodeId Recorder::element(NodeId node, std::int32_t index) {
 }
 
 void Recorder::add_check(NodeId value, Value expected, const std::string& text) {
-  add_function(std::string(kCheck), {Value::node(value), std::move(expected), Value::string(text)},
-               ValueType::other);
+  add_function(std::string(kCheck), {Value::node(value), std::move(expected), Value::string(text)}, ValueType::other);
 }
 
 void Recorder::add_structure_check(NodeId value, nb::handle structure, const std::string& text) {

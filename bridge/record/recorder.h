@@ -24,6 +24,7 @@ namespace modulize {
 
 class Checkpoint;
 class StateWrites;
+enum class CallKind : std::uint8_t;  // boundary/call_outside.h
 
 enum class CaptureMode : std::uint8_t { running, symbolic };
 
@@ -90,14 +91,20 @@ class Recorder {
   /// A module's __call__. Same contract.
   PyObject* module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
   /// A call of a Python function that stays one node. `kept` says why, for the report; null for functions that have no
-  /// inside (math.*). `observes`: what it calls is prepared. Same contract.
-  PyObject* opaque_call(PyObject* function, PyObject* args, PyObject* kwargs, const char* kept, bool observes = false);
+  /// inside (math.*). Same contract.
+  PyObject* opaque_call(CallKind kind, PyObject* function, PyObject* args, PyObject* kwargs, const char* kept);
 
   /// The check that `value` still is `expected` when the prepared model runs; `text` says what was assumed.
   void add_check(NodeId value, Value expected, const std::string& text);
   /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go
   /// on with.
   bool decide(NodeId value, bool natural);
+  /// The same of a function of numbers that answers yes or no: of sizes, that is an assumption.
+  bool decide_number(NodeId value, bool natural);
+  /// Was the number, or one that it was made of, read from a tensor?
+  bool is_from_value(const Value& value) const {
+    return value.is_node() && value.as_node() < from_value_.size() && from_value_[value.as_node()];
+  }
   /// Python learns the number by `what`: of a size that is a leak, of a value the end.
   void number_leak(const char* what, PyObject* number);
   /// The check that the object that `value` yields still has the structure (structure_of) that it had.
@@ -255,7 +262,6 @@ class Recorder {
   /// Pieces that Python takes one by one: it knows their number then.
   void note_iteration(NodeId node, Py_ssize_t count);
   PyObject* wrap_sequence(PyObject* result, NodeId node, bool in_place);
-  PyObject* run(PyObject* function, PyObject* args, PyObject* kwargs);
   /// Throws where the code that a symbol's node comes from would catch what it raises: without values nobody knows.
   void refuse_caught_symbols(SourceId source);
   SourceId current_source();
@@ -265,9 +271,9 @@ class Recorder {
   void spell_operators();
   /// Is this the public function that started the capture?
   bool is_entry(PyCodeObject* code);
-  /// `kept`: what a message calls a module that is kept whole; empty for one that has no inside.
-  PyObject* leaf_call(PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs,
-                      const std::string& kept);
+  /// `callee`: what a message calls it.
+  PyObject* leaf_call(CallKind kind, PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs,
+                      const std::string& callee);
   bool is_excluded(PyObject* module) const;
   bool holds_other_tensors(PyObject* module, const std::string& path) const;
   /// Of a module that is not recorded here: an example to prepare it with.
@@ -275,8 +281,6 @@ class Recorder {
                         PyObject* kwnames);
   void keep(const std::string& what, const char* reason);
   void check_structure_made(nb::handle structure, NodeId node, const std::string& text);
-  /// check_made of a result, but for the tensor of what the user excludes, which yields one always.
-  void check_yielded(nb::handle result, NodeId node, const std::string& callee, bool is_excluded);
 
   std::uint32_t id_;
   CaptureMode mode_;

@@ -36,6 +36,12 @@ Alias alias_of(const Graph& graph, const Node& node) {
   return Alias::inputs;
 }
 
+/// `x.data`: the memory of x, without its history and without its count of writes.
+bool is_data_of(const Node& node) {
+  return node.op == Opcode::call_function && node.target == "builtins.getattr" && node.args.size() == 2 &&
+         node.args[1] == Value::string("data");
+}
+
 // Groups of nodes that may share a storage.
 class Groups {
  public:
@@ -79,7 +85,8 @@ std::vector<bool> written_storage_is_read(const Graph& graph, const std::vector<
       node.args[0].for_each_node(join);
     else if (alias != Alias::none)
       node.for_each_input(join);
-    if (alias == Alias::anything) groups.mark_living_on(id);
+    // A backward pass reads what it has saved, and nothing tells it of a write through `data`.
+    if (alias == Alias::anything || is_data_of(node)) groups.mark_living_on(id);
   }
 
   // A write under another gradient mode than the storage was made under is not the out-of-place operation: `with

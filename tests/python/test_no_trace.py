@@ -307,13 +307,12 @@ class Remembers(nn.Module):
         self.fc = nn.Linear(4, 4)
 
     def forward(self, x):
-        CACHE["rows"] = x.shape[0]
-        CACHE["shape"] = x.shape
-        CACHE["double"] = x.shape[0] * 2
-        CACHE["half"] = x.size(1) / 2
-        CACHE["tensor"] = self.fc(x)
-        CACHE["module"] = self.fc
-        return CACHE["tensor"] * CACHE["half"]
+        tensor, half = self.fc(x), x.size(1) / 2
+        # Not by its name: what the code names is put back.
+        globals()["CACHE"].update(
+            rows=x.shape[0], shape=x.shape, double=x.shape[0] * 2, half=half, tensor=tensor, module=self.fc
+        )
+        return tensor * half
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from modulize import _core
-from modulize._core import Checkpoint
+from modulize._core import Checkpoint, VerificationError
 from modulize._engine.comparison import Comparison
 
 __all__ = ["run", "verify_outputs"]
@@ -41,7 +41,15 @@ def verify_outputs(
     written = prepared.report.written_state
     with contextlib.nullcontext() if exact else _layers_without_fast_path():
         expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
-    actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written)
+    try:
+        actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Eager went on here: the capture took something for granted that does not hold.
+        raise VerificationError(
+            f"the prepared model raises {type(error).__name__} where the original runs: {error}"
+        ) from error
     signature = inspect.signature(model.forward)  # the prepared model's may take anything
     after = [signature.bind(*args, **named).arguments for args, named in (expected_inputs, actual_inputs)]
     if plain_outputs:

@@ -1,0 +1,65 @@
+// Calls outside of the graph: what each kind of them may do, and the one function that runs them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "bridge/record/recorder.h"
+#include "ir/effects.h"
+
+namespace modulize {
+
+/// The kinds of calls whose inside is not recorded.
+enum class CallKind : std::uint8_t {
+  number_function,       // math.*, len, max of a traced number
+  draw,                  // random.random and the like: a number of Python's generator
+  registered_operation,  // of register_operation
+  wrapped_function,      // under torch.fx.wrap, without inputs
+  excluded_function,
+  excluded_module,
+  kept_function,  // and a statement of the root's forward that has become one
+  kept_module,
+  root,               // all of forward
+  hooked_layer,       // a layer of torch with hooks of the user's
+  layer,              // any other
+  autograd_function,  // forward and setup_context
+  script_function,
+  transform,              // torch.vmap, torch.func.grad
+  setting,                // torch.manual_seed and the like
+  parameter_constructor,  // nn.Parameter(x)
+};
+
+struct CallRow {
+  CallKind kind;
+  std::string_view name;     // for people
+  std::string_view raising;  // what raises, where forward would catch it
+  Effects effects;
+};
+
+/// The table, in the order of the kinds; docs/architecture.md shows it.
+const CallRow& row_of(CallKind kind);
+inline const Effects& effects_of(CallKind kind) { return row_of(kind).effects; }
+
+/// One such call.
+struct OutsideCall {
+  CallKind kind;
+  PyObject* args;                  // a tuple, what it is given; borrowed
+  PyObject* kwargs = nullptr;      // a dict or null; borrowed
+  std::string callee = {};         // as a message names it
+  std::string region = {};         // of the sites that it notes
+  std::function<NodeId()> add;     // records it, after what forward has changed was published; the node that yields
+  std::function<PyObject*()> run;  // makes the call: a new reference, null with a Python error set
+  std::function<bool()> in_place = {};  // did it write its first argument and give that back?
+};
+
+/// Publishes what is pending, adds the node, runs, settles what was written and checks what was yielded, all as the
+/// row of its kind says. A new reference, or null with a Python error set; whatever was recorded is dropped then. GIL
+/// held; throws Error or nb::python_error.
+PyObject* call_outside(Recorder& recorder, const OutsideCall& call);
+
+/// Of a call that belongs to another one's node: only runs it, watched as the row of its kind says.
+PyObject* run_outside(Recorder& recorder, CallKind kind, const std::string& region,
+                      const std::function<PyObject*()>& run);
+
+}  // namespace modulize
