@@ -178,6 +178,7 @@ void Recorder::note_module_call(PyObject* module, const std::string& path, PyObj
 PyObject* Recorder::inner_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const std::string* path = scan_.path_of(module);
   if (path && !is_library_leaf(Py_TYPE(module))) note_module_call(module, *path, args, nargs, kwnames);
+  if (is_library_leaf(Py_TYPE(module))) note_layer(module);
   before_layer(*this, module);
   // What a module that is prepared calls itself is part of it.
   const Observe inside(*this, nullptr, !is_library_leaf(Py_TYPE(module)));
@@ -185,9 +186,14 @@ PyObject* Recorder::inner_call(PyObject* module, PyObject* const* args, Py_ssize
   return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
 }
 
+void Recorder::note_layer(PyObject* module) {
+  if (region_ && asks_for_function_modes(Py_TYPE(module))) capture_.without_modes.insert(*region_);
+}
+
 PyObject* Recorder::watched_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   std::optional<Pause> off;
   if (is_library_leaf(Py_TYPE(module))) {
+    note_layer(module);
     before_layer(*this, module);
     off.emplace(*this);
   }

@@ -64,8 +64,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
         }
         return PyBool_FromLong(decide(value.as_node(), natural.ptr() == Py_True));
       }
-      if (m == "numpy" || m == "__array__" || m == "__int__" || m == "__float__" || m == "__index__" ||
-          m == "__complex__")
+      if (hands_memory_out(name) || m == "__int__" || m == "__float__" || m == "__index__" || m == "__complex__")
         refuse_control_flow("Tensor." + m + "()");
     }
   }
@@ -89,6 +88,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     if (name.may_raise) require_uncaught("a call that may raise by a value", true);
     NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
     if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
+    if (name.in_place && PyTuple_GET_SIZE(args) > 0) refuse_write_of_checkpointed(PyTuple_GET_ITEM(args, 0));
     before_write(*this, name, args, kwargs, true);
     nb::object result = nb::steal(PyObject_Call(function, args, kwargs));
     if (!result.is_valid()) {
@@ -109,6 +109,19 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     if (PyBool_Check(result.ptr()) && answers_by_value(name)) {
       graph()[node].type = ValueType::number;
       return PyBool_FromLong(decide(node, result.ptr() == Py_True));
+    }
+    if (PyBool_Check(result.ptr()) && name.tells == Tells::kind) {
+      graph()[node].type = ValueType::number;
+      const std::string line = here();
+      add_check(node, Value::boolean(result.ptr() == Py_True),
+                "the answer of " + name.name + (line.empty() ? "" : " at " + line));
+      return result.release().ptr();
+    }
+    if (result.is_none() && name.tells == Tells::answer) {
+      // `y.grad_fn is None`: Python asks nobody. On the other side there is something of which nothing is known.
+      const NodeId is_none = add_function("operator.is_", {Value::node(node), Value::none()}, ValueType::number);
+      if (decide(is_none, true)) return result.release().ptr();
+      return PyObject_CallNoArgs(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
     }
     // Before the pieces are taken out, which fewer of them would not allow.
     if (gives_pieces(name) && PyTuple_Check(result.ptr())) note_iteration(node, PyTuple_GET_SIZE(result.ptr()));

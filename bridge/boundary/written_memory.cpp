@@ -1,8 +1,6 @@
 #include "bridge/boundary/written_memory.h"
 
 #include <algorithm>
-#include <iterator>
-#include <string_view>
 
 #include "bridge/python/errors.h"
 #include "bridge/world/checkpoint.h"
@@ -10,15 +8,6 @@
 namespace modulize {
 
 namespace {
-
-/// Methods that hand a tensor's memory to code that torch does not see.
-bool hands_memory_out(const CallName& name) {
-  static constexpr std::string_view kNames[] = {"numpy",      "__array__",     "data_ptr",
-                                                "__dlpack__", "dlpack",        "untyped_storage",
-                                                "storage",    "share_memory_", "_typed_storage"};
-  return name.form == CallForm::method &&
-         std::find(std::begin(kNames), std::end(kNames), name.name) != std::end(kNames);
-}
 
 /// Functions that write the statistics among their arguments: (input, running_mean, running_var, ...).
 bool writes_statistics(const CallName& name) {
@@ -45,6 +34,8 @@ struct Writes {
 
 }  // namespace
 
+bool hands_memory_out(const CallName& name) { return name.form == CallForm::method && name.tells == Tells::memory; }
+
 void before_write(Recorder& recorder, const CallName& name, PyObject* args, PyObject* kwargs, bool is_recorded) {
   const Writes writes{recorder, is_recorded};
   const Py_ssize_t count = PyTuple_GET_SIZE(args);
@@ -68,6 +59,45 @@ void before_layer(Recorder& recorder, PyObject* module) {
   const Writes writes{recorder, false};
   PyObject *key, *value;
   for (Py_ssize_t at = 0; PyDict_Next(parameters, &at, &key, &value);) writes.one(value);
+}
+
+namespace {
+
+nb::object storage_of(PyObject* tensor) {
+  nb::object storage = nb::steal(PyObject_CallMethod(tensor, "untyped_storage", nullptr));
+  if (!storage.is_valid()) PyErr_Clear();  // a tensor without one
+  return storage;
+}
+
+}  // namespace
+
+void Recorder::note_checkpointed(PyObject* result) {
+  if (mode_ == CaptureMode::symbolic) return;
+  const Pause quiet(*this);
+  for_each_tensor(result, [&](nb::handle tensor) {
+    if (nb::object storage = storage_of(tensor.ptr()); storage.is_valid()) checkpointed_.push_back(std::move(storage));
+  });
+  around_checkpoint_ = candidates();
+}
+
+void Recorder::refuse_write_of_checkpointed(PyObject* tensor) {
+  if (checkpointed_.empty() || !TorchTypes::instance().is_tensor(tensor)) return;
+  nb::object storage;
+  {
+    const Pause quiet(*this);
+    storage = storage_of(tensor);
+  }
+  if (!storage.is_valid()) return;
+  for (const nb::object& known : checkpointed_) {
+    if (!known.attr("data_ptr")().equal(storage.attr("data_ptr")())) continue;
+    const std::string why = "a write of what torch.utils.checkpoint yields";
+    KeepRequest made(why + place() +
+                         ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) "
+                         "that calls it",
+                     why, on_dynamic == "error" ? std::vector<KeepCandidate>() : around_checkpoint_);
+    if (!request) request = made;
+    throw made;
+  }
 }
 
 }  // namespace modulize

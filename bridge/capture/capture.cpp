@@ -184,6 +184,7 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   if (recorder.request) throw *recorder.request;
   if (recorder.refusal) throw *recorder.refusal;
   recorder.on_globals = nullptr;
+  for (const std::string& region : capture.without_modes) capture.sites.erase(region);
   capture.overwritten = world.tensors().written();
   if (outside) capture.outside_suspects = outside->suspects();
   capture.written_state = world.restore();

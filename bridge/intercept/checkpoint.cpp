@@ -13,7 +13,11 @@ namespace {
 
 // The inside is recorded: its gradients are those of the checkpointed one, its memory is not.
 PyObject* record_through(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs, bool reentrant) {
-  if (!reentrant) return PyObject_Call(function, args, kwargs);
+  if (!reentrant) {
+    nb::object result = nb::steal(PyObject_Call(function, args, kwargs));
+    if (result.is_valid()) recorder.note_checkpointed(result.ptr());
+    return result.release().ptr();
+  }
   // A reentrant checkpoint gives no gradients to anything unless an argument asks for one.
   Regions::Maker maker{std::string(kReentrant), {}, {}};
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)

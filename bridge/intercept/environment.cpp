@@ -59,6 +59,28 @@ constexpr const char* kFunctions[][3] = {
     {"torch.onnx", "is_in_onnx_export", "torch.onnx.is_in_onnx_export"},
 };
 
+// Settings of torch that are no yes or no: an answer is an assumption.
+constexpr const char* kSettings[] = {"get_float32_matmul_precision",
+                                     "are_deterministic_algorithms_enabled",
+                                     "is_deterministic_algorithms_warn_only_enabled",
+                                     "get_num_threads",
+                                     "get_num_interop_threads",
+                                     "get_deterministic_debug_mode"};
+
+// `self` is (original, its name).
+PyObject* setting_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  nb::object answer = nb::steal(PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs));
+  Recorder* recorder = answer.is_valid() ? Recorder::recording() : nullptr;
+  if (!recorder || PyTuple_GET_SIZE(args) > 0 || recorder->is_asked_by_torch(0)) return answer.release().ptr();
+  return guarded<PyObject*>(nullptr, [&] {
+    const std::string name = text_of(PyTuple_GET_ITEM(self, 1)), line = recorder->here();
+    recorder->add_check(recorder->add_function(name, {}, ValueType::other), recorder->to_value(answer.ptr()),
+                        name + "()" + (line.empty() ? "" : " at " + line));
+    return answer.release().ptr();
+  });
+}
+PyMethodDef setting_def = {"setting", as_c_function(setting_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
 }  // namespace
 
 std::size_t ambient_functions_loaded() {
@@ -84,6 +106,14 @@ std::vector<std::pair<nb::object, nb::object>> patch_environment(Patches& patche
   ask("is_inference_mode_enabled", nb::none());
   ask("is_autocast_enabled", nb::none());
   ask("is_autocast_cpu_enabled", nb::none());
+  for (const char* name : kSettings) {
+    if (!nb::hasattr(torch, name)) continue;  // of a newer torch
+    nb::object original = torch.attr(name);
+    nb::object self = nb::make_tuple(original, std::string("torch.") + name);
+    nb::object wrapper = checked(PyCFunction_New(&setting_def, self.ptr()));
+    patches.set_item(torch.attr("__dict__"), nb::str(name), wrapper);
+    replaced.emplace_back(std::move(original), std::move(wrapper));
+  }
   nb::object modules = nb::module_::import_("sys").attr("modules");
   for (const auto& [home, name, question] : kFunctions) {
     PyObject* module = PyDict_GetItemString(modules.ptr(), home);

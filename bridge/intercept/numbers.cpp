@@ -106,7 +106,7 @@ void patch_numbers(Patches& patches, Recorder& recorder, const std::vector<std::
     std::vector<std::pair<nb::object, nb::object>> found;
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(globals, &at, &key, &value);)
-      if (PyCFunction_Check(value) || PyType_Check(value) || PyMethod_Check(value))
+      if (PyCFunction_Check(value) || PyType_Check(value) || PyMethod_Check(value) || PyFunction_Check(value))
         if (const auto it = shared->find(value); it != shared->end()) found.emplace_back(nb::borrow(key), it->second);
     for (auto& [name, wrapper] : found) patches.set_item(globals, name, wrapper);
   };

@@ -107,7 +107,8 @@ struct Capture {
   std::vector<Kept> kept;
   /// Of modules that are traced through elsewhere, by code that is kept whole.
   InnerCalls inner_calls;
-  KeptSites sites;  // in code that is kept whole
+  KeptSites sites;                      // in code that is kept whole
+  std::set<std::string> without_modes;  // regions of sites that call layers whose kernels a function mode turns off
   bool is_root_kept = false;
   std::vector<ModeRead> mode_reads;
   /// "file:line" -> the functions that ran when a node with this source was first recorded, innermost first. Running

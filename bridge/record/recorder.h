@@ -206,7 +206,11 @@ class Recorder {
     /// `region`: of the sites that are noted; null: nothing is noted.
     /// `watches`: Parameters that it writes are put back after the capture.
     Observe(Recorder& recorder, const std::string* region, bool watches)
-        : recorder_(recorder), was_(recorder.observed_), was_watching_(recorder.watching_) {
+        : recorder_(recorder),
+          was_(recorder.observed_),
+          was_region_(recorder.region_),
+          was_watching_(recorder.watching_) {
+      if (region) recorder.region_ = region;
       recorder.watching_ = region || watches;
       if (recorder.watching_)
         flag_.emplace(recorder);
@@ -217,13 +221,14 @@ class Recorder {
     ~Observe() {
       recorder_.observed_ = was_;
       recorder_.watching_ = was_watching_;
+      recorder_.region_ = was_region_;
     }
 
    private:
     std::optional<Pause> pause_;
     std::optional<PauseFlag> flag_;  // our function mode stays: it sees what is called
     Recorder& recorder_;
-    const std::string* was_;
+    const std::string *was_, *was_region_;
     bool was_watching_;
   };
   /// Opens a region of sites around code that is kept whole; the text names it in Capture::sites.
@@ -239,6 +244,14 @@ class Recorder {
 
   /// A module's __call__ while code runs that is not recorded, but watched. Same contract.
   PyObject* watched_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
+
+  /// A layer of torch is about to run in code that is kept whole: where its kernels are others while a function mode is
+  /// on the stack, the code around it may have none in the prepared model.
+  void note_layer(PyObject* module);
+  /// torch.utils.checkpoint has yielded this. It computes its inside once more for the backward pass, so that forward
+  /// may write what it yields; recorded through, nothing does.
+  void note_checkpointed(PyObject* result);
+  void refuse_write_of_checkpointed(PyObject* tensor);
 
   /// Called with the globals of every function met, to put recording functions in place of math.* and others.
   std::function<void(PyObject* globals)> on_globals;
@@ -290,6 +303,9 @@ class Recorder {
   bool paused_ = false;
   bool watching_ = false;
   const std::string* observed_ = nullptr;  // the region that runs
+  const std::string* region_ = nullptr;    // the same, in what the code of the region calls too
+  std::vector<nb::object> checkpointed_;   // storages of what torch.utils.checkpoint has yielded
+  std::vector<KeepCandidate> around_checkpoint_;
   ScopeId scope_ = kRootScope;
   // The module whose mode flag was read last and not yet given to a call, and the node of that read.
   PyObject* training_read_ = nullptr;

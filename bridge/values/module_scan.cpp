@@ -222,4 +222,17 @@ bool has_hooks(PyObject* module) {
   return false;
 }
 
+bool asks_for_function_modes(PyTypeObject* type) {
+  static auto* const known = new WeakTable<bool>();
+  PyObject* const key = reinterpret_cast<PyObject*>(type);
+  if (const bool* asks = known->find(key)) return *asks;
+  const nb::object forward = nb::getattr(nb::handle(key), "forward", nb::none());
+  bool asks = false;
+  if (PyFunction_Check(forward.ptr())) {
+    const nb::object names = forward.attr("__code__").attr("co_names");
+    for (nb::handle name : names) asks |= text_of(name) == "has_torch_function";
+  }
+  return known->insert(key, asks);
+}
+
 }  // namespace modulize

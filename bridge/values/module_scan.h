@@ -39,6 +39,9 @@ bool is_library_leaf(PyTypeObject* type);
 /// The qualified name of a class: "torch.nn.modules.conv.Conv2d" is given as its public "torch.nn.Conv2d".
 std::string class_name(PyTypeObject* type);
 
+/// Does the forward of the class ask whether a function mode is on the stack, as layers with kernels of their own do?
+bool asks_for_function_modes(PyTypeObject* type);
+
 /// Has the module forward hooks or pre-hooks that may change something?
 bool has_hooks(PyObject* module);
 

@@ -74,6 +74,8 @@ enum class Tells : std::uint8_t {
   value,   // a Python value read out of a tensor's data
   answer,  // a bool that depends on a tensor's data, on how it lies in memory, or on where the model runs
   pieces,  // as many tensors as there are rows, or as fit
+  kind,    // a bool that depends on the dtype, the layout or the sizes: an assumption
+  memory,  // what gives code that torch does not see the data, or tells how it lies in memory
 };
 
 /// Why a call becomes no module.

@@ -165,10 +165,10 @@ constexpr PassiveRow kRows[] = {
     {"torch._assert_async", autograd, kUnknown, true},
     {"torch._functional_assert_async", autograd, kUnknown, true},
     // Python's own protocols.
-    {"Tensor.__array__", protocol, kOther, true},
+    {"Tensor.__array__", protocol, kOther, true, Raises::by_shapes, Tells::memory},
     {"Tensor.__array_wrap__", protocol, kOther, true},
     {"Tensor.__deepcopy__", protocol, kOther, true},
-    {"Tensor.__dlpack__", protocol, kOther, true},
+    {"Tensor.__dlpack__", protocol, kOther, true, Raises::by_shapes, Tells::memory},
     {"Tensor.__dlpack_device__", protocol, kOther, true},
     {"Tensor.__format__", protocol, kOther, true},
     {"Tensor.__reduce_ex__", protocol, kOther, true},

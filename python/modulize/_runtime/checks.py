@@ -18,9 +18,14 @@ def check(value: Any, expected: Any, what: str) -> None:
     if isinstance(value, torch.fx.Proxy):  # a tool traces the prepared model: the check goes into its graph
         value.tracer.create_proxy("call_function", check, (value, expected, what), {})
         return
-    if isinstance(value, torch.Tensor) and value.dim() == 0:
-        value = value.item()  # a number under torch.jit.trace
+    if isinstance(value, torch.Tensor) and value.dim() == 0 and torch.jit.is_tracing():
+        value = value.item()  # a number of the traced model
     if _kind(value) is not _kind(expected) or value != expected:
+        if repr(value) == repr(expected):
+            raise _core.AssumptionError(
+                f"{what} is another {type(value).__name__} than when the model was prepared, though it looks the same: "
+                "give that object, or prepare the model again with this one"
+            )
         raise _core.AssumptionError(
             f"{what} was {expected!r} when the model was prepared, and is {_shown(value)} in this call: prepare the "
             "model again with that value"
