@@ -12,9 +12,9 @@
 
 #include "bridge/capture/inner_calls.h"
 #include "bridge/capture/module_scan.h"
-#include "bridge/capture/sites.h"
 #include "bridge/support/python.h"
 #include "ir/graph.h"
+#include "ir/kept_sites.h"
 #include "support/error.h"
 
 namespace modulize {

@@ -679,6 +679,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       check_leaks(capture.graph);
       if (!explorer.is_mode_merged()) add_mode_checks(capture);
       simplify_selections(capture.graph);
+      write_sites(capture.graph, capture.sites);
       return;
     } catch (const KeepRequest& request) {
       if (!running || options.on_dynamic == "error") throw;

@@ -30,6 +30,7 @@
 #include "ir/blocks.h"
 #include "ir/control.h"
 #include "ir/namer.h"
+#include "ir/printer.h"
 #include "ops/op_match.h"
 #include "passes/pass.h"
 
@@ -400,7 +401,7 @@ class Outline {
         std::string key;
         for (std::size_t i = 0; i < it->second.second.size(); ++i) {
           const Value& step = it->second.second[i];
-          key += step.is(ValueKind::string) ? "'" + step.text() : "#" + std::to_string(step.as_integer());
+          key += '#' + print_value(graph(), step);
           const auto [part, fresh] = parts.try_emplace(std::pair(it->second.first, key), kNoNode);
           const bool is_last = i + 1 == it->second.second.size();
           if (fresh)

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "ir/control.h"
+#include "ir/kept_sites.h"
 #include "ir/regions.h"
 #include "ops/lowering.h"
 #include "ops/op_match.h"
@@ -17,11 +18,6 @@ bool is_runtime_call(const Node& node) {
   for (const std::string_view start : {"modulize._runtime.", "torch.compiler.is_", "torch.jit.is_", "torch.onnx.is_"})
     if (node.target.starts_with(start)) return true;
   return false;
-}
-
-/// The context of code that is kept whole and has modules for its calls (bridge/capture/sites.h).
-bool enters_kept_code(const Node& node) {
-  return is_enter(node) && !node.args.empty() && node.args[0] == Value::string("modulize._sites.Sites");
 }
 
 /// The forward of the graph's own module, called as a function.
