@@ -14,6 +14,7 @@
 #include "bridge/support/errors.h"
 #include "explore/compare.h"
 #include "explore/guards.h"
+#include "explore/linearise.h"
 #include "explore/merge.h"
 #include "ir/control.h"
 #include "passes/pass.h"
