@@ -96,6 +96,7 @@ constexpr bool has_no_effect(PassiveReason reason) {
          reason < PassiveReason::protocol;
 }
 
+/// In op_table.cpp.
 std::string_view passive_reason_name(PassiveReason reason);
 
 /// A call that never becomes a module.
