@@ -16,6 +16,8 @@
 #include "bridge/values/torch_types.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
+#include "explore/guards.h"
+#include "explore/linearise.h"
 #include "explore/merge.h"
 #include "ir/control.h"
 #include "passes/pass.h"
@@ -491,7 +493,7 @@ class Explorer {
     merge_notes(base, other);
     for (const ModeRead& read : other.mode_reads) flags_.try_emplace(read.path, !read.flag);
     std::vector<Variant> variants{
-        {&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b); }}};
+        {&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b, flags_); }}};
     std::string why;
     if (auto out = merged(first, variants, {&side}, {}, &why)) {
       is_mode_merged_ = true;
@@ -512,22 +514,6 @@ class Explorer {
     };
     recapture(root_, options, other, predicted, outcomes_);
     side.graph = std::move(other.graph);
-  }
-
-  // The flag that was read last before the difference.
-  Condition mode_condition(const Graph& first, NodeId a, const Graph& other, NodeId b) const {
-    const auto last_read = [](const Graph& graph, NodeId at) -> const std::string* {
-      for (; at != kNoNode; at = graph[at].prev)
-        if (graph[at].op == Opcode::get_attr &&
-            (graph[at].target == "training" || graph[at].target.ends_with(".training")))
-          return &graph[at].target;
-      return nullptr;
-    };
-    const std::string* path = last_read(first, a);
-    if (!path) path = last_read(other, b);
-    if (!path) return {kNoNode, flags_.begin()->first, flags_.begin()->second};
-    const auto flag = flags_.find(*path);
-    return {kNoNode, *path, flag != flags_.end() && flag->second};
   }
 
   nb::handle root_;
@@ -561,41 +547,6 @@ void refuse_symbols(nb::python_error& error) {
               "without inputs forward gets symbols in place of tensors and sizes, and raises " +
                   text_of(error.type().attr("__name__")) + (where.empty() ? "" : " at " + where) + ": " +
                   text_of(nb::handle(error.value())) + ": give example_inputs");
-}
-
-/// What no capture has shown to be harmless is an assumption.
-void check_leaks(Graph& graph) {
-  for (const NodeId id : graph.order())
-    if (has_role(graph[id], RuntimeRole::leak)) {
-      graph[id].target = graph[id].args[1].is(ValueKind::object) ? kCheckStructure : kCheck;
-      graph[id].args.resize(3);
-    }
-}
-
-/// Checks at the beginning that the modes are what they were, where forward decides by them.
-void add_mode_checks(Capture& capture) {
-  NodeId at = capture.graph.first();
-  while (capture.graph[at].op == Opcode::placeholder) at = capture.graph[at].next;
-  std::set<std::string> known;
-  for (const ModeRead& read : capture.mode_reads) {
-    if (!known.insert(read.path).second) continue;
-    Node flag;
-    flag.op = Opcode::get_attr;
-    flag.type = ValueType::number;
-    flag.target = read.path;
-    const NodeId value = capture.graph.insert_before(at, std::move(flag));
-    const std::string module = read.path.substr(0, read.path.size() - std::string_view("training").size());
-    Node check;
-    check.op = Opcode::call_function;
-    check.type = ValueType::other;
-    check.target = kCheck;
-    check.args = {Value::node(value), Value::boolean(read.flag),
-                  Value::string("the mode (train or eval) of " +
-                                (module.empty() ? std::string("the model")
-                                                : "module '" + module.substr(0, module.size() - 1) + "'") +
-                                ", by which forward decides" + (read.where.empty() ? "" : " at " + read.where))};
-    capture.graph.insert_before(at, std::move(check));
-  }
 }
 
 /// Without values, all that is written is read at every call. What is called as a whole cannot be looked into between
@@ -714,8 +665,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         settle_dtypes(root, options, capture, predict);
       }
       check_leaks(capture.graph);
-      if (!explorer.is_mode_merged()) add_mode_checks(capture);
+      if (!explorer.is_mode_merged()) add_mode_checks(capture.graph, capture.mode_reads);
       simplify_selections(capture.graph);
+      write_sites(capture.graph, capture.sites);
       return;
     } catch (const KeepRequest& request) {
       if (!running || options.on_dynamic == "error") throw;

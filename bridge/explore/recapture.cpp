@@ -11,6 +11,7 @@
 #include "bridge/record/keep_candidates.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
+#include "explore/guards.h"
 #include "ir/control.h"
 #include "support/error.h"
 
@@ -108,42 +109,6 @@ bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const V
   return true;
 }
 
-/// The names of all that is taken apart by a position.
-std::set<std::string> opened_lists(const Graph& graph) {
-  std::set<std::string> out;
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph[id];
-    if (!is_call_of(node, "operator.getitem") || node.args[1].is(ValueKind::string)) continue;
-    // The objects that hold the list too.
-    for (NodeId at = node.args[0].as_node(); out.insert(graph[at].name).second;) {
-      const Node& holder = graph[at];
-      if (!is_call_of(holder, "operator.getitem") && !is_call_of(holder, "builtins.getattr")) break;
-      at = holder.args[0].as_node();
-    }
-  }
-  return out;
-}
-
-/// Of the checks in `harmless`, those that hold a list to its length, which then says nothing: nobody takes an item out
-/// by its position. So do leaks of all that is in an object. `others`: is there any other check among them?
-std::set<std::string> length_checks(const Graph& graph, const std::set<std::string>& harmless, bool* others = nullptr) {
-  std::set<std::string> out;
-  const std::set<std::string> opened = opened_lists(without_dead_code(graph));
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph[id];
-    const bool is_leak = is_call_of(node, kLeak) && node.args[1].is(ValueKind::object);
-    if ((!is_leak && !is_check(node)) || !harmless.contains(node.name)) continue;
-    const bool is_structure = is_leak || is_call_of(node, kCheckStructure);
-    const Node* list = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
-    if (list && !is_structure) list = is_length(*list) ? &graph[list->args[0].as_node()] : nullptr;
-    if (list && !opened.contains(list->name))
-      out.insert(node.name);
-    else if (others)
-      *others = true;
-  }
-  return out;
-}
-
 /// Where the model takes longer lists and does the same with them, they may have any length; where it does otherwise,
 /// that is kept whole. Returns the names of the checks that say nothing then.
 std::set<std::string> try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& first,
@@ -163,7 +128,7 @@ std::set<std::string> try_longer_lists(nb::handle root, const CaptureOptions& op
   if (!capture_again(root, options, variation, first, second) ||
       !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass))
     return {};
-  return length_checks(first.graph, harmless);
+  return length_checks(first.graph, without_dead_code(first.graph), harmless);
 }
 
 /// Throws KeepRequest where a graph does not hold for all that the module is called with. Returns the names of the
@@ -179,7 +144,7 @@ std::set<std::string> recapture_calls(nb::handle root, CaptureOptions options, C
     std::set<std::string> harmless;
     bool others = !try_capture(root, options, second) ||
                   !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass);
-    if (!others) waived.merge(length_checks(first.graph, harmless, &others));
+    if (!others) waived.merge(length_checks(first.graph, without_dead_code(first.graph), harmless, &others));
     if (others)
       throw KeepRequest("it is called in several ways, which give other graphs", "it is called in several ways", {});
   }

@@ -57,7 +57,7 @@ class Preparation {
     seconds["capture"] = watch.lap();
     std::optional<GcPause> pause(std::in_place);
     const auto graph = std::make_shared<Graph>(top_.graph);
-    rewrite(top_, *graph, "");
+    rewrite(*graph, "");
     note(top_, *graph, "");
     seconds["passes"] = watch.lap();
     if (options_.prepares_inner && !top_.inner_calls.empty()) {
@@ -115,7 +115,7 @@ class Preparation {
       adopt_objects(top_, inner);
       for (const auto& [name, tensor] : inner.constants) top_.constants.emplace(joined(full, name), tensor);
       const auto graph = std::make_shared<Graph>(inner.graph);
-      rewrite(inner, *graph, full);
+      rewrite(*graph, full);
       note(inner, *graph, full);
       add_inner(inner, *graph, full);
       ModuleSpec spec;
@@ -129,10 +129,9 @@ class Preparation {
     }
   }
 
-  /// Runs the passes. `path`: of the capture's root in the model.
-  void rewrite(const Capture& capture, Graph& graph, const std::string& path) {
+  /// Runs the passes. `path`: of the root of the capture in the model.
+  void rewrite(Graph& graph, const std::string& path) {
     std::vector<Conversion> conversions;
-    lower_sites(graph, capture.sites, pipeline_, conversions);
     run_pipeline(graph, pipeline_, &conversions);
     for (Conversion& c : conversions) {
       if (!path.empty()) {

@@ -7,7 +7,9 @@ namespace modulize {
 
 const std::vector<std::string_view>& default_pipeline() {
   static const std::vector<std::string_view> names = {
-      // First: torch.fx counts dead code and calls that become modules too.
+      // First: its modules have the names they would have alone, and regions without any are gone for all others.
+      "kept_calls_to_modules",
+      // Before any call is rewritten: torch.fx counts dead code and calls that become modules too.
       "name_as_torch_fx",
       // So that nothing is named after or made for a call whose result nobody uses.
       "dead_code",

@@ -2,6 +2,7 @@
 
 import torch.fx
 
+from modulize import _core
 from modulize._runtime.checks import (
     check,
     check_made,
