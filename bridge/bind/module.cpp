@@ -11,7 +11,9 @@
 #include "bridge/materialise/materialise.h"
 #include "bridge/prepare/prepare.h"
 #include "bridge/python/errors.h"
+#include "bridge/python/log.h"
 #include "bridge/python/names.h"
+#include "bridge/python/typed.h"
 #include "bridge/record/capture.h"
 #include "bridge/record/function_names.h"
 #include "bridge/values/module_scan.h"
@@ -32,7 +34,7 @@ namespace modulize {
 
 namespace {
 
-nb::dict as_dict(const Finding& f) {
+Record as_dict(const Finding& f) {
   nb::dict out;
   out["kind"] = std::string(finding_name(f.kind));
   out["is_error"] = is_error(f.kind);
@@ -43,7 +45,7 @@ nb::dict as_dict(const Finding& f) {
   return out;
 }
 
-nb::dict as_dict(const ListedNode& n) {
+Record as_dict(const ListedNode& n) {
   nb::dict out;
   out["name"] = n.name;
   out["op"] = n.op;
@@ -61,8 +63,8 @@ nb::dict as_dict(const ListedNode& n) {
 }
 
 /// `leaves`: pairs (path, qualified class); `shared`: lists of names.
-nb::list validate_graph(const Graph& graph, const std::vector<std::pair<std::string, std::string>>& leaves,
-                        std::vector<std::vector<std::string>> shared) {
+ListOf<Record> validate_graph(const Graph& graph, const std::vector<std::pair<std::string, std::string>>& leaves,
+                              std::vector<std::vector<std::string>> shared) {
   ModelFacts facts;
   for (const auto& [path, type] : leaves) facts.leaves.push_back({path, type});
   facts.shared_tensors = std::move(shared);
@@ -113,7 +115,7 @@ class SavedState {
   ObjectState objects_;
 };
 
-nb::object graph_from_text(const std::string& text) { return nb::cast(parse(text)); }
+Graph graph_from_text(const std::string& text) { return parse(text); }
 
 // Nothing for callables that the captures have no name for, and for methods.
 std::optional<std::string> function_name(nb::handle callable) {
@@ -166,7 +168,7 @@ NB_MODULE(_core, m) {
       .def("__len__", [](const Graph& g) { return g.size(); })
       .def(
           "nodes",
-          [](const Graph& g) {
+          [](const Graph& g) -> ListOf<Record> {
             nb::list out;
             for (const ListedNode& node : list_nodes(g)) out.append(as_dict(node));
             return out;
@@ -181,17 +183,21 @@ NB_MODULE(_core, m) {
           "How many of the computing calls are modules of their own, and how many are not.")
       // Pickle refers to classes by name; functions of nanobind it refuses.
       .def("__reduce_ex__",
-           [](const Graph& g, int) { return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g))); })
+           [](const Graph& g, nb::handle) -> TupleOf<Any, TupleOf<nb::str>> {
+             return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g)));
+           })
       .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
   nb::class_<Conversions>(m, "Conversions", "The conversions of a preparation.")
       .def("__len__", [](const Conversions& c) { return c.entries.size(); })
-      .def("entries", &Conversions::as_list, "A new list of a dict each.");
+      .def(
+          "entries", [](const Conversions& c) -> ListOf<nb::typed<nb::dict, nb::str, nb::str>> { return c.as_list(); },
+          "A new list of a dict each.");
   nb::class_<SavedState>(m, "SavedState",
                          "The attributes and buffers of a model's modules, to put back what forward writes.")
       .def(nb::init<nb::object>(), nb::arg("model"))
       .def(
           "restore",
-          [](SavedState& s) {
+          [](SavedState& s) -> ListOf<nb::str> {
             nb::list names;
             for (const std::string& name : s.restore()) names.append(name);
             return names;
@@ -201,7 +207,7 @@ NB_MODULE(_core, m) {
   m.def("function_name", &function_name, nb::arg("callable"),
         "The name under which calls of a function stand in a graph, or None.");
   m.def(
-      "resolve_name", [](const std::string& name) { return resolve_name(name); }, nb::arg("name"),
+      "resolve_name", [](const std::string& name) { return Any(resolve_name(name)); }, nb::arg("name"),
       "The object of a qualified name; imports what it must.");
   m.def("validate", &validate_graph, nb::arg("graph"), nb::arg("leaves"), nb::arg("shared_tensors"),
         "The findings about a model's graph, as a list of a dict each.");
@@ -217,7 +223,7 @@ NB_MODULE(_core, m) {
       "The names of all passes.");
   m.def(
       "passive_operations",
-      [] {
+      []() -> ListOf<nb::str> {
         std::set<std::string> names;
         for (const PassiveRow& row : passive_rows())
           if (!is_kept_computation(row.reason)) {
@@ -248,7 +254,8 @@ NB_MODULE(_core, m) {
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
          const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
          bool decompose_attention, bool idioms, nb::object plain_outputs, bool plain_sizes, bool keep_blocks,
-         std::optional<std::string> keep_root, bool prepare_inner, bool verify, bool verify_each) {
+         std::optional<std::string> keep_root, bool prepare_inner, bool verify,
+         bool verify_each) -> TupleOf<Any, Record> {
         CaptureOptions options{std::move(example_inputs),
                                std::move(example_kwargs),
                                std::move(concrete_args),
@@ -270,7 +277,7 @@ NB_MODULE(_core, m) {
         pipeline.plain_sizes = plain_sizes;
         pipeline.idioms = idioms;
         pipeline.verify_each = verify_each;
-        return prepare(model, options, pipeline, verify);
+        return nb::borrow<nb::tuple>(prepare(model, options, pipeline, verify));
       },
       nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
@@ -282,7 +289,7 @@ NB_MODULE(_core, m) {
       "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "idioms",
-      [] {
+      []() -> ListOf<TupleOf<nb::str, nb::str>> {
         nb::list out;
         for (const Idiom& idiom : idioms())
           out.append(nb::make_tuple(nb::str(idiom.name.data(), idiom.name.size()),
@@ -290,6 +297,24 @@ NB_MODULE(_core, m) {
         return out;
       },
       "The compositions that idioms=True recognises: a list of (name, graph in .mzir text).");
+  m.def(
+      "log_categories",
+      []() -> ListOf<TupleOf<nb::str, nb::str>> {
+        nb::list out;
+        for (const LogCategoryRow& row : kLogCategories)
+          out.append(nb::make_tuple(std::string(row.name), std::string(row.text)));
+        return out;
+      },
+      "What MODULIZE_LOG can name: a list of (category, what it tells).");
+  m.def(
+      "capture_reasons",
+      []() -> ListOf<TupleOf<nb::str, nb::str>> {
+        nb::list out;
+        for (const CaptureReasonRow& row : kCaptureReasons)
+          out.append(nb::make_tuple(std::string(row.said), std::string(row.text)));
+        return out;
+      },
+      "Why preparations capture: a list of (reason, what it means).");
   m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
@@ -300,7 +325,10 @@ NB_MODULE(_core, m) {
         options.example_inputs = std::move(example_inputs);
         options.example_kwargs = std::move(example_kwargs);
         options.concrete_args = std::move(concrete_args);
+        Journal journal;
+        options.journal = &journal;
         capture_completely(model, options, /*verify=*/false, capture);
+        journal.require_written();
         return std::move(capture.graph);
       },
       nb::arg("model"), nb::arg("example_inputs").none() = nb::none(), nb::arg("example_kwargs").none() = nb::none(),

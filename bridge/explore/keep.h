@@ -13,6 +13,7 @@ namespace modulize {
 struct KeepTried {
   std::set<PyObject*> codes;
   std::set<std::pair<int, int>> statements;
+  std::size_t rounds = 0;  // that have kept something more
 };
 
 /// The code that runs as the root's forward: behind its decorators, with kept statements outlined. None if it is none

@@ -12,6 +12,7 @@
 
 #include "bridge/python/python.h"
 #include "bridge/record/inner_calls.h"
+#include "bridge/record/journal.h"
 #include "bridge/record/sites.h"
 #include "bridge/values/module_scan.h"
 #include "ir/graph.h"
@@ -176,6 +177,13 @@ struct CaptureOptions {
   std::set<std::string> flipped = {}, silent = {}, decided = {};
   /// Places where forward reads another dtype than the tensor's (DtypeReads::tried).
   const std::set<std::string>* tried_dtypes = nullptr;  // borrowed
+  /// What the next capture is made for, and where that is noted.
+  CaptureCause cause = {};
+  Journal* journal = nullptr;  // borrowed; none: nowhere
+  void because(CaptureReason reason, std::string detail = {}) {
+    cause.reason = reason;
+    cause.detail = std::move(detail);
+  }
 };
 
 /// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be

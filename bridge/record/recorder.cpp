@@ -101,6 +101,7 @@ Recorder::~Recorder() {
   };
   for (const auto& [tensor, path] : scan_.tensors) untag(tensor);
   for (const auto& [tensor, name] : constants_) untag(tensor);
+  give_places();  // a capture that ended early is looked at, too
   for (const Site& site : sites_) Py_DECREF(site.code);
   for (const auto& [device, node] : devices_) Py_DECREF(device);
   for (const auto& [object, node] : whole_results_) Py_DECREF(object);
@@ -292,9 +293,15 @@ void Recorder::spell_operators() {
 }
 
 void Recorder::finish() {
-  Graph& g = graph();
   dtypes.finish();
   if (spells_operators && mode_ == CaptureMode::running) spell_operators();
+  give_places();
+}
+
+void Recorder::give_places() {
+  if (has_places_) return;
+  has_places_ = true;
+  Graph& g = graph();
   std::vector<SourceId> final(sites_.size() + 1, kNoSource);
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     const char* file = PyUnicode_AsUTF8(sites_[i].code->co_filename);

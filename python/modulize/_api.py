@@ -140,6 +140,7 @@ def prepare_model(
     check_concrete_args(model, concrete_args)
 
     outputs = preset.outputs if plain_outputs else None
+    captures: list[dict[str, Any]] = []  # of all attempts
 
     def attempt(keep_root: str | None = None, prepare_inner: bool = True) -> torch.fx.GraphModule:
         prepared, data = _core.prepare(
@@ -163,7 +164,9 @@ def prepare_model(
             prepare_inner=prepare_inner,
             verify=verify,
         )
-        report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
+        captures.extend(data["captures"])
+        ties = _sharing_tensors(prepared, data["ties"])
+        report = Report({**data, **prepared._modulize, "captures": captures, "ties": ties})
         prepared._modulize = report
         kwargs = {**(example_kwargs or {}), **(concrete_args or {})}
         if preset.finish:

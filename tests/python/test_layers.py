@@ -155,7 +155,8 @@ def test_the_python_package_is_thin():
     }
     assert lines
     lines.pop("_statements.py")  # Python's own parser at work
-    assert sum(lines.values()) < 2600, lines
+    lines.pop("_core.pyi")  # generated
+    assert sum(lines.values()) < 2450, lines
 
 
 def test_nothing_leans_on_the_tracing_of_torch_fx():
