@@ -6,19 +6,21 @@
 
 #include <optional>
 
-#include "bridge/boundary/state_writes.h"
-#include "bridge/intercept/patches.h"
+#include "bridge/explore/explore.h"
+#include "bridge/intercept/kept_functions.h"
 #include "bridge/materialise/materialise.h"
 #include "bridge/prepare/prepare.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/log.h"
 #include "bridge/python/names.h"
 #include "bridge/python/typed.h"
-#include "bridge/record/capture.h"
 #include "bridge/record/function_names.h"
 #include "bridge/values/module_scan.h"
 #include "bridge/values/structure.h"
+#include "bridge/values/torch_types.h"
 #include "bridge/values/traced_number.h"
+#include "bridge/world/containers.h"
+#include "bridge/world/module_attributes.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
 #include "ir/verifier.h"
@@ -209,6 +211,9 @@ NB_MODULE(_core, m) {
   m.def(
       "resolve_name", [](const std::string& name) { return Any(resolve_name(name)); }, nb::arg("name"),
       "The object of a qualified name; imports what it must.");
+  m.def(
+      "is_user_code", [](nb::handle code) { return is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())); },
+      nb::arg("code"), "Whether it is code of neither torch, Python's own import system nor this package.");
   m.def("validate", &validate_graph, nb::arg("graph"), nb::arg("leaves"), nb::arg("shared_tensors"),
         "The findings about a model's graph, as a list of a dict each.");
   m.def("run_passes", &run_passes, nb::arg("text"), nb::arg("passes"), nb::arg("options"), nb::arg("target"),

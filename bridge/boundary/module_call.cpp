@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "bridge/boundary/seen_whole.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 
@@ -20,17 +21,6 @@ PyObject* module_function(PyObject* module) {
   bound = PyObject_GetAttr(module, older);
   if (!bound) nb::raise_python_error();
   return bound;
-}
-
-// Hooks that only look on, unless forward asks them to collect what it then returns itself: they run while the capture
-// does, and the prepared model has no use for them.
-bool only_looks_on(PyObject* hook) {
-  static constexpr std::string_view kModules[] = {"transformers.utils.output_capturing"};
-  if (!PyFunction_Check(hook)) return false;
-  PyObject* name = PyFunction_GetModule(hook);
-  if (!name || !PyUnicode_Check(name)) return false;
-  const std::string text = nb::cast<std::string>(nb::handle(name));
-  return std::find(std::begin(kModules), std::end(kModules), text) != std::end(kModules);
 }
 
 bool holds_anything(PyObject* module) {
@@ -53,21 +43,6 @@ bool is_training(PyObject* module) {
 }
 
 }  // namespace
-
-bool has_hooks(PyObject* module) {
-  PyObject** slot = _PyObject_GetDictPtr(module);
-  if (!slot || !*slot) return false;
-  static PyObject* const forward = PyUnicode_InternFromString("_forward_hooks");
-  static PyObject* const pre = PyUnicode_InternFromString("_forward_pre_hooks");
-  for (PyObject* key : {forward, pre}) {
-    PyObject* hooks = PyDict_GetItem(*slot, key);
-    if (!hooks || !PyDict_Check(hooks)) continue;
-    PyObject *name, *hook;
-    for (Py_ssize_t at = 0; PyDict_Next(hooks, &at, &name, &hook);)
-      if (!only_looks_on(hook)) return true;
-  }
-  return false;
-}
 
 void Recorder::keep(const std::string& what, const char* reason) {
   for (const Kept& k : capture_.kept)
@@ -169,7 +144,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
     }
     PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
     const std::string callee = !kept ? "" : path ? "'" + *path + "'" : "a module";
-    KnownObjects::SeenWhole whole(objects_, kept || has_hooks(module), tuple.ptr(), kwargs, callee);
+    SeenWhole whole(*this, kept || has_hooks(module), tuple.ptr(), kwargs, callee);
     nb::object result = nb::steal(leaf_call(module, path, tuple.ptr(), kwargs, callee));
     if (result.is_valid() && mode_ == CaptureMode::running) whole.reread();
     return result.release().ptr();

@@ -1,19 +1,33 @@
-#include "bridge/record/capture.h"
+#include "bridge/capture/capture.h"
 
 #include <algorithm>
 #include <optional>
 
-#include "bridge/boundary/state_writes.h"
+#include "bridge/boundary/module_state.h"
 #include "bridge/capture/forward_call.h"
-#include "bridge/explore/keep.h"
-#include "bridge/intercept/ambient.h"
 #include "bridge/intercept/attention.h"
-#include "bridge/intercept/opaque_bodies.h"
-#include "bridge/intercept/patches.h"
+#include "bridge/intercept/autograd_functions.h"
+#include "bridge/intercept/checkpoint.h"
+#include "bridge/intercept/contexts.h"
+#include "bridge/intercept/dtypes.h"
+#include "bridge/intercept/environment.h"
+#include "bridge/intercept/imports.h"
+#include "bridge/intercept/kept_functions.h"
+#include "bridge/intercept/modules.h"
+#include "bridge/intercept/numbers.h"
+#include "bridge/intercept/parameters.h"
+#include "bridge/intercept/script.h"
+#include "bridge/intercept/torch_functions.h"
+#include "bridge/intercept/training_flag.h"
+#include "bridge/intercept/transforms.h"
+#include "bridge/intercept/type_of.h"
+#include "bridge/intercept/wrapped.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/keep_candidates.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
 #include "bridge/record/regions.h"
+#include "bridge/world/module_attributes.h"
 #include "bridge/world/outside_state.h"
 
 namespace modulize {
@@ -207,14 +221,21 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   {
     Patches patches;
     patch_imports(patches);
-    patch_torch(patches, mode);
+    patch_torch_functions(patches);
+    patch_modules(patches, mode);
+    patch_training_flag(patches);
     patch_contexts(patches);
     patch_device_type(patches);
     patch_dtype_properties(patches);
-    patch_opaque_bodies(patches);
-    std::vector<std::pair<nb::object, nb::object>> replaced = patch_ambient(patches, quiet.grad_was_enabled());
+    patch_settings(patches);
+    patch_autograd_functions(patches);
+    patch_script_functions(patches);
+    patch_transforms(patches);
+    patch_checkpoint(patches);
+    patch_parameter(patches);
+    std::vector<std::pair<nb::object, nb::object>> replaced = patch_environment(patches, quiet.grad_was_enabled());
     for (auto& limits : patch_dtype_limits(patches)) replaced.push_back(std::move(limits));
-    patch_python(patches, recorder, replaced);
+    patch_numbers(patches, recorder, replaced);
     const DtypeComparisons comparisons;
     if (!running) {
       patch_wrapped(patches);

@@ -1,7 +1,8 @@
 // Calls forward once, under a recorder: placeholders in, output node out.
 #pragma once
 
-#include "bridge/boundary/state_writes.h"
+#include "bridge/boundary/module_state.h"
+#include "bridge/capture/capture.h"
 #include "bridge/record/recorder.h"
 
 namespace modulize {

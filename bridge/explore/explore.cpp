@@ -5,13 +5,16 @@
 #include <algorithm>
 #include <set>
 
-#include "bridge/boundary/state_writes.h"
+#include "bridge/explore/dtypes.h"
+#include "bridge/explore/environments.h"
 #include "bridge/explore/keep.h"
-#include "bridge/intercept/ambient.h"
+#include "bridge/explore/recapture.h"
+#include "bridge/explore/state_plan.h"
+#include "bridge/intercept/environment.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/log.h"
-#include "bridge/record/dtypes.h"
-#include "bridge/record/recorder.h"
+#include "bridge/record/keep_candidates.h"
+#include "bridge/values/torch_types.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
 #include "explore/merge.h"

@@ -1,10 +1,17 @@
 // All captures of one preparation.
 #pragma once
 
-#include "bridge/record/capture.h"
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "bridge/capture/capture.h"
 #include "explore/compare.h"
 
 namespace modulize {
+
+/// The graph that a capture with these decisions is expected to record.
+using Prediction = std::function<Graph(const Capture& second)>;
 
 /// Without what nobody uses: the pieces of a sequence that is passed on whole differ in number.
 Graph without_dead_code(const Graph& graph);
@@ -16,5 +23,10 @@ void adopt_objects(Capture& base, Capture& other);
 /// those of `other`. Code without effect does not count.
 std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
                                            const Capture& other, Checks checks, Comparison* notes = nullptr);
+
+/// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be
+/// captured is kept whole at the smallest place, and with `verify` a second capture with other values and, where the
+/// model takes it, another batch size finds what the first froze. Throws as capture_model does.
+void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture);
 
 }  // namespace modulize

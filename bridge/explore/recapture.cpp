@@ -1,4 +1,5 @@
-// The further captures of a running one, and what they show.
+#include "bridge/explore/recapture.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -8,8 +9,7 @@
 #include "bridge/explore/keep.h"
 #include "bridge/explore/variation.h"
 #include "bridge/python/log.h"
-#include "bridge/record/capture.h"
-#include "bridge/record/recorder.h"
+#include "bridge/record/keep_candidates.h"
 #include "explore/compare.h"
 #include "ir/control.h"
 #include "ir/printer.h"

@@ -5,8 +5,8 @@
 #include <limits>
 #include <numeric>
 
-#include "bridge/record/recorder.h"
 #include "bridge/values/parts.h"
+#include "bridge/values/torch_types.h"
 
 namespace modulize {
 

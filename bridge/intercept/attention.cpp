@@ -1,5 +1,6 @@
 #include "bridge/intercept/attention.h"
 
+#include "bridge/intercept/kept_functions.h"
 #include "bridge/python/errors.h"
 
 namespace modulize {

@@ -1,7 +1,8 @@
 // What decompose_attention asks of a capture; the rest is the pass of that name.
 #pragma once
 
-#include "bridge/intercept/patches.h"
+#include "bridge/python/patches.h"
+#include "bridge/record/recorder.h"
 
 namespace modulize {
 

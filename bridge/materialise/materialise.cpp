@@ -19,12 +19,23 @@ namespace modulize {
 
 namespace {
 
-nb::object graph_module_py() { return nb::module_::import_("modulize._graph_module"); }
+nb::object prepared_py() { return nb::module_::import_("modulize._prepared"); }
 
-// Makes the modules that graphs stand for callable: those of the tree keep their object, class and children, others are
-// new. `copies`: of the outermost tree.
+// The modules of the original that graphs stand for, with the classes of what stands in their places.
+void collect_blocks(PyObject* root, const Graph& graph, TreeClone::Classes& classes) {
+  for (const ModuleSpec& spec : graph.modules.modules()) {
+    if (spec.kind != ModuleKind::graph) continue;
+    PyObject* const module = find_module(root, spec.path);
+    if (!module) continue;
+    if (!classes.count(module)) classes.emplace(module, prepared_class_of(module));
+    collect_blocks(module, *spec.graph, classes);
+  }
+}
+
+// Makes the modules that graphs stand for callable: those of the tree have their class already and keep their children,
+// others are new. `copies`: of the outermost tree.
 void prepare_blocks(nb::handle root, const Graph& graph, NewModules& modules, NewModules& copies) {
-  const nb::object py = graph_module_py();
+  const nb::object py = prepared_py();
   for (const ModuleSpec& spec : graph.modules.modules()) {
     if (spec.kind != ModuleKind::graph) continue;
     nb::object inner;
@@ -35,7 +46,7 @@ void prepare_blocks(nb::handle root, const Graph& graph, NewModules& modules, Ne
       modules.add_child(spec.path, inner);
       check(PyObject_SetAttrString(inner.ptr(), "training", spec.training ? Py_True : Py_False));
     }
-    if (!nb::isinstance(inner, py.attr("PreparedModule"))) py.attr("become_prepared")(inner);
+    py.attr("initialise")(inner);
     NewModules inside(inner, modules.objects());
     prepare_blocks(inner, *spec.graph, inside, copies);
   }
@@ -47,7 +58,7 @@ void install(nb::handle root, std::shared_ptr<const Graph> graph, const std::vec
              const std::map<std::string, nb::object>& constants, bool is_outermost = true) {
   NewModules modules(root, objects);
   for (const auto& [path, tensor] : constants) modules.add_constant(path, tensor);
-  const nb::object py = graph_module_py();
+  const nb::object py = prepared_py();
   // Before what stands in them, and before any program asks what the tree looks like.
   if (is_outermost) prepare_blocks(root, *graph, modules, modules);
   std::vector<const ModuleSpec*> branches;
@@ -61,15 +72,15 @@ void install(nb::handle root, std::shared_ptr<const Graph> graph, const std::vec
   // Their programs ask what the whole tree looks like.
   std::vector<nb::object> made;
   for (const ModuleSpec* spec : branches) {
-    made.push_back(graph_module_py().attr("Branch")());
+    made.push_back(prepared_py().attr("Branch")());
     modules.add_child(spec->path, made.back());
     check(PyObject_SetAttrString(made.back().ptr(), "training", nb::object(root.attr("training")).ptr()));
   }
   for (std::size_t i = 0; i < branches.size(); ++i)
-    graph_module_py().attr("install_branch")(made[i], root, Program(branches[i]->graph, objects, root),
-                                             Program(branches[i]->graph_else, objects, root));
+    prepared_py().attr("install_branch")(made[i], root, Program(branches[i]->graph, objects, root),
+                                         Program(branches[i]->graph_else, objects, root));
   Program program(std::move(graph), objects, root);
-  graph_module_py().attr("install")(root, std::move(program));
+  prepared_py().attr("install")(root, std::move(program));
 }
 
 }  // namespace
@@ -80,9 +91,10 @@ nb::object materialise(const Capture& capture, std::shared_ptr<const Graph> grap
   if (!types.is_module(capture.root.ptr()))
     throw Error(ErrorCode::ArgumentError,
                 std::string("the model must be a torch.nn.Module, not ") + Py_TYPE(capture.root.ptr())->tp_name);
-  const nb::object type = graph_module_py().attr("prepared_class")(nb::handle((PyObject*)Py_TYPE(capture.root.ptr())));
-  TreeClone tree(capture.root, reinterpret_cast<PyTypeObject*>(type.ptr()));
-  graph_module_py().attr("initialise")(tree.root());
+  TreeClone::Classes classes{{capture.root.ptr(), prepared_class_of(capture.root.ptr())}};
+  collect_blocks(capture.root.ptr(), *graph, classes);
+  TreeClone tree(capture.root, classes);
+  prepared_py().attr("initialise")(tree.root());
   note_own_ties(tree);
   std::vector<nb::object> objects;
   for (std::size_t i = 0; i < capture.objects.size(); ++i)

@@ -13,7 +13,7 @@ namespace modulize {
 
 namespace {
 
-nb::object graph_module_py() { return nb::module_::import_("modulize._graph_module"); }
+nb::object prepared_py() { return nb::module_::import_("modulize._prepared"); }
 
 /// The dict (or set) under `name` in an instance dict, made where missing.
 template <class Make>
@@ -99,7 +99,7 @@ void NewModules::add_child(std::string_view path, nb::handle module) {
                 "the parent of " + python_repr(path) + " has no `_modules`: its class never called Module.__init__");
   check(PyObject_SetItem(modules, name.ptr(), module.ptr()));
   if (!types.is_container(parent)) return;
-  graph_module_py().attr("hide_additions")(nb::borrow(parent));
+  prepared_py().attr("hide_additions")(nb::borrow(parent));
   check(PySet_Add(own_entry(dict, kAddedAttribute, new_set).ptr(), name.ptr()));
 }
 
@@ -129,11 +129,10 @@ nb::object NewModules::construct(const ModuleSpec& spec) {
   }
   std::vector<Prototype>& known = prototypes_[spec.type];
   for (const Prototype& prototype : known)
-    if (prototype.args == spec.args && prototype.kwargs == spec.kwargs)
-      return TreeClone(prototype.module, nullptr).root();
+    if (prototype.args == spec.args && prototype.kwargs == spec.kwargs) return TreeClone(prototype.module).root();
   nb::object module = call_class(spec, /*on_meta=*/false);
   if (!has_state(instance_dict(module.ptr()).ptr())) {
-    nb::object clone = TreeClone(module, nullptr).root();
+    nb::object clone = TreeClone(module).root();
     known.push_back({spec.args, spec.kwargs, std::move(module)});
     return clone;
   }
@@ -191,18 +190,20 @@ void NewModules::adopt(nb::handle module, const ModuleSpec& spec) {
     check(PyDict_SetItem(is_parameter ? parameters : buffers, key.ptr(), value));
     tie(dict, key, owner, owner_key);
   }
-  graph_module_py().attr("hide_tied")(module);
+  prepared_py().attr("hide_tied")(module);
 }
 
-nb::object NewModules::copy_of(const ModuleSpec& spec) {
+nb::object NewModules::copy_of(const ModuleSpec& spec, bool as_block) {
   PyObject* const source = find_module(root_, spec.copy_of);
   if (!source)
     throw Error(ErrorCode::VerifierError, "the module " + python_repr(std::string_view(spec.path)) + " is a copy of " +
                                               python_repr(std::string_view(spec.copy_of)) +
                                               ", which the model does not have");
-  const TreeClone copy(nb::borrow(source), nullptr);
+  TreeClone::Classes classes;
+  if (as_block) classes.emplace(source, prepared_class_of(source));
+  const TreeClone copy(nb::borrow(source), classes);
   if (spec.untied) {
-    graph_module_py().attr("own_tensors")(copy.root());
+    prepared_py().attr("own_tensors")(copy.root());
     return copy.root();
   }
   for (const TreeClone::Entry& entry : copy.entries()) {
@@ -212,17 +213,21 @@ nb::object NewModules::copy_of(const ModuleSpec& spec) {
       tie(dict, nb::borrow(name), entry.original.ptr(), nb::borrow(name));
       any = true;
     });
-    if (any) graph_module_py().attr("hide_tied")(entry.clone);
+    if (any) prepared_py().attr("hide_tied")(entry.clone);
   }
   return copy.root();
 }
 
 nb::object NewModules::copy_block(const ModuleSpec& spec) {
-  nb::object copy = copy_of(spec);
+  nb::object copy = copy_of(spec, /*as_block=*/true);
   // The children of a further call are made for it.
   PyObject* const modules = dict_get(instance_dict(copy.ptr()).ptr(), ModuleTypes::instance().modules);
   nb::borrow(modules).attr("clear")();
   return copy;
+}
+
+nb::object prepared_class_of(PyObject* module) {
+  return prepared_py().attr("prepared_class")(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(module))));
 }
 
 void note_own_ties(const TreeClone& tree) {

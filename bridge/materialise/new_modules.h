@@ -41,7 +41,7 @@ class NewModules {
   };
   nb::object construct(const ModuleSpec& spec);
   nb::object call_class(const ModuleSpec& spec, bool on_meta);
-  nb::object copy_of(const ModuleSpec& spec);
+  nb::object copy_of(const ModuleSpec& spec, bool as_block = false);
   void adopt(nb::handle module, const ModuleSpec& spec);
   PyObject* parent_of(std::string_view path) const;
 
@@ -51,6 +51,9 @@ class NewModules {
 };
 
 /// Notes under kTiedAttribute which tensors of the tree stand under more than one name: the model's own ties.
+/// A new class for a prepared module that stands for this one.
+nb::object prepared_class_of(PyObject* module);
+
 class TreeClone;
 void note_own_ties(const TreeClone& tree);
 

@@ -38,9 +38,9 @@ bool is_plain_layout(PyTypeObject* type, const ModuleTypes& types) {
   return type->tp_basicsize == types.module->tp_basicsize && type->tp_itemsize == 0;
 }
 
-// Copies what stands in __slots__.
+// Copies what stands in the __slots__ of the clone's class, which may have none where it is no subclass.
 void copy_slots(PyObject* from, PyObject* to) {
-  const nb::object names = nb::module_::import_("copyreg").attr("_slotnames")(nb::handle((PyObject*)Py_TYPE(from)));
+  const nb::object names = nb::module_::import_("copyreg").attr("_slotnames")(nb::handle((PyObject*)Py_TYPE(to)));
   for (const nb::handle name : names) {
     PyObject* value = PyObject_GetAttr(from, name.ptr());
     if (!value) {
@@ -94,7 +94,7 @@ nb::object copy_dict_one_level(PyObject* dict) {
   return copy;
 }
 
-TreeClone::TreeClone(nb::handle root, PyTypeObject* root_type) {
+TreeClone::TreeClone(nb::handle root, const Classes& classes) {
   const ModuleTypes& types = ModuleTypes::instance();
   struct Pending {
     PyObject* module;
@@ -106,8 +106,7 @@ TreeClone::TreeClone(nb::handle root, PyTypeObject* root_type) {
     const Pending next = std::move(stack.back());
     stack.pop_back();
     if (memo_.count(next.module)) continue;
-    const bool is_root = entries_.empty();
-    nb::object clone = clone_one(next.module, is_root && root_type ? root_type : Py_TYPE(next.module), next.path);
+    nb::object clone = clone_one(next.module, classes, next.path);
     if (!clone.is_valid()) {
       memo_.emplace(next.module, next.module);
       continue;
@@ -132,12 +131,16 @@ TreeClone::TreeClone(nb::handle root, PyTypeObject* root_type) {
 }
 
 // Invalid where the module is to be shared; noted then.
-nb::object TreeClone::clone_one(PyObject* original, PyTypeObject* type, const std::string& path) {
+nb::object TreeClone::clone_one(PyObject* original, const Classes& classes, const std::string& path) {
   const ModuleTypes& types = ModuleTypes::instance();
+  const auto given = classes.find(original);
+  PyTypeObject* const type =
+      given == classes.end() ? Py_TYPE(original) : reinterpret_cast<PyTypeObject*>(given->second.ptr());
   const auto share = [&](std::string reason) {
-    if (entries_.empty())
-      throw Error(ErrorCode::UnsupportedError,
-                  "cannot prepare a model of class " + std::string(Py_TYPE(original)->tp_name) + ": " + reason);
+    if (entries_.empty() || given != classes.end())
+      throw Error(ErrorCode::UnsupportedError, "cannot prepare a " +
+                                                   std::string(entries_.empty() ? "model" : "module") + " of class " +
+                                                   std::string(Py_TYPE(original)->tp_name) + ": " + reason);
     shared_.push_back({path, std::move(reason)});
     return nb::object();
   };
@@ -151,7 +154,7 @@ nb::object TreeClone::clone_one(PyObject* original, PyTypeObject* type, const st
   const nb::object dict = copy_dict_one_level(instance_dict(original).ptr());
   nb::object clone = instance_with_dict(type, dict);
   if (!clone.is_valid()) return share("its class cannot be made without its own __new__");
-  if (!is_plain_layout(type, types) && PyType_IsSubtype(type, Py_TYPE(original))) copy_slots(original, clone.ptr());
+  if (!is_plain_layout(type, types)) copy_slots(original, clone.ptr());
   return clone;
 }
 

@@ -25,9 +25,13 @@ class TreeClone {
     std::string path, reason;
   };
 
-  /// `root_type`: the class of the root's clone; null for the root's own. Throws Error(UnsupportedError) for lazy
-  /// modules without shapes and for a root that cannot be cloned.
-  TreeClone(nb::handle root, PyTypeObject* root_type);
+  /// The classes that the clones of some modules get: a class that is assigned later must have the same layout, which
+  /// no class with another first base has where the module's own is written `class Block(ABC, nn.Module)`.
+  using Classes = std::unordered_map<PyObject*, nb::object>;
+
+  /// `classes`: of clones that are not to have the class of their original. Throws Error(UnsupportedError) for lazy
+  /// modules without shapes, and where the root or a module of `classes` cannot be cloned.
+  explicit TreeClone(nb::handle root, const Classes& classes = {});
 
   nb::object root() const { return entries_.front().clone; }
   /// In order of named_modules(), shared modules left out.
@@ -43,7 +47,7 @@ class TreeClone {
 
  private:
   nb::object rebound_function(PyObject* function, int depth);
-  nb::object clone_one(PyObject* original, PyTypeObject* type, const std::string& path);
+  nb::object clone_one(PyObject* original, const Classes& classes, const std::string& path);
   void fix_references(const Entry& entry);
   nb::object rebound(PyObject* value, int depth);
   nb::object rebound_items(PyObject* fast, Py_ssize_t size, int depth);

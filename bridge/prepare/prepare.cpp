@@ -8,9 +8,9 @@
 #include <optional>
 #include <set>
 
-#include "bridge/boundary/state_writes.h"
 #include "bridge/explore/explore.h"
 #include "bridge/materialise/materialise.h"
+#include "bridge/materialise/own_objects.h"
 #include "bridge/materialise/tree_queries.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/gc_pause.h"

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "bridge/record/capture.h"
+#include "bridge/capture/capture.h"
 #include "passes/pipeline.h"
 
 namespace modulize {

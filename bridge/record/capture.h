@@ -1,7 +1,6 @@
 // What both captures return.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,7 +11,6 @@
 
 #include "bridge/python/python.h"
 #include "bridge/record/inner_calls.h"
-#include "bridge/record/journal.h"
 #include "bridge/record/sites.h"
 #include "bridge/values/module_scan.h"
 #include "ir/graph.h"
@@ -135,89 +133,5 @@ struct StatePlan {
   std::set<std::string> live;    // read from the prepared model at every call, and written
   std::set<std::string> silent;  // not written: what a call leaves there changes no result
 };
-
-/// What prepare_model was asked, checked by the Python skin.
-struct CaptureOptions {
-  bool is_running() const { return !example_inputs.is_none() || !example_kwargs.is_none(); }
-
-  /// None: symbolic capture. A tuple: capture by running.
-  nb::object example_inputs = nb::none();
-  nb::object example_kwargs = nb::none();
-  nb::object concrete_args = nb::none();  // dict or None
-  nb::object modules_to_exclude = nb::none();
-  nb::object module_classes_to_exclude = nb::none();
-  nb::object functions_to_exclude = nb::none();
-  /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
-  std::string on_dynamic = "branch";
-  /// What forward returns goes through this function of Python; or None.
-  nb::object plain_outputs = nb::none();
-  /// Attention layers are traced through.
-  bool decompose_attention = false;
-  /// The calls of blocks stand in the graph (ir/blocks.h).
-  bool keep_blocks = false;
-  /// The model's own forward is called as a whole from the start, for this reason.
-  std::optional<std::string> keep_root = {};
-  /// The modules that kept code calls are prepared too.
-  bool prepares_inner = true;
-  /// Of the root. A capture leaves the tree as it was, so that one serves all captures of a preparation.
-  const ModuleScan* scan = nullptr;  // borrowed; none: made anew
-  const KeptWhole* kept = nullptr;   // borrowed
-  /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
-  /// inputs are what other code calls the module with.
-  const std::vector<InnerCall>* more_calls = nullptr;  // borrowed
-  const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
-  /// Python's and numpy's generators give other numbers than outside.
-  bool other_random_numbers = false;
-  /// Calls that an operator of Python made stand in the graph as that operator, as torch.fx has them.
-  bool spell_operators = false;
-  /// Outcomes of decisions by key; those that are not here come out as they do.
-  const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
-  /// Questions about the world around forward (explore/ambient.h): those that get the other answer, those whose answer
-  /// makes no difference, and those that are decisions. All others become checks.
-  std::set<std::string> flipped = {}, silent = {}, decided = {};
-  /// Places where forward reads another dtype than the tensor's (DtypeReads::tried).
-  const std::set<std::string>* tried_dtypes = nullptr;  // borrowed
-  /// What the next capture is made for, and where that is noted.
-  CaptureCause cause = {};
-  Journal* journal = nullptr;  // borrowed; none: nowhere
-  void because(CaptureReason reason, std::string detail = {}) {
-    cause.reason = reason;
-    cause.detail = std::move(detail);
-  }
-};
-
-/// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be
-/// captured is kept whole at the smallest place, and with `verify` a second capture with other values and, where the
-/// model takes it, another batch size finds what the first froze. Throws as capture_model does.
-void capture_completely(nb::handle root, CaptureOptions options, bool verify, Capture& capture);
-
-/// The second capture. `predict` gives the graph that a capture with these decisions is expected to record. Throws
-/// KeepRequest where it does not. Running captures only.
-using Prediction = std::function<Graph(const Capture& second)>;
-/// `outcomes`: all decisions that are known. Leaks that turn out to be harmless are erased from `first`.
-void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
-               const std::unordered_map<std::string, bool>& outcomes);
-
-/// While one lives, the mode flags of all modules that are traced through are the other way. The leaves keep theirs:
-/// batch norm refuses to train on one row.
-class FlippedModes {
- public:
-  /// `read`: leaves whose flag forward reads are flipped all the same.
-  FlippedModes(nb::handle root, const std::vector<ModeRead>& read);
-  ~FlippedModes();
-  FlippedModes(const FlippedModes&) = delete;
-  FlippedModes& operator=(const FlippedModes&) = delete;
-
- private:
-  void set(bool flipped);
-  std::vector<std::pair<nb::object, bool>> flags_;
-};
-
-/// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
-/// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.
-void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture);
-
-/// False if the model cannot be captured with these options, which says nothing about an earlier capture.
-bool try_capture(nb::handle root, const CaptureOptions& options, Capture& capture);
 
 }  // namespace modulize

@@ -1,6 +1,6 @@
 // Exceptions that forward catches and goes on: a graph catches none.
-#include "bridge/explore/keep.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/keep_candidates.h"
 #include "bridge/record/recorder.h"
 
 namespace modulize {
@@ -9,8 +9,7 @@ namespace {
 
 /// Does the code, at this line, catch an exception and go on? `surely`: not where a context manager of its own might.
 bool catches(nb::handle code, int line, bool surely) {
-  static PyObject* const helper =
-      nb::object(nb::module_::import_("modulize._statements").attr("catches")).release().ptr();
+  static PyObject* const helper = nb::object(nb::module_::import_("modulize._engine").attr("catches")).release().ptr();
 #if PY_VERSION_HEX >= 0x030B0000
   if (PyBytes_GET_SIZE(reinterpret_cast<PyCodeObject*>(code.ptr())->co_exceptiontable) == 0) return false;
 #endif

@@ -6,9 +6,6 @@
 #include <array>
 #include <set>
 
-#include "bridge/explore/explore.h"
-#include "bridge/intercept/patches.h"
-#include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 #include "ir/control.h"
@@ -20,22 +17,11 @@ namespace {
 nb::handle bytecode(const char* name) {
   static std::map<std::string, PyObject*> known;
   PyObject*& helper = known[name];
-  if (!helper) helper = nb::object(nb::module_::import_("modulize._bytecode").attr(name)).release().ptr();
+  if (!helper) helper = nb::object(nb::module_::import_("modulize._engine").attr(name)).release().ptr();
   return helper;
 }
 
 std::string repr_of(PyObject* dtype) { return nb::cast<std::string>(checked(PyObject_Repr(dtype))); }
-
-constexpr std::string_view kLeakText = "the dtype that forward asks for";
-
-/// Of a decision's two sides with another text each, it has a node for a text: it stays what it is.
-bool is_dtype_leak(const Node& node) {
-  return is_call_of(node, kLeak) && node.args[2].is(ValueKind::string) && node.args[2].text().starts_with(kLeakText);
-}
-
-/// " at file:line, the 2nd time"
-std::string place_of(const Node& leak) { return leak.args[2].text().substr(kLeakText.size()); }
-std::string line_of(const std::string& place) { return place.substr(0, place.rfind(',')); }
 
 }  // namespace
 
@@ -148,168 +134,11 @@ void DtypeReads::finish() {
     leak.op = Opcode::call_function;
     leak.target = kLeak;
     leak.args = {Value::node(read.node), Value::name(repr_of(read.dtype)),
-                 Value::string(std::string(kLeakText) + read.place)};
+                 Value::string(std::string(kDtypeLeak) + read.place)};
     leak.type = ValueType::other;
     leak.scope = g[read.node].scope;
     leak.source = g[read.node].source;
     g.insert_before(g[read.node].next, std::move(leak));
-  }
-}
-
-// --- comparisons -----------------------------------------------------------------------------------
-
-namespace {
-
-int comparisons_seen = 0;  // how many DtypeComparisons live
-richcmpfunc original_compare = nullptr;
-
-// object's own comparison asks this slot once more where it is asked for !=.
-PyObject* compare_slot(PyObject* a, PyObject* b, int op) {
-  Recorder* recorder = Py_TYPE(a) == Py_TYPE(b) && (op == Py_EQ || op == Py_NE) ? Recorder::recording() : nullptr;
-  if (!recorder) return original_compare(a, b, op);
-  return guarded<PyObject*>(nullptr, [&] {
-    recorder->dtypes.compared(a, b);
-    return PyBool_FromLong((a == b) == (op == Py_EQ));
-  });
-}
-
-}  // namespace
-
-DtypeComparisons::DtypeComparisons() {
-  PyTypeObject* const type = TorchTypes::instance().dtype;
-  if (comparisons_seen++ > 0) return;
-  original_compare = type->tp_richcompare;
-  type->tp_richcompare = compare_slot;
-}
-
-DtypeComparisons::~DtypeComparisons() {
-  if (--comparisons_seen == 0) TorchTypes::instance().dtype->tp_richcompare = original_compare;
-}
-
-// --- properties ------------------------------------------------------------------------------------
-
-namespace {
-
-struct Property {
-  const char* name;
-  PyObject* original = nullptr;  // the getter's descriptor; immortal
-};
-Property properties[] = {{"is_floating_point"}, {"is_complex"}};
-
-PyObject* property_get(PyObject* self, void* closure) {
-  const auto& property = *static_cast<const Property*>(closure);
-  nb::object answer = nb::steal(
-      Py_TYPE(property.original)->tp_descr_get(property.original, self, reinterpret_cast<PyObject*>(Py_TYPE(self))));
-  Recorder* recorder = answer.is_valid() ? Recorder::recording() : nullptr;
-  if (!recorder) return answer.release().ptr();
-  return guarded<PyObject*>(nullptr, [&] {
-    recorder->dtypes.asked(self, property.name, answer.is(nb::handle(Py_True)));
-    return answer.release().ptr();
-  });
-}
-PyGetSetDef property_defs[] = {
-    {properties[0].name, property_get, nullptr, nullptr, &properties[0]},
-    {properties[1].name, property_get, nullptr, nullptr, &properties[1]},
-};
-
-}  // namespace
-
-void patch_dtype_properties(Patches& patches) {
-  PyTypeObject* const type = TorchTypes::instance().dtype;
-  for (std::size_t i = 0; i < std::size(properties); ++i) {
-    Property& property = properties[i];
-    if (!property.original) {
-      property.original = PyDict_GetItemString(type->tp_dict, property.name);
-      if (!property.original || !Py_TYPE(property.original)->tp_descr_get) return;
-      Py_INCREF(property.original);
-    }
-    patches.set_class_entry(type, property.name, checked(PyDescr_NewGetSet(type, &property_defs[i])));
-  }
-}
-
-// --- limits ----------------------------------------------------------------------------------------
-
-namespace {
-
-// `self` is torch.finfo or torch.iinfo.
-PyObject* limits_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
-  nb::object limits = nb::steal(PyObject_Call(self, args, kwargs));
-  Recorder* recorder = limits.is_valid() ? Recorder::recording() : nullptr;
-  if (!recorder || PyTuple_GET_SIZE(args) != 1 || kwargs) return limits.release().ptr();
-  return guarded<PyObject*>(nullptr, [&] {
-    const NodeId dtype = recorder->dtypes.as_argument(PyTuple_GET_ITEM(args, 0));
-    if (dtype == kNoNode) return limits.release().ptr();
-    const std::string name = "torch." + text_of(nb::handle(self).attr("__name__"));
-    const NodeId made = recorder->add_function(name, {Value::node(dtype)}, ValueType::other);
-    nb::object traced = nb::module_::import_("types").attr("SimpleNamespace")();
-    for (const char* field : {"bits", "eps", "max", "min", "tiny", "smallest_normal", "resolution", "dtype"}) {
-      if (!nb::hasattr(limits, field)) continue;
-      nb::object value = limits.attr(field);
-      if (!PyUnicode_Check(value.ptr())) {
-        const NodeId node =
-            recorder->add_function("builtins.getattr", {Value::node(made), Value::string(field)}, ValueType::number);
-        value = checked(recorder->wrap_result(value.ptr(), node, false));
-      }
-      traced.attr(field) = value;
-    }
-    return traced.release().ptr();
-  });
-}
-PyMethodDef limits_def = {"limits", as_c_function(limits_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
-
-}  // namespace
-
-std::vector<std::pair<nb::object, nb::object>> patch_dtype_limits(Patches& patches) {
-  std::vector<std::pair<nb::object, nb::object>> replaced;
-  nb::module_ torch = nb::module_::import_("torch");
-  for (const char* name : {"finfo", "iinfo"}) {
-    nb::object original = torch.attr(name);
-    nb::object wrapper = checked(PyCFunction_New(&limits_def, original.ptr()));
-    patches.set_item(torch.attr("__dict__"), nb::str(name), wrapper);
-    replaced.emplace_back(std::move(original), std::move(wrapper));
-  }
-  return replaced;
-}
-
-// --- what changes nothing --------------------------------------------------------------------------
-
-void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict) {
-  Graph& g = first.graph;
-  std::set<std::string> places, lines;
-  for (const NodeId id : g.order())
-    if (is_dtype_leak(g[id])) {
-      places.insert(place_of(g[id]));
-      lines.insert(line_of(place_of(g[id])));
-    }
-  const auto change_nothing = [&](const std::set<std::string>& tried) {
-    CaptureOptions again = options;
-    again.tried_dtypes = &tried;
-    again.because(CaptureReason::dtype_tried, std::to_string(tried.size()) + " reads");
-    Capture second;
-    if (!try_capture(root, again, second)) return false;
-    if (compare_captures(predict(second), first, second.graph, second, Checks::equal)) return false;
-    for (const NodeId id : g.order()) {
-      if (!is_dtype_leak(g[id]) || !tried.contains(place_of(g[id]))) continue;
-      Node asked = g[id];
-      asked.target = "builtins.getattr";
-      asked.args = {g[id].args[0], Value::string("is_floating_point")};
-      asked.type = ValueType::number;
-      const std::string place = place_of(g[id]);
-      const NodeId is_floating = g.insert_before(id, std::move(asked));
-      g[id].target = kCheck;
-      g[id].args[0] = Value::node(is_floating);
-      g[id].args[1] = Value::boolean(true);
-      g[id].args[2] = Value::string("whether the dtype is a floating one" + line_of(place));
-    }
-    return true;
-  };
-  constexpr std::size_t kMaxLines = 8;
-  if (places.empty() || change_nothing(places) || lines.size() > kMaxLines) return;
-  for (const std::string& line : lines) {
-    std::set<std::string> tried;
-    for (const std::string& place : places)
-      if (line_of(place) == line) tried.insert(place);
-    if (tried != places) change_nothing(tried);
   }
 }
 

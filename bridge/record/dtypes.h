@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -58,23 +59,7 @@ class DtypeReads {
   std::size_t lies_ = 0;
 };
 
-/// While one lives, comparisons of dtypes are seen. torch.dtype has none of its own.
-class DtypeComparisons {
- public:
-  DtypeComparisons();
-  ~DtypeComparisons();
-  DtypeComparisons(const DtypeComparisons&) = delete;
-  DtypeComparisons& operator=(const DtypeComparisons&) = delete;
-};
-
-/// What forward asks a dtype for (`x.dtype.is_floating_point`) is an assumption.
-void patch_dtype_properties(Patches& patches);
-/// torch.finfo and torch.iinfo of a dtype that was read give numbers of the graph. (original, replacement) for what the
-/// user's globals hold by name.
-std::vector<std::pair<nb::object, nb::object>> patch_dtype_limits(Patches& patches);
-
-/// Captures again with other dtypes at the places of leaks: those that change nothing are no assumptions, but for
-/// whether the dtype is a floating one.
-void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict);
+/// How the text of a leak begins whose dtype nothing has accounted for; the place of the read follows.
+inline constexpr std::string_view kDtypeLeak = "the dtype that forward asks for";
 
 }  // namespace modulize

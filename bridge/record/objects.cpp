@@ -1,9 +1,7 @@
 #include "bridge/record/objects.h"
 
-#include "bridge/boundary/state_writes.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
-#include "bridge/values/structure.h"
 #include "ir/control.h"
 
 namespace modulize {
@@ -51,7 +49,7 @@ bool is_keyword_argument(const std::string& name) {
 }
 
 /// True if the parts are the same objects under the same keys.
-bool same_parts(const std::vector<Part>& a, const std::vector<Part>& b) {
+bool same_values(const std::vector<Part>& a, const std::vector<Part>& b) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i) {
     const Part* other = find_part(b, a[i], i);
@@ -118,51 +116,6 @@ void KnownObjects::adopt_result(PyObject* object, NodeId node) {
       if (PyDict_SetItem(object, part.key.ptr(), traced.ptr()) < 0) nb::raise_python_error();
     }
   adopt(object, node);
-}
-
-KnownObjects::SeenWhole::SeenWhole(KnownObjects& objects, bool applies, PyObject* args, PyObject* kwargs,
-                                   std::string callee)
-    : objects_(objects), applies_(applies), callee_(std::move(callee)) {
-  if (!applies_) return;
-  objects_.write_back_all();
-  if (objects_.recorder_.state) objects_.recorder_.state->record();
-  keep_.emplace(objects_);
-  if (objects_.recorder_.mode() == CaptureMode::symbolic) return;
-  watch(args);
-  if (kwargs)
-    for (auto [key, value] : nb::borrow<nb::dict>(kwargs)) watch(value);
-}
-
-void KnownObjects::SeenWhole::watch(nb::handle value) {
-  if (PyTuple_Check(value.ptr())) {
-    for (nb::handle item : value) watch(item);
-    return;
-  }
-  if (!has_parts(value.ptr())) return;
-  Recorder& recorder = objects_.recorder_;
-  const Value given = recorder.to_value(value.ptr());
-  if (!given.is_node()) return;
-  objects_.know(value.ptr(), given.as_node(), parts_of(value.ptr()));
-  given_.push_back({nb::borrow(value), contents_of(value), given.as_node(),
-                    recorder.add_function(std::string(kContents), {given}, ValueType::other)});
-}
-
-void KnownObjects::SeenWhole::reread() const {
-  if (!applies_) return;
-  Recorder& recorder = objects_.recorder_;
-  for (const Given& given : given_) {
-    if (same_contents(given.contents, contents_of(given.container))) {
-      recorder.add_function(std::string(kCheckUnchanged),
-                            {Value::node(given.contents_node), Value::node(given.node),
-                             Value::string("what " + callee_ + " is given and leaves as it is")},
-                            ValueType::other);
-    } else {
-      recorder.graph().erase(given.contents_node);
-      recorder.check_made(given.container, given.node, "what " + callee_ + " leaves in what it is given", false);
-    }
-  }
-  objects_.reread_all();
-  if (recorder.state) recorder.state->reread();
 }
 
 std::optional<Value> KnownObjects::find(PyObject* object) {
@@ -236,7 +189,7 @@ void KnownObjects::write_back(PyObject* object) {
   for (const Part& part : now)
     if (has_parts(part.value.ptr())) write_back(part.value.ptr());
   const std::vector<Part> before = it->second.written;
-  if (!same_parts(before, now)) {
+  if (!same_values(before, now)) {
     const NodeId at = static_cast<NodeId>(recorder_.graph().id_limit());
     undo_.push_back({at, object, before});
     std::vector<Part> items_before, items_now;
@@ -252,7 +205,7 @@ void KnownObjects::write_back(PyObject* object) {
       const Part* old = find_part(before, now[i], i);
       if (!old || !old->value.is(now[i].value)) write_attribute(entry, old, &now[i]);
     }
-    if (!PyTuple_Check(object) && !same_parts(items_before, items_now)) write_items(entry, items_before, items_now);
+    if (!PyTuple_Check(object) && !same_values(items_before, items_now)) write_items(entry, items_before, items_now);
     known_.at(object).written = std::move(now);
   }
   known_.at(object).busy = false;
@@ -267,7 +220,7 @@ void KnownObjects::reread_all() {
     Entry& entry = known_.at(order_[i]);
     const std::vector<Part> before = entry.written;
     std::vector<Part> now = parts_of(order_[i]);
-    if (same_parts(before, now)) continue;
+    if (same_values(before, now)) continue;
     entry.written = now;
     const NodeId node = entry.node;
     const TorchTypes& torch = TorchTypes::instance();
@@ -339,7 +292,7 @@ nb::object try_call(Recorder& recorder, nb::handle type, const nb::object& args,
 }
 
 bool makes_the_same(const nb::object& made, PyObject* object, const std::vector<Part>& parts) {
-  return made.is_valid() && Py_TYPE(made.ptr()) == Py_TYPE(object) && same_parts(parts_of(made.ptr()), parts);
+  return made.is_valid() && Py_TYPE(made.ptr()) == Py_TYPE(object) && same_values(parts_of(made.ptr()), parts);
 }
 
 }  // namespace

@@ -69,29 +69,6 @@ class KnownObjects {
     bool was_;
   };
 
-  /// Around a call whose inside is not recorded: before it, what forward changed on known objects is written; while it
-  /// is recorded, they are referred to by their nodes. Containers that it is given have nodes then, as it may change
-  /// them; those that it does not change now must stay unchanged in the prepared model.
-  class SeenWhole {
-   public:
-    SeenWhole(KnownObjects& objects, bool applies, PyObject* args, PyObject* kwargs, std::string callee);
-    /// After the call.
-    void reread() const;
-
-   private:
-    struct Given {
-      nb::object container, contents;
-      NodeId node, contents_node;
-    };
-    void watch(nb::handle value);
-
-    KnownObjects& objects_;
-    const bool applies_;
-    const std::string callee_;
-    std::optional<KeepIdentity> keep_;
-    std::vector<Given> given_;
-  };
-
   /// Refuses a value with an object in it that hides recorded tensors (a generator, a partial, a closure).
   void refuse_hidden_tensors(const Value& value, const std::string& what);
 

@@ -170,7 +170,7 @@ PyObject* proxy_str(PyObject* self) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     static PyObject* const text_class = [] {
       nb::object told = checked(PyCFunction_New(&text_told_def, nullptr));
-      return nb::object(nb::module_::import_("modulize._bytecode").attr("text_class")(told)).release().ptr();
+      return nb::object(nb::module_::import_("modulize._engine").attr("text_class")(told)).release().ptr();
     }();
     const nb::object text = checked(proxy_repr(self));
     return PyObject_CallOneArg(text_class, text.ptr());

@@ -17,6 +17,7 @@
 #include "bridge/record/function_names.h"
 #include "bridge/record/objects.h"
 #include "bridge/values/module_scan.h"
+#include "bridge/values/torch_types.h"
 #include "bridge/values/traced_number.h"
 
 namespace modulize {
@@ -332,41 +333,16 @@ class ActiveRecorder {
   Recorder* previous_;
 };
 
+/// The name of the attribute by which a tensor is known; interned, immortal.
+PyObject* tag_key();
+
 /// The line of an instruction. Before Python 3.11 the "instruction" of a Site is the line.
 int line_of(PyCodeObject* code, int lasti);
 
+/// Throws CaptureError if a function transform (torch.func) is active that nothing recorded as a whole.
+void refuse_function_transforms(Recorder& recorder);
+
 /// Like may_raise_by_value, of a call whose values nobody knows.
 bool may_raise_symbolically(const Node& node);
-
-/// Has the module forward hooks or pre-hooks that may change something?
-bool has_hooks(PyObject* module);
-
-/// Facts about the installed torch that the capture asks often; read once a process.
-struct TorchTypes {
-  static const TorchTypes& instance();
-  PyTypeObject* tensor_base;  // torch._C.TensorBase
-  PyTypeObject* tensor;
-  PyTypeObject* parameter;
-  PyTypeObject* size;
-  PyTypeObject* dtype;
-  PyTypeObject* device;
-  PyTypeObject* layout;
-  PyTypeObject* memory_format;
-  PyTypeObject* module;
-  PyTypeObject* sequential;
-  PyTypeObject* script_module;
-  /// The mode on top of the stack of function modes; none where there is no stack, before torch 1.13.
-  nb::object top_mode() const;
-  PyObject* push_mode;  // torch.overrides._push_mode; null where there is no stack
-  PyObject* pop_mode;
-  PyObject* mode_stack_length;
-  PyObject* mode_at;
-  PyObject* detach;        // TensorBase.detach
-  PyObject* fx_tracing;    // the module of torch.fx.wrap, which has another name before torch 1.10
-  std::string folder;      // of the torch package, with a trailing separator
-  std::string our_folder;  // of this package, likewise
-
-  bool is_tensor(PyObject* o) const { return Py_TYPE(o) == tensor || PyType_IsSubtype(Py_TYPE(o), tensor_base); }
-};
 
 }  // namespace modulize

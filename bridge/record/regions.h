@@ -5,7 +5,6 @@
 #include <unordered_map>
 #include <vector>
 
-#include "bridge/intercept/patches.h"
 #include "bridge/record/recorder.h"
 
 namespace modulize {
@@ -72,11 +71,5 @@ class Regions {
   std::unordered_map<PyObject*, Made> made_;  // keys owned
   std::vector<NodeId> sticky_;                // calls that set the gradient mode for all that follows
 };
-
-/// Entering and leaving the context managers of torch is recorded.
-void patch_contexts(Patches& patches);
-
-/// `x.device.type` of a recorded tensor, while a capture runs, is a text that the recorder knows by identity.
-void patch_device_type(Patches& patches);
 
 }  // namespace modulize

@@ -1,5 +1,5 @@
 // Places in code that is kept whole that compute: each gets a module of its own, to which a torch function mode
-// (modulize._sites.Sites) hands the call when the prepared model runs that code.
+// (modulize._runtime.Sites) hands the call when the prepared model runs that code.
 #pragma once
 
 #include <map>
@@ -35,7 +35,7 @@ using KeptSites = std::map<std::string, std::vector<KeptSite>>;
 /// Adds those of `more` that are not in `sites`.
 void merge_sites(KeptSites& sites, const KeptSites& more);
 
-inline constexpr const char* kSitesContext = "modulize._sites.Sites";
+inline constexpr const char* kSitesContext = "modulize._runtime.Sites";
 
 /// Gives every region of `graph` modules for its sites, one for each that the op table has a module for; regions
 /// without any are dissolved. The graph is as captured: no pass has run.

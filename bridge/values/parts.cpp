@@ -1,7 +1,7 @@
 #include "bridge/values/parts.h"
 
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
+#include "bridge/values/torch_types.h"
 
 namespace modulize {
 
@@ -302,6 +302,18 @@ nb::object copied(nb::handle value) {
     return TorchTypes::instance().is_tensor(leaf.ptr()) ? copy_tensor(leaf) : nb::borrow(leaf);
   });
   return copies.copy(value);
+}
+
+bool same_parts(const std::vector<Part>& a, const std::vector<Part>& b) {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i].is_attribute != b[i].is_attribute || !a[i].value.is(b[i].value)) return false;
+    if (a[i].key.is(b[i].key)) continue;
+    const int equal = PyObject_RichCompareBool(a[i].key.ptr(), b[i].key.ptr(), Py_EQ);
+    if (equal < 0) nb::raise_python_error();
+    if (equal == 0) return false;
+  }
+  return true;
 }
 
 }  // namespace modulize

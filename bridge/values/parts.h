@@ -82,4 +82,7 @@ nb::object copy_tensor(nb::handle tensor);
 /// A copy of a value, of the containers, objects and tensors in it.
 nb::object copied(nb::handle value);
 
+/// True if the parts are the same objects under equal keys, in the same order.
+bool same_parts(const std::vector<Part>& a, const std::vector<Part>& b);
+
 }  // namespace modulize

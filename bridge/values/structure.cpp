@@ -6,7 +6,8 @@
 
 #include "bridge/python/errors.h"
 #include "bridge/python/typed.h"
-#include "bridge/record/recorder.h"
+#include "bridge/values/torch_types.h"
+#include "bridge/values/traced_number.h"
 
 namespace modulize {
 

@@ -1,5 +1,7 @@
 // TorchTypes: what the capture needs of the installed torch, looked up once.
-#include "bridge/record/recorder.h"
+#include "bridge/values/torch_types.h"
+
+#include <string_view>
 
 namespace modulize {
 
@@ -46,6 +48,19 @@ const TorchTypes& TorchTypes::instance() {
     return t;
   }();
   return *types;
+}
+
+bool is_user_code(PyCodeObject* code) {
+  Py_ssize_t size = 0;
+  const char* file = PyUnicode_AsUTF8AndSize(code->co_filename, &size);
+  if (!file) {
+    PyErr_Clear();
+    return false;
+  }
+  const std::string_view path(file, static_cast<std::size_t>(size));
+  const TorchTypes& torch = TorchTypes::instance();
+  if (path.starts_with(torch.folder) || path.starts_with(torch.our_folder) || path.starts_with("<frozen")) return false;
+  return path != "<string>" || !nb::cast<std::string>(nb::handle(code->co_name)).starts_with("__");
 }
 
 nb::object TorchTypes::top_mode() const {

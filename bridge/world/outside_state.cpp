@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
+#include "bridge/values/torch_types.h"
 
 namespace modulize {
 

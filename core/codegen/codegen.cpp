@@ -92,8 +92,8 @@ class Writer {
   std::string replay() {
     const std::string names = parameter_names();
     if (names.empty()) return "";
-    return "    if " + names_.qualified("modulize._tools.replay.is_traced") + "(" + names + "):\n        return " +
-           names_.qualified("modulize._tools.replay.replay") + "(self, " + names + ")\n";
+    return "    if " + names_.qualified("modulize._prepared.is_traced") + "(" + names + "):\n        return " +
+           names_.qualified("modulize._prepared.replay") + "(self, " + names + ")\n";
   }
 
   ParameterKind kind(const Node& node, std::size_t index) const {

@@ -21,7 +21,7 @@ bool is_runtime_call(const Node& node) {
 
 /// The context of code that is kept whole and has modules for its calls (bridge/record/sites.h).
 bool enters_kept_code(const Node& node) {
-  return is_enter(node) && !node.args.empty() && node.args[0] == Value::string("modulize._sites.Sites");
+  return is_enter(node) && !node.args.empty() && node.args[0] == Value::string("modulize._runtime.Sites");
 }
 
 /// The forward of the graph's own module, called as a function.

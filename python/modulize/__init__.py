@@ -4,9 +4,9 @@
 can work on.
 """
 
+from modulize import _former_names
 from modulize import nn as nn  # not in __all__: `from modulize import *` must not hide torch.nn
 from modulize._api import prepare_model
-from modulize._calls import prepare_for
 from modulize._core import (
     ArgumentError,
     AssumptionError,
@@ -17,12 +17,15 @@ from modulize._core import (
     VerificationError,
     VerifierError,
 )
-from modulize._operations import register_operation
+from modulize._prepare.calls import prepare_for
+from modulize._prepare.operations import register_operation
+from modulize._prepare.targets import register_target
 from modulize._report import Report
-from modulize._targets import register_target
 from modulize.export import load_source, save_source
 from modulize.report import compare_models
 from modulize.validate import Finding, Validation, validate_model
+
+_former_names.install()
 
 __version__ = "0.1.0"
 

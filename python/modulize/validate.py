@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from modulize import _core
-from modulize._api import capture, check_concrete_args, check_inputs, check_model
-from modulize._graph_module import PreparedModule
+from modulize._api import capture
+from modulize._prepare.arguments import check_concrete_args, check_inputs, check_model
+from modulize._prepared import PreparedModule
 from modulize.report.text import visible
 
 __all__ = ["Finding", "Validation", "validate_model"]

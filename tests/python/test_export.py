@@ -300,6 +300,31 @@ def test_excluded_modules_are_imported_by_name(tmp_path, make):
     assert_equal_models(loaded, prepared, torch.randn(3, 4))
 
 
+class Looping(nn.Module):
+    def forward(self, x):
+        rows = []
+        for row in x:
+            while row.abs().sum() > 1.0:
+                row = row / 2
+            rows.append(row)
+        return torch.stack(rows).relu()
+
+
+def test_kept_code_still_hands_its_calls_to_modules(tmp_path):
+    x = torch.randn(2, 3)
+    prepared = prepare_model(Looping().eval(), example_inputs=x)
+    assert prepared.report.kept
+    loaded = round_trip(prepared, tmp_path)
+    assert_equal_models(loaded, prepared, 3 * x)
+    called = []
+    for name in ("module_abs", "module_relu"):
+        getattr(loaded, name).register_forward_hook(lambda module, *_: called.append(type(module).__name__))
+    loaded(x)
+    assert called[0] == "Abs"
+    assert called[-1] == "ReLU"
+    assert "import modulize" not in source(tmp_path)
+
+
 def decorator(function):
     @functools.wraps(function)
     def wrapped(*args):

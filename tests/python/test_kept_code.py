@@ -12,7 +12,7 @@ from torch import nn
 
 import modulize.nn
 from modulize import AssumptionError, prepare_model
-from modulize._graph_module import PreparedModule
+from modulize._prepared import PreparedModule
 
 
 class Block(nn.Module):

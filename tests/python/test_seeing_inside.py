@@ -174,9 +174,9 @@ def test_captures_of_modules_that_kept_code_calls_name_the_module():
 
 
 def test_a_preparation_that_begins_anew_counts_all_captures(monkeypatch):
-    from modulize import _api
+    from modulize._prepare import attempts
 
-    real, calls = _api.verify_outputs, []
+    real, calls = attempts.verify_outputs, []
 
     def refuse_once(*args, **kwargs):
         calls.append(args)
@@ -184,7 +184,7 @@ def test_a_preparation_that_begins_anew_counts_all_captures(monkeypatch):
             raise _core.VerificationError("they differ")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(_api, "verify_outputs", refuse_once)
+    monkeypatch.setattr(attempts, "verify_outputs", refuse_once)
     found = captures(Straight())
     assert [c["reason"] for c in found[:3]] == ["first", "other size", "kept more"]
     assert "they differ" in found[2]["detail"]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from modulize import AssumptionError, prepare_model
-from modulize._statements import catches, enclosing, outlined, statements_of
+from modulize._engine import catches, enclosing, outlined, statements_of
 
 
 def first_line(function):

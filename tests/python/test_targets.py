@@ -12,7 +12,8 @@ from torch import nn
 from torch.ao import quantization as ao
 
 import modulize
-from modulize import _core, _targets, prepare_model, register_target
+from modulize import _core, prepare_model, register_target
+from modulize._prepare import targets
 
 
 class Halved(nn.Module):
@@ -47,10 +48,10 @@ def example():
 
 @pytest.fixture(autouse=True)
 def _no_target_is_left():
-    before = dict(_targets._targets)
+    before = dict(targets._targets)
     yield
-    _targets._targets.clear()
-    _targets._targets.update(before)
+    targets._targets.clear()
+    targets._targets.update(before)
 
 
 def test_own_classes_stand_for_operations(example):
@@ -133,7 +134,7 @@ def test_what_cannot_be_registered_is_said(arguments, message):
 
 
 def test_a_missing_package_is_one_line(example, monkeypatch):
-    monkeypatch.setattr(_targets.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(targets.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(modulize.UnsupportedError, match=r"needs aimet_torch, which is not installed: pip install") as e:
         prepare_model(Net(), example_inputs=example, target="aimet")
     assert "\n" not in str(e.value)
@@ -161,7 +162,7 @@ def test_plain_outputs_that_can_be_traced(example):
             y = F.relu(x)
             return y, {"boxes": y, "features": [y, x], "count": 3, "none": None}
 
-    from modulize._plain_outputs import traceable
+    from modulize._runtime.plain_outputs import traceable
 
     first, (boxes, features) = traceable(Mixed()(example))
     assert boxes is first and len(features) == 2

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from modulize import prepare_model
-from modulize._plain_outputs import traceable
+from modulize._runtime.plain_outputs import traceable
 from networks import NETWORKS, build
 
 Inputs = tuple[torch.Tensor, ...]

@@ -20,7 +20,8 @@ from torch.nn.utils import parametrize
 
 import modulize.nn
 from modulize import _core
-from modulize._graph_module import Branch, access_by_attributes
+from modulize._prepared import Branch
+from modulize._prepared.program import access_by_attributes
 from modulize._tools.example import run_for_hooks
 from modulize._tools.silu import replace_silu
 
@@ -159,7 +160,7 @@ def _drop_integer_sites(prepared: torch.fx.GraphModule, example: tuple[Any, ...]
     paths = {
         entry[7]
         for node in prepared.graph.nodes
-        if node.op == "call_function" and node.args[:1] == ("modulize._sites.Sites",)
+        if node.op == "call_function" and node.args[:1] == ("modulize._runtime.Sites",)
         for entry in node.args[2]
     }
     floating: set[str] = set()

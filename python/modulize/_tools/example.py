@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modulize._verify import run
+from modulize._prepare.verify import run
 
 __all__ = ["run_for_hooks"]
 

@@ -22,7 +22,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 import modulize
 from modulize import _core
 from modulize._extras import MissingExtraError
-from modulize._targets import find_target
+from modulize._prepare.targets import find_target
 from modulize.cli.inputs import UsageError, make_inputs, make_model, place_of
 from modulize.report.text import visible
 

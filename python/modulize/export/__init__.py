@@ -16,7 +16,8 @@ from torch import nn
 
 from modulize._core import ArgumentError, UnsupportedError
 from modulize._extras import need
-from modulize._graph_module import PreparedModule, _is_tied
+from modulize._prepared import PreparedModule
+from modulize._prepared.ties import is_tied
 from modulize.export.model_source import ModelSource, block, join
 from modulize.export.runtime_source import operations_source, runtime_source
 from modulize.export.values import quoted
@@ -213,7 +214,7 @@ def _tensors(source: ModelSource, prepared: Any) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = dict(source.extra_tensors)
     for path, module in prepared.named_modules():
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None and not _is_tied(module, name):
+            if tensor is not None and not is_tied(module, name):
                 found[join(path, name)] = tensor
     if "__metadata__" in found:
         raise UnsupportedError("a tensor of the model is named '__metadata__', which safetensors keeps for itself")

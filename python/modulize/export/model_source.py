@@ -18,14 +18,16 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from modulize._core import UnsupportedError
-from modulize._graph_module import Branch, PreparedModule, _drop_tied, _is_tied, _owner, is_edited
+from modulize._prepared import Branch, PreparedModule
+from modulize._prepared.program import is_edited
+from modulize._prepared.ties import _drop_tied, is_tied, owner_of
 from modulize.export.constructors import Constructors, attributes_of, is_operation
 from modulize.export.values import Imports, Unspellable, is_name, is_private, quoted, spell
 
 __all__ = ["ModelSource"]
 
 _SPELLINGS = [("modulize._runtime.", "runtime"), ("torch.nn.functional.", "F")]
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _WIDTH = 120
 # No expressions: stands for a parameter that is None; stands in front of a buffer's arguments.
 _NO_PARAMETER = "no parameter"
@@ -40,7 +42,7 @@ def join(parent: str, name: str) -> str:
 
 def is_container(module: nn.Module) -> bool:
     """Sequential, ModuleList and ModuleDict, which are written as such with their children."""
-    return isinstance(module, _CONTAINERS) and not module._parameters
+    return isinstance(module, CONTAINERS) and not module._parameters
 
 
 def is_chain(module: Any) -> bool:
@@ -221,7 +223,7 @@ class ModelSource:
     def _body(self, path: str, module: Any) -> str:
         """The base class, a line break, the class body without its head; functions in front of it, then a NUL."""
         lines = ["    def __init__(self):", "        super().__init__()"]
-        base = next((f"nn.{cls.__name__}" for cls in _CONTAINERS if isinstance(module, cls)), "nn.Module")
+        base = next((f"nn.{cls.__name__}" for cls in CONTAINERS if isinstance(module, cls)), "nn.Module")
         for name, text in self._parts(path, module):
             lines.append(f"        {self._assignment(name, text)}")
         after = self._ties(path) if path == "" else []
@@ -318,7 +320,7 @@ class ModelSource:
             return f"operations.{type(module).__name__}()"
         cls = class_of(module)
         runs = self._runs_whole(path)
-        if is_container(module) and (cls in _CONTAINERS or not runs):
+        if is_container(module) and (cls in CONTAINERS or not runs):
             return self._container(path, module)
         is_torch = cls.__module__.startswith("torch.nn.") and not parametrize.is_parametrized(module)
         if runs or (is_torch and cls is type(module) and self._constructors.find(module, self.imports)):
@@ -337,7 +339,7 @@ class ModelSource:
         children = {name: self._module(join(path, name), child) for name, child in module._modules.items()}
         added = module.__dict__.get("_modulize_added", ())
         own = {name: text for name, text in children.items() if name not in added}
-        kind = next(cls for cls in _CONTAINERS if isinstance(module, cls)).__name__
+        kind = next(cls for cls in CONTAINERS if isinstance(module, cls)).__name__
         counted = list(own) == [str(i) for i in range(len(own))] and "None" not in own.values()
         if kind != "ModuleDict" and counted:
             listed = block(
@@ -450,8 +452,8 @@ class ModelSource:
                     constants.append(
                         f"{self._runtime_name('constant')}(self, {quoted(full)}, {tuple(tensor.shape)}, {tensor.dtype})"
                     )
-                elif _is_tied(module, name):
-                    owner, owner_name = _owner(module, name)
+                elif is_tied(module, name):
+                    owner, owner_name = owner_of(module, name)
                     target = join(self._path_of[id(owner)], owner_name)
                     text = f"{self._runtime_name('tie')}(self, {quoted(full)}, {quoted(target)}"
                     lines.append(text + (", hidden=True)" if hidden else ")"))

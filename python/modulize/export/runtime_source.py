@@ -12,7 +12,11 @@ from typing import Any
 __all__ = ["operations_source", "runtime_source"]
 
 # In this order; what stands in an earlier one replaces what a later one defines.
-_MODULES = ("modulize.export.written", "modulize._runtime", "modulize._graph_module")
+_MODULES = (
+    "modulize.export.written",
+    *(f"modulize._runtime.{part}" for part in ("checks", "contexts", "functions", "objects", "sites")),
+    "modulize._prepared.ties",
+)
 
 
 @cache

@@ -110,7 +110,7 @@ def public_names(value: Any, module: str | None, qualified: str | None) -> list[
     return [*names, f"{module}.{qualified}"]
 
 
-_CONTAINERS: dict[Any, tuple[str, str]] = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}")}
+CONTAINERS: dict[Any, tuple[str, str]] = {list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}")}
 
 
 def spell(value: Any, imports: Imports, depth: int = 0) -> str:
@@ -132,8 +132,8 @@ def spell(value: Any, imports: Imports, depth: int = 0) -> str:
         return quoted(value)
     if kind in (int, bytes, complex):
         return repr(value)
-    if kind in _CONTAINERS:
-        first, last = _CONTAINERS[kind]
+    if kind in CONTAINERS:
+        first, last = CONTAINERS[kind]
         if kind is set:
             return "{" + ", ".join(sorted(map(inner, value))) + "}" if value else "set()"
         comma = "," if kind is tuple and len(value) == 1 else ""

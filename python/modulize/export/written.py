@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import json
+import os
 import types
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modulize._graph_module import _after_load, _retie, _tied_names, hide_tied
+from modulize._prepared.ties import _after_load, hide_tied, retie, tied_names
 
 
 class AssumptionError(RuntimeError):
@@ -200,7 +201,7 @@ def read_tensors(file: str) -> dict[str, torch.Tensor]:
 
 def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """Gives the model, which is on the meta device, these tensors by their paths."""
-    names = _tied_names(model)
+    names = tied_names(model)
     for path, tensor in tensors.items():
         try:
             module, name = place_of(model, path)
@@ -216,13 +217,19 @@ def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
             module._buffers[name] = tensor
         else:
             object.__setattr__(module, name, tensor)
-    _retie(names)
+    retie(names)
     for path, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_meta:
             raise ValueError(f"the weights lack {path!r}")
     for module in model.modules():
         if isinstance(module, nn.RNNBase):  # keeps a list of its weights beside
             module._flat_weights = [getattr(module, weight, None) for weight in module._flat_weights_names]
+
+
+def is_user_code(code: types.CodeType) -> bool:
+    """Whether it is code of neither torch nor Python's own import system, nor a method that Python has made."""
+    is_made = code.co_filename == "<string>" and code.co_name.startswith("__")
+    return not is_made and not code.co_filename.startswith((os.path.dirname(torch.__file__) + os.sep, "<frozen"))
 
 
 # --- what checks of objects look at ------------------------------------------------------

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from modulize._api import check_inputs, check_model
 from modulize._core import ArgumentError, AssumptionError, VerificationError
-from modulize._verify import run, verify_outputs
+from modulize._prepare.arguments import check_inputs, check_model
+from modulize._prepare.verify import run, verify_outputs
 
 __all__ = ["compare_models"]
 

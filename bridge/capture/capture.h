@@ -1,0 +1,66 @@
+// One capture: what it is asked, and what it gives back (record/capture.h).
+#pragma once
+
+#include "bridge/record/capture.h"
+#include "bridge/record/journal.h"
+
+namespace modulize {
+
+/// What prepare_model was asked, checked by the Python skin.
+struct CaptureOptions {
+  bool is_running() const { return !example_inputs.is_none() || !example_kwargs.is_none(); }
+
+  /// None: symbolic capture. A tuple: capture by running.
+  nb::object example_inputs = nb::none();
+  nb::object example_kwargs = nb::none();
+  nb::object concrete_args = nb::none();  // dict or None
+  nb::object modules_to_exclude = nb::none();
+  nb::object module_classes_to_exclude = nb::none();
+  nb::object functions_to_exclude = nb::none();
+  /// "branch" (explored), "keep", "specialize", "error": what control flow on values becomes.
+  std::string on_dynamic = "branch";
+  /// What forward returns goes through this function of Python; or None.
+  nb::object plain_outputs = nb::none();
+  /// Attention layers are traced through.
+  bool decompose_attention = false;
+  /// The calls of blocks stand in the graph (ir/blocks.h).
+  bool keep_blocks = false;
+  /// The model's own forward is called as a whole from the start, for this reason.
+  std::optional<std::string> keep_root = {};
+  /// The modules that kept code calls are prepared too.
+  bool prepares_inner = true;
+  /// Of the root. A capture leaves the tree as it was, so that one serves all captures of a preparation.
+  const ModuleScan* scan = nullptr;  // borrowed; none: made anew
+  const KeptWhole* kept = nullptr;   // borrowed
+  /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
+  /// inputs are what other code calls the module with.
+  const std::vector<InnerCall>* more_calls = nullptr;  // borrowed
+  const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
+  /// Python's and numpy's generators give other numbers than outside.
+  bool other_random_numbers = false;
+  /// Calls that an operator of Python made stand in the graph as that operator, as torch.fx has them.
+  bool spell_operators = false;
+  /// Outcomes of decisions by key; those that are not here come out as they do.
+  const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
+  /// Questions about the world around forward (explore/ambient.h): those that get the other answer, those whose answer
+  /// makes no difference, and those that are decisions. All others become checks.
+  std::set<std::string> flipped = {}, silent = {}, decided = {};
+  /// Places where forward reads another dtype than the tensor's (DtypeReads::tried).
+  const std::set<std::string>* tried_dtypes = nullptr;  // borrowed
+  /// What the next capture is made for, and where that is noted.
+  CaptureCause cause = {};
+  Journal* journal = nullptr;  // borrowed; none: nowhere
+  void because(CaptureReason reason, std::string detail = {}) {
+    cause.reason = reason;
+    cause.detail = std::move(detail);
+  }
+};
+
+/// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
+/// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.
+void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture);
+
+/// False if the model cannot be captured with these options, which says nothing about an earlier capture.
+bool try_capture(nb::handle root, const CaptureOptions& options, Capture& capture);
+
+}  // namespace modulize

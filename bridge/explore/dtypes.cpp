@@ -1,0 +1,65 @@
+#include "bridge/explore/dtypes.h"
+
+#include <set>
+#include <string>
+
+#include "bridge/capture/capture.h"
+#include "bridge/record/dtypes.h"
+#include "ir/control.h"
+
+namespace modulize {
+
+namespace {
+
+/// Of a decision's two sides with another text each, it has a node for a text: it stays what it is.
+bool is_dtype_leak(const Node& node) {
+  return is_call_of(node, kLeak) && node.args[2].is(ValueKind::string) && node.args[2].text().starts_with(kDtypeLeak);
+}
+
+/// " at file:line, the 2nd time"
+std::string place_of(const Node& leak) { return leak.args[2].text().substr(kDtypeLeak.size()); }
+std::string line_of(const std::string& place) { return place.substr(0, place.rfind(',')); }
+
+}  // namespace
+
+void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict) {
+  Graph& g = first.graph;
+  std::set<std::string> places, lines;
+  for (const NodeId id : g.order())
+    if (is_dtype_leak(g[id])) {
+      places.insert(place_of(g[id]));
+      lines.insert(line_of(place_of(g[id])));
+    }
+  const auto change_nothing = [&](const std::set<std::string>& tried) {
+    CaptureOptions again = options;
+    again.tried_dtypes = &tried;
+    again.because(CaptureReason::dtype_tried, std::to_string(tried.size()) + " reads");
+    Capture second;
+    if (!try_capture(root, again, second)) return false;
+    if (compare_captures(predict(second), first, second.graph, second, Checks::equal)) return false;
+    for (const NodeId id : g.order()) {
+      if (!is_dtype_leak(g[id]) || !tried.contains(place_of(g[id]))) continue;
+      Node asked = g[id];
+      asked.target = "builtins.getattr";
+      asked.args = {g[id].args[0], Value::string("is_floating_point")};
+      asked.type = ValueType::number;
+      const std::string place = place_of(g[id]);
+      const NodeId is_floating = g.insert_before(id, std::move(asked));
+      g[id].target = kCheck;
+      g[id].args[0] = Value::node(is_floating);
+      g[id].args[1] = Value::boolean(true);
+      g[id].args[2] = Value::string("whether the dtype is a floating one" + line_of(place));
+    }
+    return true;
+  };
+  constexpr std::size_t kMaxLines = 8;
+  if (places.empty() || change_nothing(places) || lines.size() > kMaxLines) return;
+  for (const std::string& line : lines) {
+    std::set<std::string> tried;
+    for (const std::string& place : places)
+      if (line_of(place) == line) tried.insert(place);
+    if (tried != places) change_nothing(tried);
+  }
+}
+
+}  // namespace modulize

@@ -1,0 +1,33 @@
+// The further captures of a running one, with other values and sizes.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "bridge/explore/explore.h"
+
+namespace modulize {
+
+/// The second capture. `predict` gives the graph that a capture with these decisions is expected to record. Throws
+/// KeepRequest where it does not. Running captures only.
+/// `outcomes`: all decisions that are known. Leaks that turn out to be harmless are erased from `first`.
+void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+               const std::unordered_map<std::string, bool>& outcomes);
+
+/// While one lives, the mode flags of all modules that are traced through are the other way. The leaves keep theirs:
+/// batch norm refuses to train on one row.
+class FlippedModes {
+ public:
+  /// `read`: leaves whose flag forward reads are flipped all the same.
+  FlippedModes(nb::handle root, const std::vector<ModeRead>& read);
+  ~FlippedModes();
+  FlippedModes(const FlippedModes&) = delete;
+  FlippedModes& operator=(const FlippedModes&) = delete;
+
+ private:
+  void set(bool flipped);
+  std::vector<std::pair<nb::object, bool>> flags_;
+};
+
+}  // namespace modulize

@@ -1,0 +1,17 @@
+// Functions of numbers that Python answers without asking torch.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "bridge/python/patches.h"
+#include "bridge/record/recorder.h"
+
+namespace modulize {
+
+/// math.*, len and the like, which Python answers without asking torch. Those that the user's globals hold by name are
+/// replaced when their globals are met (Recorder::on_globals), and so are `others`: builtins and what stands for them.
+void patch_numbers(Patches& patches, Recorder& recorder,
+                   const std::vector<std::pair<nb::object, nb::object>>& others = {});
+
+}  // namespace modulize

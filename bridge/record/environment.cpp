@@ -1,0 +1,53 @@
+// The answers to what forward asks about the world around it: torch.jit.is_tracing(), torch.is_grad_enabled(), ...
+#include <frameobject.h>
+
+#include "bridge/python/errors.h"
+#include "bridge/record/recorder.h"
+#include "bridge/record/regions.h"
+
+namespace modulize {
+
+// The one place where such an answer is given.
+bool Recorder::ambient(const std::string& question, ValueList args, bool answer) {
+  if (regions->answers(question)) return answer;
+  const bool natural = answer;
+  if (flipped.contains(question)) answer = !answer;
+  if (silent.contains(question)) return answer;
+  // Asked again in the same region, it is the same answer.
+  const NodeId region = regions->place();
+  for (const AmbientQuestion& known : capture_.ambient_questions)
+    if (known.question == question && known.region == region && graph()[known.value].args == args) return known.answer;
+  const std::string line = here();
+  const NodeId value = add_function(question, std::move(args), ValueType::number);
+  if (decided.contains(question) && on_dynamic == "branch")
+    answer = decide(value, answer);
+  else
+    // The same whether flipped or not, so that the graphs of two worlds can be compared.
+    add_check(value, Value::boolean(natural), question + "()" + (line.empty() ? "" : " at " + line));
+  capture_.ambient_questions.push_back({question, region, value, answer});
+  return answer;
+}
+
+bool Recorder::is_asked_by_torch(int frames_above) {
+  PyFrameObject* frame = PyEval_GetFrame();
+  Py_XINCREF(frame);
+  for (; frame && frames_above > 0; --frames_above) {
+    PyFrameObject* back = PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    frame = back;
+  }
+  if (!frame) return true;
+  nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  Py_DECREF(frame);
+  auto* asker = reinterpret_cast<PyCodeObject*>(code.ptr());
+  // torchvision counts the uses of its functions, but not while torch.jit looks on: nothing to capture again for.
+  if (PyUnicode_CompareWithASCIIString(asker->co_name, "_log_api_usage_once") == 0) return true;
+  const char* file = PyUnicode_AsUTF8(asker->co_filename);
+  if (!file) {
+    PyErr_Clear();
+    return false;
+  }
+  return std::string_view(file).starts_with(TorchTypes::instance().folder);
+}
+
+}  // namespace modulize

@@ -1,0 +1,192 @@
+// Which code of the user runs, and where: the sources of nodes.
+#include <frameobject.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "bridge/python/errors.h"
+#include "bridge/record/recorder.h"
+
+namespace modulize {
+
+bool Recorder::is_user_code(PyCodeObject* code) {
+  const auto [it, fresh] = user_code_.try_emplace(code, true);
+  if (fresh) it->second = modulize::is_user_code(code);
+  return it->second;
+}
+
+bool Recorder::is_entry(PyCodeObject* code) {
+  if (entry_) return code == entry_;
+  static PyObject* const folder = nb::cast(TorchTypes::instance().our_folder + "_api.py").release().ptr();
+  if (PyUnicode_Compare(code->co_filename, folder) != 0) {
+    if (PyErr_Occurred()) PyErr_Clear();
+    return false;
+  }
+  entry_ = code;
+  return true;
+}
+
+SourceId Recorder::current_source() {
+  PyFrameObject* frame = PyEval_GetFrame();
+  if (!frame) return kNoSource;
+  Py_INCREF(frame);
+  while (frame) {
+    PyCodeObject* code = PyFrame_GetCode(frame);
+    if (is_entry(code)) {  // what is recorded outside of forward has no line: the caller's is none of the model
+      Py_DECREF(code);
+      Py_DECREF(frame);
+      return kNoSource;
+    }
+    if (is_user_code(code)) {
+#if PY_VERSION_HEX >= 0x030B0000
+      const int lasti = PyFrame_GetLasti(frame);
+#else
+      const int lasti = PyFrame_GetLineNumber(frame);
+#endif
+      const auto [it, fresh] = site_index_.try_emplace(Site{code, lasti}, static_cast<SourceId>(sites_.size() + 1));
+      if (fresh) {
+        sites_.push_back(Site{code, lasti});
+        if (mode_ == CaptureMode::running) capture_.codes.try_emplace(where(it->second), running_codes());
+      } else {
+        Py_DECREF(code);
+      }
+      Py_DECREF(frame);
+      return it->second;
+    }
+    Py_DECREF(code);
+    PyFrameObject* back = PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    frame = back;
+  }
+  return kNoSource;
+}
+
+int line_of(PyCodeObject* code, int lasti) {
+#if PY_VERSION_HEX >= 0x030B0000
+  return PyCode_Addr2Line(code, lasti);
+#else
+  (void)code;
+  return lasti;
+#endif
+}
+
+std::optional<std::pair<nb::object, int>> Recorder::current_site() {
+  const SourceId source = current_source();
+  if (source == kNoSource) return std::nullopt;
+  const Site& site = sites_[source - 1];
+  return std::pair(nb::borrow(reinterpret_cast<PyObject*>(site.code)), site.lasti);
+}
+
+// `x / y` arrives as Tensor.div, and so does `x.div(y)`: the instruction that the caller stood on tells them apart.
+void Recorder::spell_operators() {
+  struct Arrival {
+    std::string_view method, symbol, function;
+    bool reflected = false;
+  };
+  static constexpr Arrival kArrivals[] = {
+      {"add", "+", "add"},
+      {"add_", "+", "iadd"},
+      {"__radd__", "+", "add", true},
+      {"sub", "-", "sub"},
+      {"sub_", "-", "isub"},
+      {"__rsub__", "-", "sub", true},
+      {"mul", "*", "mul"},
+      {"mul_", "*", "imul"},
+      {"__rmul__", "*", "mul", true},
+      {"div", "/", "truediv"},
+      {"div_", "/", "itruediv"},
+      {"__rdiv__", "/", "truediv", true},
+      {"__rtruediv__", "/", "truediv", true},
+      {"floor_divide", "//", "floordiv"},
+      {"floor_divide_", "//", "ifloordiv"},
+      {"__floordiv__", "//", "floordiv"},
+      {"__rfloordiv__", "//", "floordiv", true},
+      {"remainder", "%", "mod"},
+      {"remainder_", "%", "imod"},
+      {"__rmod__", "%", "mod", true},
+      {"pow", "**", "pow"},
+      {"pow_", "**", "ipow"},
+      {"__ipow__", "**", "ipow"},
+      {"__rpow__", "**", "pow", true},
+      {"matmul", "@", "matmul"},
+      {"__rmatmul__", "@", "matmul", true},
+  };
+  nb::object operator_at = nb::module_::import_("modulize._engine").attr("operator_at");
+  Graph& g = graph();
+  for (const NodeId id : g.order()) {
+    Node& node = g[id];
+    if (node.op != Opcode::call_method || node.source == kNoSource || node.args.size() != 2 || !node.kwargs.empty())
+      continue;
+    const auto arrival = std::find_if(std::begin(kArrivals), std::end(kArrivals),
+                                      [&](const Arrival& a) { return a.method == node.target; });
+    if (arrival == std::end(kArrivals)) continue;
+    const Site& site = sites_[node.source - 1];
+    nb::object symbol = operator_at(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti);
+    if (nb::cast<std::string>(symbol) != arrival->symbol) continue;
+    node.op = Opcode::call_function;
+    node.target = "operator." + std::string(arrival->function);
+    if (arrival->reflected) std::swap(node.args[0], node.args[1]);
+  }
+}
+
+void Recorder::finish() {
+  dtypes.finish();
+  if (spells_operators && mode_ == CaptureMode::running) spell_operators();
+  give_places();
+}
+
+void Recorder::give_places() {
+  if (has_places_) return;
+  has_places_ = true;
+  Graph& g = graph();
+  std::vector<SourceId> final(sites_.size() + 1, kNoSource);
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    const char* file = PyUnicode_AsUTF8(sites_[i].code->co_filename);
+    if (!file) {
+      PyErr_Clear();
+      continue;
+    }
+    const int line = line_of(sites_[i].code, sites_[i].lasti);
+    final[i + 1] = g.add_source(file, line);
+  }
+  for (const NodeId id : g.order()) g[id].source = final[g[id].source];
+}
+
+std::string Recorder::here() { return where(current_source()); }
+
+std::string Recorder::where(SourceId source) {
+  if (source == kNoSource) return "";
+  const Site& site = sites_[source - 1];
+  const char* file = PyUnicode_AsUTF8(site.code->co_filename);
+  if (!file) {
+    PyErr_Clear();
+    return "";
+  }
+  return std::string(file) + ":" + std::to_string(line_of(site.code, site.lasti));
+}
+
+std::string Recorder::place() {
+  const std::string line = here();
+  const std::string path = scope_path();
+  std::string out = line.empty() ? "" : " at " + line;
+  out += path.empty() ? " (in the root module)" : " (in module '" + path + "')";
+  return out;
+}
+
+std::vector<RunningCode> Recorder::running_codes() {
+  std::vector<RunningCode> out;
+  PyFrameObject* frame = PyEval_GetFrame();
+  Py_XINCREF(frame);
+  while (frame) {
+    const nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+    const bool is_end = is_entry(reinterpret_cast<PyCodeObject*>(code.ptr()));
+    if (!is_end && is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())))
+      out.push_back({code, PyFrame_GetLineNumber(frame)});
+    PyFrameObject* back = is_end ? nullptr : PyFrame_GetBack(frame);
+    Py_DECREF(frame);
+    frame = back;
+  }
+  return out;
+}
+
+}  // namespace modulize

@@ -1,0 +1,97 @@
+"""Compares the outputs of the original and the prepared model on the example."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from modulize import _core
+from modulize._core import SavedState
+from modulize._engine.comparison import Comparison
+
+__all__ = ["run", "verify_outputs"]
+
+
+def verify_outputs(
+    model: torch.nn.Module,
+    prepared: Any,
+    inputs: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    plain_outputs: Callable[[Any], Any] | None = None,
+    exact: bool = True,
+) -> float:
+    """Run both models on the example and return the largest absolute difference: 0.0 where they must be ``exact``.
+
+    The original runs by itself, with nothing that records: what it computed during the capture is no reference, as a
+    traced number is not quite an int.
+
+    Raises
+    ------
+    VerificationError
+        The outputs, or what was written to the inputs, differ in structure or in any bit; if they need not be
+        ``exact``, by more than rounding (``modulize._engine.comparison``).
+    """
+    gradients = "torch.is_grad_enabled" in prepared.report.questions
+    written = prepared.report.written_state
+    with contextlib.nullcontext() if exact else _layers_without_fast_path():
+        expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
+    actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written)
+    signature = inspect.signature(model.forward)  # the prepared model's may take anything
+    after = [signature.bind(*args, **named).arguments for args, named in (expected_inputs, actual_inputs)]
+    if plain_outputs:
+        expected = plain_outputs(expected)
+    largest = Comparison(exact).compare(expected, actual, "the output")
+    for name, value in after[0].items():
+        where = f"argument '{name}' after the call"
+        largest = max(largest, Comparison(exact).compare(value, after[1][name], where))
+    return largest
+
+
+@contextlib.contextmanager
+def _layers_without_fast_path() -> Iterator[None]:
+    """Attention layers run step by step: the kernel for a whole layer zeroes padded places."""
+    mha = getattr(torch.backends, "mha", None)  # torch 2.1 and later
+    was = mha.get_fastpath_enabled() if mha else False
+    if mha:
+        mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        if mha:
+            mha.set_fastpath_enabled(was)
+
+
+def run(
+    model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool, written: list[str]
+) -> tuple[Any, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The output, and the arguments as forward left them."""
+    inputs, kwargs = _core.copied((inputs, kwargs))
+    # What the run writes on the model and the random state are put back.
+    saved = SavedState(model)
+    overwritten = [(tensor, tensor.detach().clone()) for tensor in _tensors(model, written)]
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    # Gradients cost memory and change nothing, unless forward asks for them.
+    with torch.random.fork_rng(devices=devices), torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+        try:
+            output = model.forward(*inputs, **kwargs)
+        finally:
+            saved.restore()
+            for tensor, copy in overwritten:
+                tensor.detach().copy_(copy)
+    return output, (inputs, kwargs)
+
+
+def _tensors(model: Any, names: list[str]) -> list[torch.Tensor]:
+    """The Parameters and other tensors among attributes, which both models share."""
+    values = (functools.reduce(_attribute, name.split("."), model) for name in names)
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+def _attribute(value: Any, name: str) -> Any:
+    return getattr(value, name, None)
