@@ -144,6 +144,11 @@ def function_name(callable: object) -> str | None:
 def resolve_name(name: str) -> Any:
     """The object of a qualified name; imports what it must."""
 
+def is_user_code(code: object) -> bool:
+    """
+    Whether it is code of neither torch, Python's own import system nor this package.
+    """
+
 def validate(
     graph: Graph, leaves: Sequence[tuple[str, str]], shared_tensors: Sequence[Sequence[str]]
 ) -> list[dict[str, Any]]:
