@@ -12,6 +12,7 @@
 #include "bridge/explore/state_plan.h"
 #include "bridge/intercept/environment.h"
 #include "bridge/python/errors.h"
+#include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/values/torch_types.h"
 #include "bridge/world/outside_state.h"
@@ -129,6 +130,7 @@ void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
                                      [&](const Decision& d) { return !outcomes.contains(d.key); });
       if (last == capture.decisions.rend()) throw;
       outcomes[last->key] = false;
+      options.because(CaptureReason::raised, capture.graph.where(capture.graph[last->node]));
     }
     capture = Capture();
   }
@@ -145,6 +147,7 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
   };
   const OutsideChanges::Found left_by_first(first.outside.get());
   options.other_random_numbers = true;
+  options.because(CaptureReason::outside_state, suspects);
   Capture second;
   try {
     capture_first(root, options, second);
@@ -214,11 +217,17 @@ class Explorer {
     });
   }
 
-  void capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out) {
+  void capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out, CaptureReason reason,
+               std::string detail) {
     if (++captures_ > kMaxCaptures) throw Failure{"more decisions than can be explored"};
     CaptureOptions options = options_;
     options.outcomes = &outcomes;
+    options.because(reason, std::move(detail));
     capture_model(root_, options, out);
+  }
+
+  void tell(const std::string& reason, const std::string& what, const std::string& where = {}) const {
+    log(LogCategory::explore, {what, reason, where, options_.cause.round});
   }
 
   struct Failure {
@@ -228,10 +237,17 @@ class Explorer {
   /// The decisions of `base` as branches.
   Explored decided(Capture& base) {
     for (const Decision& decision : base.decisions) outcomes_.try_emplace(decision.key, decision.outcome);
-    if (base.decisions.size() <= kMaxTree) return tree(base, {}, 0);
+    const bool is_tree = base.decisions.size() <= kMaxTree;
+    if (!base.decisions.empty() && is_logged(LogCategory::explore))
+      tell("decisions on values, " + std::to_string(base.decisions.size()) + " of them",
+           is_tree ? "every combination is captured" : "each is flipped by itself");
+    if (is_tree) return tree(base, {}, 0);
     Explored out = linear(base);
     // What several decisions do together must be what each does alone.
     if (const Decision* entangled = find_entangled(base, out)) {
+      if (is_logged(LogCategory::explore))
+        tell("decisions depend on one another", "every combination is captured",
+             base.graph.where(base.graph[entangled->node]));
       if (base.decisions.size() > kMaxFallbackTree) keep(base, *entangled, "decisions that depend on one another");
       out = tree(base, {}, 0);
     }
@@ -252,7 +268,7 @@ class Explorer {
     outcomes[decision.key] = !decision.outcome;
     std::optional<std::pair<nb::object, bool>> error;
     try {
-      capture(outcomes, other);
+      capture(outcomes, other, CaptureReason::decision_flipped, base.graph.where(base.graph[decision.node]));
     } catch (nb::python_error& e) {
       if (is_fatal(e)) throw;
       error.emplace(nb::borrow(e.value()), is_explicit_raise(e));
@@ -272,6 +288,10 @@ class Explorer {
                                  const std::vector<const Explored*>& sides,
                                  const std::vector<Requirement>& requirements, std::string* why) {
     std::optional<Merged> made = merge(base.graph, variants, requirements, why);
+    if (is_logged(LogCategory::explore))
+      tell("other sides, " + std::to_string(variants.size()) + " and " + std::to_string(requirements.size()) +
+               " that raise",
+           made ? "merged" : "cannot be merged: " + *why);
     if (!made) return std::nullopt;
     Explored out;
     for (const auto& [key, node] : base.nodes) out.nodes[key] = made->of_first.at(node);
@@ -378,7 +398,8 @@ class Explorer {
       for (const std::size_t i : set) outcomes[base.decisions[i].key] = !base.decisions[i].outcome;
       Capture actual;
       try {
-        capture(outcomes, actual);
+        capture(outcomes, actual, CaptureReason::decisions_together,
+                std::to_string(set.size()) + " of " + std::to_string(n));
       } catch (const Failure& failure) {
         keep(base, base.decisions[set.back()], failure.why);
       } catch (nb::python_error& e) {
@@ -465,6 +486,7 @@ class Explorer {
     } restore{options_, own};
     options_.kept = &kept;
     KeepTried tried;
+    std::string why_again;
     Capture other;
     Explored side;
     for (std::size_t round = 0;; ++round) {
@@ -472,7 +494,7 @@ class Explorer {
       try {
         other = Capture();
         captures_ = 0;  // as for each round of the first mode
-        capture({}, other);
+        capture({}, other, CaptureReason::other_mode, why_again);
         adopt(base, other);
         side = decided(other);
         if (verify_) recapture_side(other, side);
@@ -483,6 +505,7 @@ class Explorer {
         return first;
       } catch (const KeepRequest& request) {
         if (round >= kMaxKept || !keep_more(root_, request, kept, tried)) return first;
+        why_again = request.why;
       } catch (const Error&) {
         return first;
       } catch (const Failure&) {
@@ -634,7 +657,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   options.outside = std::make_shared<const OutsideState>(scan);
   StatePlan state;
   std::string ended_generator;
+  if (kept.root) options.because(CaptureReason::kept_more, *kept.root);
   for (std::size_t round = 0;; ++round) {
+    options.cause.round = round;
     try {
       for (;;) {
         const std::size_t loaded = ambient_functions_loaded();
@@ -642,10 +667,16 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         const bool unsorted =
             std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
                         [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
-        if (unsorted)
+        if (unsorted) {
           ask_in_other_worlds(root, capture, options);
-        else if (ambient_functions_loaded() == loaded && !plan_for_state(root, capture, options, state))
+          options.because(CaptureReason::questions_sorted);
+        } else if (ambient_functions_loaded() != loaded) {
+          options.because(CaptureReason::imported);
+        } else if (plan_for_state(root, capture, options, state)) {
+          options.because(CaptureReason::state);
+        } else {
           break;
+        }
         capture = Capture();
       }
       if (capture.outside && !running) require_no_outside_state(root, options, capture);
@@ -654,6 +685,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       if (decides) explorer.explore(capture);
       // What only another side or mode writes is state, too.
       if (add_to_plan(explorer.written_state(), options, state)) {
+        options.because(CaptureReason::state);
         capture = Capture();
         continue;
       }
@@ -675,10 +707,12 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         if (kept.root) throw;
         kept.root = request.why;
       }
+      options.because(CaptureReason::kept_more, request.why);
       if (!request.generator.empty()) ended_generator = request.generator;
     } catch (const Error& error) {
       if (!running || options.on_dynamic == "error" || error.code() != ErrorCode::CaptureError || kept.root) throw;
       kept.root = error.what();
+      options.because(CaptureReason::kept_more, *kept.root);
     } catch (nb::python_error& error) {
       if (!running) refuse_symbols(error);
       if (!ended_generator.empty() && error.matches(PyExc_StopIteration))
@@ -690,6 +724,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         throw;
       // The model's own, or something that only a recorded run meets?
       kept.root = "it cannot be recorded: " + text_of(nb::handle(error.value()));
+      options.because(CaptureReason::kept_more, *kept.root);
       Capture whole;
       capture_model(root, options, whole);
       whole.forward_code = forward_code_of(root, &kept);

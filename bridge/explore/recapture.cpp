@@ -8,20 +8,31 @@
 #include "bridge/explore/explore.h"
 #include "bridge/explore/keep.h"
 #include "bridge/explore/variation.h"
+#include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
 #include "explore/guards.h"
 #include "ir/control.h"
+#include "ir/printer.h"
 #include "support/error.h"
 
 namespace modulize {
 
 namespace {
 
+/// What a capture with such inputs is made for. `outcomes`: with decisions that come out as told.
+CaptureReason reason_of(const Variation& variation, bool outcomes) {
+  if (outcomes) return CaptureReason::other_outcomes;
+  if (variation.longer_lists) return CaptureReason::longer_list;
+  if (variation.full_masks) return CaptureReason::full_mask;
+  return variation.more_rows || !variation.sizes.empty() ? CaptureReason::other_size : CaptureReason::other_values;
+}
+
 /// False if the model refuses these inputs, which says nothing about the first capture.
 bool capture_again(nb::handle root, CaptureOptions options, const Variation& variation, const Capture& first,
                    Capture& second) {
+  options.because(reason_of(variation, options.outcomes), text_of(variation));
   options.other_random_numbers = true;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
@@ -140,6 +151,7 @@ std::set<std::string> recapture_calls(nb::handle root, CaptureOptions options, C
   for (const InnerCall& call : *options.more_calls) {
     options.example_inputs = call.args;
     options.example_kwargs = call.kwargs;
+    options.because(CaptureReason::other_call);
     Capture second;
     std::set<std::string> harmless;
     bool others = !try_capture(root, options, second) ||
@@ -149,6 +161,12 @@ std::set<std::string> recapture_calls(nb::handle root, CaptureOptions options, C
       throw KeepRequest("it is called in several ways, which give other graphs", "it is called in several ways", {});
   }
   return waived;
+}
+
+void log_dropped(const Graph& graph, NodeId check) {
+  if (is_logged(LogCategory::guards))
+    log(LogCategory::guards,
+        {.what = print_node(graph, check), .reason = "changes nothing, dropped", .where = graph.where(graph[check])});
 }
 
 /// Captures with other values and sizes.
@@ -177,8 +195,10 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
       if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
     }
     for (const NodeId id : first.graph.order())
-      if (has_role(first.graph[id], RuntimeRole::leak) && harmless.contains(first.graph[id].name))
+      if (has_role(first.graph[id], RuntimeRole::leak) && harmless.contains(first.graph[id].name)) {
+        log_dropped(first.graph, id);
         first.graph.erase(id);
+      }
     return;
   }
 }
@@ -204,7 +224,10 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
   try_variations(root, options, first, predict, outcomes, waived);
   try_full_masks(root, options, first, predict, outcomes, waived);
   for (const NodeId id : first.graph.order())
-    if (waived.contains(first.graph[id].name)) first.graph.erase(id);
+    if (waived.contains(first.graph[id].name)) {
+      log_dropped(first.graph, id);
+      first.graph.erase(id);
+    }
 }
 
 FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {

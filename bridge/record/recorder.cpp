@@ -42,6 +42,7 @@ Recorder::~Recorder() {
   };
   for (const auto& [tensor, path] : scan_.tensors) untag(tensor);
   for (const auto& [tensor, name] : constants_) untag(tensor);
+  give_places();  // a capture that ended early is looked at, too
   for (const Site& site : sites_) Py_DECREF(site.code);
   for (const auto& [device, node] : devices_) Py_DECREF(device);
   for (const auto& [object, node] : whole_results_) Py_DECREF(object);
@@ -172,8 +173,7 @@ NodeId Recorder::element(NodeId node, std::int32_t index) {
 }
 
 void Recorder::add_check(NodeId value, Value expected, const std::string& text) {
-  add_function(std::string(kCheck), {Value::node(value), std::move(expected), Value::string(text)},
-               ValueType::other);
+  add_function(std::string(kCheck), {Value::node(value), std::move(expected), Value::string(text)}, ValueType::other);
 }
 
 void Recorder::add_structure_check(NodeId value, nb::handle structure, const std::string& text) {

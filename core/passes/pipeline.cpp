@@ -1,5 +1,7 @@
 #include "passes/pipeline.h"
 
+#include <chrono>
+
 #include "ir/verifier.h"
 #include "support/error.h"
 
@@ -42,7 +44,10 @@ void run_pipeline(Graph& graph, const PipelineOptions& options, std::vector<Conv
   for (const std::string_view name : default_pipeline()) {
     const PassInfo* pass = find_pass(name);
     if (!pass) throw Error(ErrorCode::ModulizeError, "the pipeline names an unknown pass '" + std::string(name) + "'");
-    pass->run(graph, context);
+    const auto begin = std::chrono::steady_clock::now();
+    const PassResult result = pass->run(graph, context);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    if (options.on_pass) options.on_pass({name, result.modified, seconds.count()}, graph);
     if (options.verify_each) verify(graph);
   }
 }
