@@ -12,7 +12,9 @@
 #include "bridge/materialise/materialise.h"
 #include "bridge/prepare/prepare.h"
 #include "bridge/python/errors.h"
+#include "bridge/python/log.h"
 #include "bridge/python/names.h"
+#include "bridge/python/typed.h"
 #include "bridge/record/function_names.h"
 #include "bridge/values/module_scan.h"
 #include "bridge/values/structure.h"
@@ -36,7 +38,7 @@ namespace modulize {
 
 namespace {
 
-nb::dict as_dict(const Finding& f) {
+Record as_dict(const Finding& f) {
   nb::dict out;
   out["kind"] = std::string(finding_name(f.kind));
   out["is_error"] = is_error(f.kind);
@@ -47,7 +49,7 @@ nb::dict as_dict(const Finding& f) {
   return out;
 }
 
-nb::dict as_dict(const ListedNode& n) {
+Record as_dict(const ListedNode& n) {
   nb::dict out;
   out["name"] = n.name;
   out["op"] = n.op;
@@ -68,8 +70,8 @@ nb::dict as_dict(const ListedNode& n) {
 }
 
 /// `leaves`: pairs (path, qualified class); `shared`: lists of names.
-nb::list validate_graph(const Graph& graph, const std::vector<std::pair<std::string, std::string>>& leaves,
-                        std::vector<std::vector<std::string>> shared) {
+ListOf<Record> validate_graph(const Graph& graph, const std::vector<std::pair<std::string, std::string>>& leaves,
+                              std::vector<std::vector<std::string>> shared) {
   ModelFacts facts;
   for (const auto& [path, type] : leaves) facts.leaves.push_back({path, type});
   facts.shared_tensors = std::move(shared);
@@ -110,7 +112,7 @@ class ModelCheckpoint {
                                               .gradients_off = gradients_off});
     for (nb::handle tensor : written) world_->tensors().before_write(tensor.ptr());
   }
-  nb::list restore() {
+  ListOf<nb::str> restore() {
     nb::list names;
     for (const std::string& name : world_->restore()) names.append(name);
     return names;
@@ -122,7 +124,7 @@ class ModelCheckpoint {
   std::optional<Checkpoint> world_;
 };
 
-nb::object graph_from_text(const std::string& text) { return nb::cast(parse(text)); }
+Graph graph_from_text(const std::string& text) { return parse(text); }
 
 // Nothing for callables that the captures have no name for, and for methods.
 std::optional<std::string> function_name(nb::handle callable) {
@@ -175,7 +177,7 @@ NB_MODULE(_core, m) {
       .def("__len__", [](const Graph& g) { return g.size(); })
       .def(
           "nodes",
-          [](const Graph& g) {
+          [](const Graph& g) -> ListOf<Record> {
             nb::list out;
             for (const ListedNode& node : list_nodes(g)) out.append(as_dict(node));
             return out;
@@ -190,25 +192,32 @@ NB_MODULE(_core, m) {
           "How many of the computing calls are modules of their own, and how many are not.")
       // Pickle refers to classes by name; functions of nanobind it refuses.
       .def("__reduce_ex__",
-           [](const Graph& g, int) { return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g))); })
+           [](const Graph& g, nb::handle) -> TupleOf<Any, TupleOf<nb::str>> {
+             return nb::make_tuple(nb::type<Graph>(), nb::make_tuple(print(g)));
+           })
       .def("__deepcopy__", [](const Graph& g, nb::handle) { return Graph(g); });
   nb::class_<Conversions>(m, "Conversions", "The conversions of a preparation.")
       .def("__len__", [](const Conversions& c) { return c.entries.size(); })
-      .def("entries", &Conversions::as_list, "A new list of a dict each.");
+      .def(
+          "entries", [](const Conversions& c) -> ListOf<nb::typed<nb::dict, nb::str, nb::str>> { return c.as_list(); },
+          "A new list of a dict each.");
   nb::class_<ModelCheckpoint>(
       m, "Checkpoint",
-      "The world of a model as it is: random generators, attributes, classes, hooks and buffers of its modules, "
+      "The world of a model as it is: random generators, attributes, classes, hooks and buffers of its modules,\n"
       "gradients and flags of its tensors, what its code can name. `written`: tensors whose contents may change.")
       .def(nb::init<nb::object, nb::object, bool>(), nb::arg("model"), nb::arg("written") = nb::tuple(),
            nb::arg("gradients_off") = false)
       .def("restore", &ModelCheckpoint::restore, "Puts everything back and returns the names of what had changed.")
-      .def("__enter__", [](nb::object self) { return self; })
-      .def("__exit__", [](ModelCheckpoint& self, nb::args) { self.restore(); });
+      .def(
+          "__enter__", [](ModelCheckpoint& self) -> ModelCheckpoint& { return self; }, nb::rv_policy::reference)
+      .def(
+          "__exit__", [](ModelCheckpoint& self, nb::handle, nb::handle, nb::handle) { self.restore(); },
+          nb::arg("type").none(), nb::arg("error").none(), nb::arg("trace").none());
   m.def("graph_from_text", &graph_from_text, nb::arg("text"));
   m.def("function_name", &function_name, nb::arg("callable"),
         "The name under which calls of a function stand in a graph, or None.");
   m.def(
-      "resolve_name", [](const std::string& name) { return resolve_name(name); }, nb::arg("name"),
+      "resolve_name", [](const std::string& name) { return Any(resolve_name(name)); }, nb::arg("name"),
       "The object of a qualified name; imports what it must.");
   m.def(
       "is_user_code", [](nb::handle code) { return is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())); },
@@ -227,7 +236,7 @@ NB_MODULE(_core, m) {
       "The names of all passes.");
   m.def(
       "passive_operations",
-      [] {
+      []() -> ListOf<nb::str> {
         std::set<std::string> names;
         for (const PassiveRow& row : passive_rows())
           if (!is_kept_computation(row.reason)) {
@@ -243,7 +252,7 @@ NB_MODULE(_core, m) {
       "The names of operations that compute no floating-point values, without their homes: \"view\", \"arange\".");
   m.def(
       "runtime_calls",
-      [] {
+      []() -> ListOf<TupleOf<nb::str, nb::bool_>> {
         nb::list out;
         for (const RuntimeCall& call : runtime_calls())
           out.append(nb::make_tuple(std::string(call.name), call.form != RuntimeForm::capture));
@@ -270,7 +279,8 @@ NB_MODULE(_core, m) {
          nb::object modules_to_exclude, nb::object module_classes_to_exclude, nb::object functions_to_exclude,
          const std::string& on_dynamic, const std::string& target, bool layout_modules, bool tie_parameters,
          bool decompose_attention, bool idioms, nb::object plain_outputs, bool plain_sizes, bool keep_blocks,
-         std::optional<std::string> keep_root, bool prepare_inner, bool verify, bool verify_each) {
+         std::optional<std::string> keep_root, bool prepare_inner, bool verify,
+         bool verify_each) -> TupleOf<Any, Record> {
         CaptureOptions options{std::move(example_inputs),
                                std::move(example_kwargs),
                                std::move(concrete_args),
@@ -292,7 +302,7 @@ NB_MODULE(_core, m) {
         pipeline.plain_sizes = plain_sizes;
         pipeline.idioms = idioms;
         pipeline.verify_each = verify_each;
-        return prepare(model, options, pipeline, verify);
+        return nb::borrow<nb::tuple>(prepare(model, options, pipeline, verify));
       },
       nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
       nb::arg("concrete_args").none(), nb::arg("modules_to_exclude").none(),
@@ -304,7 +314,7 @@ NB_MODULE(_core, m) {
       "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
       "idioms",
-      [] {
+      []() -> ListOf<TupleOf<nb::str, nb::str>> {
         nb::list out;
         for (const Idiom& idiom : idioms())
           out.append(nb::make_tuple(nb::str(idiom.name.data(), idiom.name.size()),
@@ -312,6 +322,24 @@ NB_MODULE(_core, m) {
         return out;
       },
       "The compositions that idioms=True recognises: a list of (name, graph in .mzir text).");
+  m.def(
+      "log_categories",
+      []() -> ListOf<TupleOf<nb::str, nb::str>> {
+        nb::list out;
+        for (const LogCategoryRow& row : kLogCategories)
+          out.append(nb::make_tuple(std::string(row.name), std::string(row.text)));
+        return out;
+      },
+      "What MODULIZE_LOG can name: a list of (category, what it tells).");
+  m.def(
+      "capture_reasons",
+      []() -> ListOf<TupleOf<nb::str, nb::str>> {
+        nb::list out;
+        for (const CaptureReasonRow& row : kCaptureReasons)
+          out.append(nb::make_tuple(std::string(row.said), std::string(row.text)));
+        return out;
+      },
+      "Why preparations capture: a list of (reason, what it means).");
   m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
@@ -322,7 +350,10 @@ NB_MODULE(_core, m) {
         options.example_inputs = std::move(example_inputs);
         options.example_kwargs = std::move(example_kwargs);
         options.concrete_args = std::move(concrete_args);
+        Journal journal;
+        options.journal = &journal;
         capture_completely(model, options, /*verify=*/false, capture);
+        journal.require_written();
         return std::move(capture.graph);
       },
       nb::arg("model"), nb::arg("example_inputs").none() = nb::none(), nb::arg("example_kwargs").none() = nb::none(),

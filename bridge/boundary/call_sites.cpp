@@ -37,7 +37,8 @@ void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   site.first_line = nb::cast<int>(code.attr("co_firstlineno"));
   site.instruction = at.lasti;
   site.name = text_of(nb::getattr(function, "__name__", nb::none()));
-  site.call = name;
+  site.is_method = name.form == CallForm::method;
+  site.target = name.name;
   site.positional = static_cast<std::size_t>(PyTuple_GET_SIZE(args));
   PyObject *key, *value;
   if (kwargs)

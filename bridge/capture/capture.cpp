@@ -82,9 +82,19 @@ void require_own_classes(nb::handle root, const ModuleScan& scan, const OutsideS
                                              ", which a prepared model cannot: keep it in the model or in its module");
 }
 
+/// "ValueError: no rows". The text of an exception of the user's may fail.
+std::string text_of_error(nb::python_error& error) {
+  std::string out = text_of(error.type().attr("__name__"));
+  const nb::object text = nb::steal(PyObject_Str(error.value().ptr()));
+  const char* utf8 = text.is_valid() ? PyUnicode_AsUTF8(text.ptr()) : nullptr;
+  if (!utf8) PyErr_Clear();
+  if (utf8 && *utf8) out += std::string(": ") + utf8;
+  return out;
+}
+
 }  // namespace
 
-void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
+static void record_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
   const bool running = options.is_running();
   const CaptureMode mode = running ? CaptureMode::running : CaptureMode::symbolic;
   if (PyObject_TypeCheck(root.ptr(), TorchTypes::instance().script_module))
@@ -199,6 +209,23 @@ void capture_model(nb::handle root, const CaptureOptions& options, Capture& capt
   // The user's own names that begin like ours may not be given to new modules.
   for (const std::string& path : scan.taken)
     if (!capture.graph.modules.is_taken(path)) capture.graph.modules.add_taken(path);
+}
+
+void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
+  Stopwatch watch;
+  const auto note = [&](const std::string& error) {
+    if (options.journal) options.journal->captured(options.cause, capture.graph, error, watch.lap());
+  };
+  try {
+    record_model(root, options, capture);
+  } catch (const Error& error) {
+    note(error.what());
+    throw;
+  } catch (nb::python_error& error) {
+    note(text_of_error(error));
+    throw;
+  }
+  note("");
 }
 
 bool try_capture(nb::handle root, const CaptureOptions& options, Capture& capture) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bridge/record/capture.h"
+#include "bridge/record/journal.h"
 
 namespace modulize {
 
@@ -48,6 +49,13 @@ struct CaptureOptions {
   std::set<std::string> flipped = {}, silent = {}, decided = {};
   /// Places where forward reads another dtype than the tensor's (DtypeReads::tried).
   const std::set<std::string>* tried_dtypes = nullptr;  // borrowed
+  /// What the next capture is made for, and where that is noted.
+  CaptureCause cause = {};
+  Journal* journal = nullptr;  // borrowed; none: nowhere
+  void because(CaptureReason reason, std::string detail = {}) {
+    cause.reason = reason;
+    cause.detail = std::move(detail);
+  }
 };
 
 /// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this

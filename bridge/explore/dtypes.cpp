@@ -33,6 +33,7 @@ void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& firs
   const auto change_nothing = [&](const std::set<std::string>& tried) {
     CaptureOptions again = options;
     again.tried_dtypes = &tried;
+    again.because(CaptureReason::dtype_tried, std::to_string(tried.size()) + " reads");
     Capture second;
     if (!try_capture(root, again, second)) return false;
     if (compare_captures(predict(second), first, second.graph, second, Checks::equal)) return false;

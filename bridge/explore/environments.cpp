@@ -7,9 +7,20 @@
 #include <string>
 
 #include "bridge/capture/capture.h"
+#include "bridge/python/log.h"
 #include "explore/ambient.h"
 
 namespace modulize {
+
+namespace {
+
+std::string joined(const std::set<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+}  // namespace
 
 void ask_in_other_worlds(nb::handle root, const Capture& first, CaptureOptions& options) {
   std::set<std::string> asked;
@@ -22,6 +33,7 @@ void ask_in_other_worlds(nb::handle root, const Capture& first, CaptureOptions& 
     if (other.empty() || tried.contains(other)) continue;
     CaptureOptions again = options;
     again.flipped = world;
+    again.because(CaptureReason::question_flipped, joined(other));
     auto second = std::make_unique<Capture>();
     if (!try_capture(root, again, *second) ||
         compare_captures(first.graph, first, second->graph, *second, Checks::equal))
@@ -32,8 +44,12 @@ void ask_in_other_worlds(nb::handle root, const Capture& first, CaptureOptions& 
       if (!asked.contains(q.question)) asks_more = asked_there.insert(q.question).second || asks_more;
     if (!asks_more) tried.insert(std::move(other));
   }
-  for (const std::string& question : asked)
+  for (const std::string& question : asked) {
     (decisive.contains(question) ? options.decided : options.silent).insert(question);
+    if (is_logged(LogCategory::guards))
+      log(LogCategory::guards,
+          {decisive.contains(question) ? "its answer decides" : "its answer changes nothing", question});
+  }
   if (!decisive.empty()) options.decided.insert(asked_there.begin(), asked_there.end());
 }
 

@@ -12,10 +12,13 @@
 #include "bridge/explore/state_plan.h"
 #include "bridge/intercept/environment.h"
 #include "bridge/python/errors.h"
+#include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/values/torch_types.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
+#include "explore/guards.h"
+#include "explore/linearise.h"
 #include "explore/merge.h"
 #include "ir/control.h"
 #include "passes/pass.h"
@@ -127,6 +130,7 @@ void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
                                      [&](const Decision& d) { return !outcomes.contains(d.key); });
       if (last == capture.decisions.rend()) throw;
       outcomes[last->key] = false;
+      options.because(CaptureReason::raised, capture.graph.where(capture.graph[last->node]));
     }
     capture = Capture();
   }
@@ -143,6 +147,7 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
   };
   const OutsideChanges::Found left_by_first(first.outside.get());
   options.other_random_numbers = true;
+  options.because(CaptureReason::outside_state, suspects);
   Capture second;
   try {
     capture_first(root, options, second);
@@ -212,11 +217,17 @@ class Explorer {
     });
   }
 
-  void capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out) {
+  void capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out, CaptureReason reason,
+               std::string detail) {
     if (++captures_ > kMaxCaptures) throw Failure{"more decisions than can be explored"};
     CaptureOptions options = options_;
     options.outcomes = &outcomes;
+    options.because(reason, std::move(detail));
     capture_model(root_, options, out);
+  }
+
+  void tell(const std::string& reason, const std::string& what, const std::string& where = {}) const {
+    log(LogCategory::explore, {what, reason, where, options_.cause.round});
   }
 
   struct Failure {
@@ -226,10 +237,17 @@ class Explorer {
   /// The decisions of `base` as branches.
   Explored decided(Capture& base) {
     for (const Decision& decision : base.decisions) outcomes_.try_emplace(decision.key, decision.outcome);
-    if (base.decisions.size() <= kMaxTree) return tree(base, {}, 0);
+    const bool is_tree = base.decisions.size() <= kMaxTree;
+    if (!base.decisions.empty() && is_logged(LogCategory::explore))
+      tell("decisions on values, " + std::to_string(base.decisions.size()) + " of them",
+           is_tree ? "every combination is captured" : "each is flipped by itself");
+    if (is_tree) return tree(base, {}, 0);
     Explored out = linear(base);
     // What several decisions do together must be what each does alone.
     if (const Decision* entangled = find_entangled(base, out)) {
+      if (is_logged(LogCategory::explore))
+        tell("decisions depend on one another", "every combination is captured",
+             base.graph.where(base.graph[entangled->node]));
       if (base.decisions.size() > kMaxFallbackTree) keep(base, *entangled, "decisions that depend on one another");
       out = tree(base, {}, 0);
     }
@@ -250,7 +268,7 @@ class Explorer {
     outcomes[decision.key] = !decision.outcome;
     std::optional<std::pair<nb::object, bool>> error;
     try {
-      capture(outcomes, other);
+      capture(outcomes, other, CaptureReason::decision_flipped, base.graph.where(base.graph[decision.node]));
     } catch (nb::python_error& e) {
       if (is_fatal(e)) throw;
       error.emplace(nb::borrow(e.value()), is_explicit_raise(e));
@@ -270,6 +288,10 @@ class Explorer {
                                  const std::vector<const Explored*>& sides,
                                  const std::vector<Requirement>& requirements, std::string* why) {
     std::optional<Merged> made = merge(base.graph, variants, requirements, why);
+    if (is_logged(LogCategory::explore))
+      tell("other sides, " + std::to_string(variants.size()) + " and " + std::to_string(requirements.size()) +
+               " that raise",
+           made ? "merged" : "cannot be merged: " + *why);
     if (!made) return std::nullopt;
     Explored out;
     for (const auto& [key, node] : base.nodes) out.nodes[key] = made->of_first.at(node);
@@ -376,7 +398,8 @@ class Explorer {
       for (const std::size_t i : set) outcomes[base.decisions[i].key] = !base.decisions[i].outcome;
       Capture actual;
       try {
-        capture(outcomes, actual);
+        capture(outcomes, actual, CaptureReason::decisions_together,
+                std::to_string(set.size()) + " of " + std::to_string(n));
       } catch (const Failure& failure) {
         keep(base, base.decisions[set.back()], failure.why);
       } catch (nb::python_error& e) {
@@ -463,6 +486,7 @@ class Explorer {
     } restore{options_, own};
     options_.kept = &kept;
     KeepTried tried;
+    std::string why_again;
     Capture other;
     Explored side;
     for (std::size_t round = 0;; ++round) {
@@ -470,7 +494,7 @@ class Explorer {
       try {
         other = Capture();
         captures_ = 0;  // as for each round of the first mode
-        capture({}, other);
+        capture({}, other, CaptureReason::other_mode, why_again);
         adopt(base, other);
         side = decided(other);
         if (verify_) recapture_side(other, side);
@@ -481,6 +505,7 @@ class Explorer {
         return first;
       } catch (const KeepRequest& request) {
         if (round >= kMaxKept || !keep_more(root_, request, kept, tried)) return first;
+        why_again = request.why;
       } catch (const Error&) {
         return first;
       } catch (const Failure&) {
@@ -491,7 +516,7 @@ class Explorer {
     merge_notes(base, other);
     for (const ModeRead& read : other.mode_reads) flags_.try_emplace(read.path, !read.flag);
     std::vector<Variant> variants{
-        {&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b); }}};
+        {&side.graph, [&](NodeId a, NodeId b) { return mode_condition(first.graph, a, side.graph, b, flags_); }}};
     std::string why;
     if (auto out = merged(first, variants, {&side}, {}, &why)) {
       is_mode_merged_ = true;
@@ -512,22 +537,6 @@ class Explorer {
     };
     recapture(root_, options, other, predicted, outcomes_);
     side.graph = std::move(other.graph);
-  }
-
-  // The flag that was read last before the difference.
-  Condition mode_condition(const Graph& first, NodeId a, const Graph& other, NodeId b) const {
-    const auto last_read = [](const Graph& graph, NodeId at) -> const std::string* {
-      for (; at != kNoNode; at = graph[at].prev)
-        if (graph[at].op == Opcode::get_attr &&
-            (graph[at].target == "training" || graph[at].target.ends_with(".training")))
-          return &graph[at].target;
-      return nullptr;
-    };
-    const std::string* path = last_read(first, a);
-    if (!path) path = last_read(other, b);
-    if (!path) return {kNoNode, flags_.begin()->first, flags_.begin()->second};
-    const auto flag = flags_.find(*path);
-    return {kNoNode, *path, flag != flags_.end() && flag->second};
   }
 
   nb::handle root_;
@@ -561,41 +570,6 @@ void refuse_symbols(nb::python_error& error) {
               "without inputs forward gets symbols in place of tensors and sizes, and raises " +
                   text_of(error.type().attr("__name__")) + (where.empty() ? "" : " at " + where) + ": " +
                   text_of(nb::handle(error.value())) + ": give example_inputs");
-}
-
-/// What no capture has shown to be harmless is an assumption.
-void check_leaks(Graph& graph) {
-  for (const NodeId id : graph.order())
-    if (has_role(graph[id], RuntimeRole::leak)) {
-      graph[id].target = graph[id].args[1].is(ValueKind::object) ? kCheckStructure : kCheck;
-      graph[id].args.resize(3);
-    }
-}
-
-/// Checks at the beginning that the modes are what they were, where forward decides by them.
-void add_mode_checks(Capture& capture) {
-  NodeId at = capture.graph.first();
-  while (capture.graph[at].op == Opcode::placeholder) at = capture.graph[at].next;
-  std::set<std::string> known;
-  for (const ModeRead& read : capture.mode_reads) {
-    if (!known.insert(read.path).second) continue;
-    Node flag;
-    flag.op = Opcode::get_attr;
-    flag.type = ValueType::number;
-    flag.target = read.path;
-    const NodeId value = capture.graph.insert_before(at, std::move(flag));
-    const std::string module = read.path.substr(0, read.path.size() - std::string_view("training").size());
-    Node check;
-    check.op = Opcode::call_function;
-    check.type = ValueType::other;
-    check.target = kCheck;
-    check.args = {Value::node(value), Value::boolean(read.flag),
-                  Value::string("the mode (train or eval) of " +
-                                (module.empty() ? std::string("the model")
-                                                : "module '" + module.substr(0, module.size() - 1) + "'") +
-                                ", by which forward decides" + (read.where.empty() ? "" : " at " + read.where))};
-    capture.graph.insert_before(at, std::move(check));
-  }
 }
 
 /// Without values, all that is written is read at every call. What is called as a whole cannot be looked into between
@@ -687,7 +661,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   options.outside = std::make_shared<const OutsideState>(scan);
   StatePlan state;
   std::string ended_generator;
+  if (kept.root) options.because(CaptureReason::kept_more, *kept.root);
   for (std::size_t round = 0;; ++round) {
+    options.cause.round = round;
     try {
       for (;;) {
         const std::size_t loaded = ambient_functions_loaded();
@@ -695,10 +671,16 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         const bool unsorted =
             std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
                         [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
-        if (unsorted)
+        if (unsorted) {
           ask_in_other_worlds(root, capture, options);
-        else if (ambient_functions_loaded() == loaded && !plan_for_state(root, capture, options, state))
+          options.because(CaptureReason::questions_sorted);
+        } else if (ambient_functions_loaded() != loaded) {
+          options.because(CaptureReason::imported);
+        } else if (plan_for_state(root, capture, options, state)) {
+          options.because(CaptureReason::state);
+        } else {
           break;
+        }
         capture = Capture();
       }
       if (capture.outside && !running) require_no_outside_state(root, options, capture);
@@ -707,6 +689,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       if (decides) explorer.explore(capture);
       // What only another side or mode writes is state, too.
       if (add_to_plan(explorer.written_state(), options, state)) {
+        options.because(CaptureReason::state);
         capture = Capture();
         continue;
       }
@@ -718,8 +701,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         settle_dtypes(root, options, capture, predict);
       }
       check_leaks(capture.graph);
-      if (!explorer.is_mode_merged()) add_mode_checks(capture);
+      if (!explorer.is_mode_merged()) add_mode_checks(capture.graph, capture.mode_reads);
       simplify_selections(capture.graph);
+      write_sites(capture.graph, capture.sites);
       return;
     } catch (const KeepRequest& request) {
       if (!running || options.on_dynamic == "error") throw;
@@ -727,10 +711,12 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         if (kept.root) throw;
         kept.root = request.why;
       }
+      options.because(CaptureReason::kept_more, request.why);
       if (!request.generator.empty()) ended_generator = request.generator;
     } catch (const Error& error) {
       if (!running || options.on_dynamic == "error" || error.code() != ErrorCode::CaptureError || kept.root) throw;
       kept.root = error.what();
+      options.because(CaptureReason::kept_more, *kept.root);
     } catch (nb::python_error& error) {
       if (!running) refuse_symbols(error);
       if (!ended_generator.empty() && error.matches(PyExc_StopIteration))
@@ -742,6 +728,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         throw;
       // The model's own, or something that only a recorded run meets?
       kept.root = "it cannot be recorded: " + text_of(nb::handle(error.value()));
+      options.because(CaptureReason::kept_more, *kept.root);
       Capture whole;
       capture_model(root, options, whole);
       whole.forward_code = forward_code_of(root, &kept);

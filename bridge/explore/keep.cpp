@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "bridge/python/errors.h"
+#include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/values/torch_types.h"
 
@@ -61,16 +62,29 @@ bool keep_statement(nb::handle root, int line, const std::string& why, KeptWhole
 }  // namespace
 
 bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, KeepTried& tried) {
+  const auto kept_whole = [&](const std::string& what, const std::string& where) {
+    if (is_logged(LogCategory::keep))
+      log(LogCategory::keep, {what + " is kept whole", request.why, where, tried.rounds});
+    ++tried.rounds;
+    return true;
+  };
   for (const KeepCandidate& candidate : request.candidates) {
     if (candidate.line > 0) {
-      if (request.takes_statements && keep_statement(root, candidate.line, request.why, kept, tried)) return true;
+      if (request.takes_statements && keep_statement(root, candidate.line, request.why, kept, tried))
+        return kept_whole("a statement of forward", "line " + std::to_string(candidate.line));
     } else if (!candidate.code.is_valid()) {
-      if (kept.modules.emplace(candidate.module, request.why).second) return true;
+      if (kept.modules.emplace(candidate.module, request.why).second)
+        return kept_whole("module '" + candidate.module + "'", "");
     } else if (tried.codes.insert(candidate.code.ptr()).second) {
       // Nothing where it did not help, or its functions come and go.
-      if (keep_function(candidate.code, request.why, kept)) return true;
+      if (keep_function(candidate.code, request.why, kept))
+        return kept_whole(
+            "function '" + text_of(candidate.code.attr("co_name")) + "'",
+            text_of(candidate.code.attr("co_filename")) + ":" + text_of(candidate.code.attr("co_firstlineno")));
     }
   }
+  if (is_logged(LogCategory::keep))
+    log(LogCategory::keep, {"nothing smaller than forward helps", request.why, "", tried.rounds});
   return false;
 }
 

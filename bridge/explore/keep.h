@@ -13,6 +13,7 @@ namespace modulize {
 struct KeepTried {
   std::set<PyObject*> codes;
   std::set<std::pair<int, int>> statements;
+  std::size_t rounds = 0;  // that have kept something more
 };
 
 /// Makes `kept` keep one more of the request's candidates. False if there is nothing left to keep.

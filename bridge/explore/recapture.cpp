@@ -8,19 +8,31 @@
 #include "bridge/explore/explore.h"
 #include "bridge/explore/keep.h"
 #include "bridge/explore/variation.h"
+#include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
+#include "explore/guards.h"
 #include "ir/control.h"
+#include "ir/printer.h"
 #include "support/error.h"
 
 namespace modulize {
 
 namespace {
 
+/// What a capture with such inputs is made for. `outcomes`: with decisions that come out as told.
+CaptureReason reason_of(const Variation& variation, bool outcomes) {
+  if (outcomes) return CaptureReason::other_outcomes;
+  if (variation.longer_lists) return CaptureReason::longer_list;
+  if (variation.full_masks) return CaptureReason::full_mask;
+  return variation.more_rows || !variation.sizes.empty() ? CaptureReason::other_size : CaptureReason::other_values;
+}
+
 /// False if the model refuses these inputs, which says nothing about the first capture.
 bool capture_again(nb::handle root, CaptureOptions options, const Variation& variation, const Capture& first,
                    Capture& second) {
+  options.because(reason_of(variation, options.outcomes), text_of(variation));
   options.other_random_numbers = true;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
@@ -108,42 +120,6 @@ bool is_same_for_other_outcomes(nb::handle root, CaptureOptions options, const V
   return true;
 }
 
-/// The names of all that is taken apart by a position.
-std::set<std::string> opened_lists(const Graph& graph) {
-  std::set<std::string> out;
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph[id];
-    if (!is_call_of(node, "operator.getitem") || node.args[1].is(ValueKind::string)) continue;
-    // The objects that hold the list too.
-    for (NodeId at = node.args[0].as_node(); out.insert(graph[at].name).second;) {
-      const Node& holder = graph[at];
-      if (!is_call_of(holder, "operator.getitem") && !is_call_of(holder, "builtins.getattr")) break;
-      at = holder.args[0].as_node();
-    }
-  }
-  return out;
-}
-
-/// Of the checks in `harmless`, those that hold a list to its length, which then says nothing: nobody takes an item out
-/// by its position. So do leaks of all that is in an object. `others`: is there any other check among them?
-std::set<std::string> length_checks(const Graph& graph, const std::set<std::string>& harmless, bool* others = nullptr) {
-  std::set<std::string> out;
-  const std::set<std::string> opened = opened_lists(without_dead_code(graph));
-  for (const NodeId id : graph.order()) {
-    const Node& node = graph[id];
-    const bool is_leak = is_call_of(node, kLeak) && node.args[1].is(ValueKind::object);
-    if ((!is_leak && !is_check(node)) || !harmless.contains(node.name)) continue;
-    const bool is_structure = is_leak || is_call_of(node, kCheckStructure);
-    const Node* list = node.args[0].is_node() ? &graph[node.args[0].as_node()] : nullptr;
-    if (list && !is_structure) list = is_length(*list) ? &graph[list->args[0].as_node()] : nullptr;
-    if (list && !opened.contains(list->name))
-      out.insert(node.name);
-    else if (others)
-      *others = true;
-  }
-  return out;
-}
-
 /// Where the model takes longer lists and does the same with them, they may have any length; where it does otherwise,
 /// that is kept whole. Returns the names of the checks that say nothing then.
 std::set<std::string> try_longer_lists(nb::handle root, const CaptureOptions& options, Capture& first,
@@ -163,7 +139,7 @@ std::set<std::string> try_longer_lists(nb::handle root, const CaptureOptions& op
   if (!capture_again(root, options, variation, first, second) ||
       !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass))
     return {};
-  return length_checks(first.graph, harmless);
+  return length_checks(first.graph, without_dead_code(first.graph), harmless);
 }
 
 /// Throws KeepRequest where a graph does not hold for all that the module is called with. Returns the names of the
@@ -175,15 +151,22 @@ std::set<std::string> recapture_calls(nb::handle root, CaptureOptions options, C
   for (const InnerCall& call : *options.more_calls) {
     options.example_inputs = call.args;
     options.example_kwargs = call.kwargs;
+    options.because(CaptureReason::other_call);
     Capture second;
     std::set<std::string> harmless;
     bool others = !try_capture(root, options, second) ||
                   !compare_with(first, second, predict, outcomes, {}, harmless, Checks::pass);
-    if (!others) waived.merge(length_checks(first.graph, harmless, &others));
+    if (!others) waived.merge(length_checks(first.graph, without_dead_code(first.graph), harmless, &others));
     if (others)
       throw KeepRequest("it is called in several ways, which give other graphs", "it is called in several ways", {});
   }
   return waived;
+}
+
+void log_dropped(const Graph& graph, NodeId check) {
+  if (is_logged(LogCategory::guards))
+    log(LogCategory::guards,
+        {.what = print_node(graph, check), .reason = "changes nothing, dropped", .where = graph.where(graph[check])});
 }
 
 /// Captures with other values and sizes.
@@ -212,8 +195,10 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
       if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
     }
     for (const NodeId id : first.graph.order())
-      if (has_role(first.graph[id], RuntimeRole::leak) && harmless.contains(first.graph[id].name))
+      if (has_role(first.graph[id], RuntimeRole::leak) && harmless.contains(first.graph[id].name)) {
+        log_dropped(first.graph, id);
         first.graph.erase(id);
+      }
     return;
   }
 }
@@ -239,7 +224,10 @@ void recapture(nb::handle root, const CaptureOptions& options, Capture& first, c
   try_variations(root, options, first, predict, outcomes, waived);
   try_full_masks(root, options, first, predict, outcomes, waived);
   for (const NodeId id : first.graph.order())
-    if (waived.contains(first.graph[id].name)) first.graph.erase(id);
+    if (waived.contains(first.graph[id].name)) {
+      log_dropped(first.graph, id);
+      first.graph.erase(id);
+    }
 }
 
 FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {

@@ -283,6 +283,16 @@ std::vector<Variation> variations_of(nb::handle inputs) {
   return variations;
 }
 
+std::string text_of(const Variation& variation) {
+  std::string out;
+  const auto add = [&](const std::string& text) { out += (out.empty() ? "" : ", ") + text; };
+  if (variation.more_rows)
+    add(std::to_string(variation.more_rows) + (variation.more_rows == 1 ? " row more" : " rows more"));
+  for (const auto& [size, other] : variation.sizes) add(std::to_string(size) + " as " + std::to_string(other));
+  if (variation.turned_around) add("in another order");
+  return out;
+}
+
 Variation farther(nb::handle inputs, Variation variation) {
   const std::int64_t rows = common_rows(shapes_of(inputs));
   if (variation.more_rows > 0) variation.more_rows += rows > 0 ? rows : variation.more_rows + 1;

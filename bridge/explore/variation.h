@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "bridge/python/python.h"
@@ -25,6 +26,9 @@ struct Variation {
 std::vector<Variation> variations_of(nb::handle inputs);
 /// The same direction, further: a third size.
 Variation farther(nb::handle inputs, Variation variation);
+
+/// "1 row more, 8 as 16": how the inputs differ beside their values; empty if they do not.
+std::string text_of(const Variation& variation);
 
 bool is_list_of_tensors(nb::handle value);
 bool has_masks(nb::handle inputs);

@@ -10,6 +10,7 @@
 #include "bridge/materialise/tree_queries.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/gc_pause.h"
+#include "bridge/python/typed.h"
 #include "codegen/codegen.h"
 #include "ir/namer.h"
 #include "ir/parser.h"
@@ -119,7 +120,7 @@ void bind_materialise(nb::module_& m) {
         capture.root = std::move(root);
         for (const nb::handle object : objects) capture.objects.add(object);
         capture.constants = constants;
-        return materialise(capture, std::make_shared<const Graph>(capture.graph));
+        return Any(materialise(capture, std::make_shared<const Graph>(capture.graph)));
       },
       nb::arg("text"), nb::arg("root"), nb::arg("objects") = nb::make_tuple(),
       nb::arg("constants") = std::map<std::string, nb::object>(),

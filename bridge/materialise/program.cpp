@@ -11,6 +11,7 @@
 #include "bridge/materialise/module_types.h"
 #include "bridge/materialise/tree_queries.h"
 #include "bridge/python/names.h"
+#include "bridge/python/typed.h"
 #include "ir/namer.h"
 #include "ir/parser.h"
 #include "ir/printer.h"
@@ -171,15 +172,15 @@ void bind_program(nb::module_& m) {
           nb::arg("objects"), "The same program over other objects.")
       .def_prop_ro("text", &Program::text, "The graph as .mzir text.")
       .def_prop_ro(
-          "graph", [](const Program& self) { return nb::cast(Graph(self.graph())); }, "A copy of the graph.")
+          "graph", [](const Program& self) { return Graph(self.graph()); }, "A copy of the graph.")
       .def_prop_ro("objects",
-                   [](const Program& self) {
+                   [](const Program& self) -> ListOf<Any> {
                      nb::list list;
                      for (const nb::object& object : self.objects()) list.append(object);
                      return list;
                    })
       .def_prop_ro("parameter_kinds",
-                   [](const Program& self) {
+                   [](const Program& self) -> ListOf<nb::str> {
                      nb::list kinds;
                      for (const ParameterKind kind : self.graph().parameter_kinds)
                        kinds.append(nb::cast(std::string(parameter_kind_name(kind))));
@@ -189,7 +190,7 @@ void bind_program(nb::module_& m) {
       .def("readable_source", &Program::readable_source, nb::arg("root"), "The source as a person reads it.")
       .def(
           "targets",
-          [](const Program& self, const std::string& op) {
+          [](const Program& self, const std::string& op) -> ListOf<nb::str> {
             nb::dict targets;  // a set that keeps the order
             for (const NodeId id : self.graph().order()) {
               const Node& node = self.graph()[id];
@@ -205,10 +206,19 @@ void bind_program(nb::module_& m) {
             return nb::list(targets);
           },
           nb::arg("op"), "What the nodes of an opcode name, each once; for get_attr with what they lead to.")
-      .def("exported_source", &Program::exported_source, nb::arg("root"), nb::arg("spellings"),
-           "The source for a file of its own: its lines with their places, and what they need.")
-      .def("make_forward", &Program::make_forward, "A new forward function in a namespace of its own.")
-      .def("make_fx_graph", &Program::make_fx_graph, nb::arg("owner"), "A new torch.fx.Graph of the program.");
+      .def(
+          "exported_source",
+          [](const Program& self, nb::handle root, std::vector<std::pair<std::string, std::string>> spellings) {
+            return Record(self.exported_source(root, std::move(spellings)));
+          },
+          nb::arg("root"), nb::arg("spellings"),
+          "The source for a file of its own: its lines with their places, and what they need.")
+      .def(
+          "make_forward", [](const Program& self) { return Any(self.make_forward()); },
+          "A new forward function in a namespace of its own.")
+      .def(
+          "make_fx_graph", [](const Program& self, nb::handle owner) { return Any(self.make_fx_graph(owner)); },
+          nb::arg("owner"), "A new torch.fx.Graph of the program.");
 }
 
 }  // namespace modulize

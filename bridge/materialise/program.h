@@ -41,7 +41,7 @@ class Program {
   /// The same for a file of its own, as a dict: `lines`, a list of (text, file, line, scope) each; `imports`, `names`,
   /// `objects` and `aliases` as in GeneratedSource. `spellings`: see CodegenOptions.
   nb::dict exported_source(nb::handle root, std::vector<std::pair<std::string, std::string>> spellings) const;
-  /// A new torch.fx.Graph owned by `owner`.
+  /// A new torch.fx.Graph owned by `owner`. In fx_graph.cpp.
   nb::object make_fx_graph(nb::handle owner) const;
   /// The graph as .mzir text.
   std::string text() const;

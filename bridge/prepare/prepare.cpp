@@ -3,7 +3,6 @@
 #include <nanobind/stl/shared_ptr.h>
 
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -15,25 +14,12 @@
 #include "bridge/materialise/tree_queries.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/gc_pause.h"
+#include "bridge/python/log.h"
 #include "report/leftovers.h"
 
 namespace modulize {
 
 namespace {
-
-/// Seconds since the last call.
-class Stopwatch {
- public:
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    const std::chrono::duration<double> elapsed = now - last_;
-    last_ = now;
-    return elapsed.count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
 
 std::string joined(const std::string& path, const std::string& rest) {
   return path.empty() || rest.empty() ? path + rest : path + "." + rest;
@@ -42,7 +28,9 @@ std::string joined(const std::string& path, const std::string& rest) {
 class Preparation {
  public:
   Preparation(const CaptureOptions& options, const PipelineOptions& pipeline, bool verify)
-      : options_(options), pipeline_(pipeline), verify_(verify) {}
+      : options_(options), pipeline_(pipeline), verify_(verify) {
+    options_.journal = &journal_;
+  }
 
   nb::object run(nb::handle model) {
     Stopwatch watch;
@@ -57,7 +45,7 @@ class Preparation {
     seconds["capture"] = watch.lap();
     std::optional<GcPause> pause(std::in_place);
     const auto graph = std::make_shared<Graph>(top_.graph);
-    rewrite(top_, *graph, "");
+    rewrite(*graph, "");
     note(top_, *graph, "");
     seconds["passes"] = watch.lap();
     if (options_.prepares_inner && !top_.inner_calls.empty()) {
@@ -71,6 +59,7 @@ class Preparation {
     for (const auto& [path, capture] : inner_)
       own_written_objects(nb::borrow(find_module(prepared.ptr(), path)), capture);
     seconds["materialise"] = watch.lap();
+    journal_.require_written();
     nb::dict report = report_data();
     report["capture"] = running ? "running" : "symbolic";
     seconds["report"] = watch.lap();
@@ -99,6 +88,7 @@ class Preparation {
       options.example_kwargs = calls.front().kwargs;
       const std::vector<InnerCall> more(calls.begin() + 1, calls.end());
       options.more_calls = &more;
+      options.cause.module = full;
       Capture& inner = inner_.emplace_back(full, Capture()).second;
       try {
         capture_completely(module, options, verify_, inner);
@@ -115,7 +105,7 @@ class Preparation {
       adopt_objects(top_, inner);
       for (const auto& [name, tensor] : inner.constants) top_.constants.emplace(joined(full, name), tensor);
       const auto graph = std::make_shared<Graph>(inner.graph);
-      rewrite(inner, *graph, full);
+      rewrite(*graph, full);
       note(inner, *graph, full);
       add_inner(inner, *graph, full);
       ModuleSpec spec;
@@ -129,11 +119,15 @@ class Preparation {
     }
   }
 
-  /// Runs the passes. `path`: of the capture's root in the model.
-  void rewrite(const Capture& capture, Graph& graph, const std::string& path) {
+  /// Runs the passes. `path`: of the root of the capture in the model.
+  void rewrite(Graph& graph, const std::string& path) {
     std::vector<Conversion> conversions;
-    lower_sites(graph, capture.sites, pipeline_, conversions);
-    run_pipeline(graph, pipeline_, &conversions);
+    PipelineOptions pipeline = pipeline_;
+    if (journal_.watches_passes()) {
+      journal_.begin_passes(path, graph);
+      pipeline.on_pass = [&](const PassRun& run, const Graph& made) { journal_.passed(path, run, made); };
+    }
+    run_pipeline(graph, pipeline, &conversions);
     for (Conversion& c : conversions) {
       if (!path.empty()) {
         c.path = joined(path, c.path);
@@ -181,8 +175,10 @@ class Preparation {
       }
       kept_.push_back(std::move(kept));
     }
-    for (std::string& text : find_assumptions(shipped))
+    for (std::string& text : find_assumptions(shipped)) {
+      if (is_logged(LogCategory::guards)) log(LogCategory::guards, {.what = text, .reason = "checked"});
       assumptions_.push_back(path.empty() ? std::move(text) : text + " (of module '" + path + "')");
+    }
     for (const AmbientQuestion& question : capture.ambient_questions) questions_.insert(question.question);
     for (const ModuleSpec& spec : shipped.modules.modules())
       if (spec.kind == ModuleKind::copy)
@@ -216,6 +212,7 @@ class Preparation {
     for (const auto& [copy, original] : copies_) copies.append(nb::make_tuple(copy, original));
     report["leftovers"] = leftovers;
     report["kept"] = kept;
+    report["captures"] = journal_.as_list();
     report["ties"] = ties;
     report["copies"] = copies;
     report["assumptions"] = list_of(assumptions_);
@@ -231,9 +228,10 @@ class Preparation {
     return out;
   }
 
-  const CaptureOptions& options_;
+  CaptureOptions options_;
   const PipelineOptions& pipeline_;
   const bool verify_;
+  Journal journal_;
   Capture top_;
   std::deque<std::pair<std::string, Capture>> inner_;  // path of the root -> capture
   std::vector<Conversion> conversions_;

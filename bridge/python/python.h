@@ -25,7 +25,7 @@ inline nb::object checked(PyObject* fresh) {
   return nb::steal(fresh);
 }
 
-/// The opaque Python objects that a graph refers to by number. Owns a reference to each.
+/// The opaque Python objects that a graph refers to by number. Owns a reference to each. In object_table.cpp.
 class ObjectTable {
  public:
   /// The number of this object (by identity), new or known.

@@ -11,9 +11,10 @@
 
 #include "bridge/python/python.h"
 #include "bridge/record/inner_calls.h"
-#include "bridge/record/sites.h"
 #include "bridge/values/module_scan.h"
+#include "explore/guards.h"
 #include "ir/graph.h"
+#include "ir/kept_sites.h"
 #include "support/error.h"
 
 namespace modulize {
@@ -27,13 +28,6 @@ struct Kept {
   std::string scope;  // where it is called
   std::string reason;
   std::string where;  // "file:line" of the first call
-};
-
-/// Python read a module's mode flag, and may have decided something by it.
-struct ModeRead {
-  std::string path;  // of the flag: "layer1.training"
-  bool flag;
-  std::string where;
 };
 
 /// Python decided something by a value: a truth node of the graph.

@@ -42,6 +42,7 @@ Recorder::~Recorder() {
   };
   for (const auto& [tensor, path] : scan_.tensors) untag(tensor);
   for (const auto& [tensor, name] : constants_) untag(tensor);
+  give_places();  // a capture that ended early is looked at, too
   for (const Site& site : sites_) Py_DECREF(site.code);
   for (const auto& [device, node] : devices_) Py_DECREF(device);
   for (const auto& [object, node] : whole_results_) Py_DECREF(object);

@@ -343,7 +343,9 @@ class Recorder {
     }
   };
   std::unordered_map<Site, SourceId, SiteHash> site_index_;
-  std::vector<Site> sites_;  // owns a reference to each code object; site i is SourceId i + 1 until finish()
+  void give_places();
+  std::vector<Site> sites_;  // owns a reference to each code object; site i is SourceId i + 1 until give_places()
+  bool has_places_ = false;
   std::unordered_map<PyCodeObject*, bool> user_code_;
   std::unordered_set<std::uint64_t> not_caught_;  // scopes and places whose exceptions leave forward
   PyCodeObject* entry_ = nullptr;                 // once it has been met; its frame outlives this

@@ -130,9 +130,15 @@ void Recorder::spell_operators() {
 }
 
 void Recorder::finish() {
-  Graph& g = graph();
   dtypes.finish();
   if (spells_operators && mode_ == CaptureMode::running) spell_operators();
+  give_places();
+}
+
+void Recorder::give_places() {
+  if (has_places_) return;
+  has_places_ = true;
+  Graph& g = graph();
   std::vector<SourceId> final(sites_.size() + 1, kNoSource);
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     const char* file = PyUnicode_AsUTF8(sites_[i].code->co_filename);

@@ -1,8 +1,11 @@
 #include "bridge/values/structure.h"
 
+#include <nanobind/stl/optional.h>
+
 #include <unordered_set>
 
 #include "bridge/python/errors.h"
+#include "bridge/python/typed.h"
 #include "bridge/values/torch_types.h"
 #include "bridge/values/traced_number.h"
 
@@ -273,21 +276,26 @@ bool same_contents(nb::handle before, nb::handle now) {
 }
 
 void bind_structure(nb::module_& m) {
-  m.def("contents_of", &contents_of, nb::arg("value").none(), "Everything inside of a value as one flat tuple.");
+  m.def(
+      "contents_of",
+      [](nb::handle value) -> TupleOf<Any, nb::ellipsis> { return nb::borrow<nb::tuple>(contents_of(value)); },
+      nb::arg("value").none(), "Everything inside of a value as one flat tuple.");
   m.def("same_contents", &same_contents, nb::arg("before"), nb::arg("now"),
         "True if the same objects stand in the same places of what two calls of contents_of gave.");
   m.def("structure_difference", &structure_difference, nb::arg("value").none(), nb::arg("structure"), nb::arg("text"),
         "Where a value is not what a structure describes, or an empty text.");
   m.def(
       "parts_of",
-      [](nb::handle value) -> nb::object {
-        if (!has_parts(value.ptr())) return nb::none();
+      [](nb::handle value) -> std::optional<ListOf<TupleOf<nb::str, Any>>> {
+        if (!has_parts(value.ptr())) return std::nullopt;
         nb::list out;
         for (const Part& part : ordered_parts(value.ptr())) out.append(nb::make_tuple(part.text(), part.value));
-        return nb::object(out);
+        return out;
       },
       nb::arg("value").none(), "The items and attributes of a value as (text, value), or None if it has none.");
-  m.def("copied", &copied, nb::arg("value").none(), "A copy of a value, of the containers, objects and tensors in it.");
+  m.def(
+      "copied", [](nb::handle value) { return Any(copied(value)); }, nb::arg("value").none(),
+      "A copy of a value, of the containers, objects and tensors in it.");
 }
 
 }  // namespace modulize

@@ -42,16 +42,11 @@ struct Merged {
 };
 
 /// The graph that does what `first` does where no condition differs, and what a variant does where its condition is the
-/// other way. Exact for each single variant; what several do together is for `linearise` and a further capture to show.
-/// Returns nothing, and the reason in `why`, if the captures have too little in common or their differences overlap.
-/// The first graph and the variants may hold brackets of branches.
+/// other way. Exact for each single variant; what several do together is for `linearise` (explore/linearise.h) and a
+/// further capture to show. Returns nothing, and the reason in `why`, if the captures have too little in common or
+/// their differences overlap. The first graph and the variants may hold brackets of branches.
 std::optional<Merged> merge(const Graph& first, const std::vector<Variant>& variants,
                             const std::vector<Requirement>& requirements, std::string* why);
-
-/// The nodes that run for these outcomes (truth node -> outcome) and mode flags (by path), without brackets, selections
-/// and requirements: what a capture under these outcomes records. Truth nodes that `outcomes` lacks throw Error.
-using ModeFlags = std::function<bool(const std::string& path)>;
-Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes, const ModeFlags& flags = {});
 
 /// Selections between True and False by a mode flag are the flag itself. Once nothing is predicted any more.
 void simplify_selections(Graph& graph);

@@ -19,7 +19,15 @@ bool is_begin(const Node& node) {
            entry.items()[1].is(ValueKind::string);
   });
 }
-bool is_end(const Node& node) { return is_call_of(node, kEndBlock) && node.args.size() >= 2 && node.args[0].is_node(); }
+bool is_end(const Node& node) {
+  if (!is_call_of(node, kEndBlock) || node.args.size() < 2 || !node.args[0].is_node()) return false;
+  if (node.args.size() == 2 || !node.args[2].is(ValueKind::tuple)) return true;
+  const ValueList& parts = node.args[2].items();
+  return std::all_of(parts.begin(), parts.end(), [](const Value& part) {
+    return part.is(ValueKind::tuple) && part.items().size() == 3 &&
+           (!(part.items()[0] == Value::string("attribute")) || part.items()[1].is(ValueKind::string));
+  });
+}
 
 ParameterKind kind_of(std::string_view name) {
   for (int i = 0; i < static_cast<int>(ParameterKind::var_keyword); ++i)

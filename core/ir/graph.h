@@ -18,7 +18,7 @@ enum class Opcode : std::uint8_t { placeholder, get_attr, call_function, call_me
 
 std::string_view opcode_name(Opcode op);
 
-/// What a node yields, as far as the capture knows. `unknown` is resolved by analysis/value types.
+/// What a node yields, as far as the capture knows. `unknown` is resolved by ops/value_types.h.
 enum class ValueType : std::uint8_t {
   unknown,
   tensor,
@@ -107,9 +107,10 @@ class Graph {
   NodeId insert_before(NodeId where, Node node);
   /// Gives nodes new names: `names[id]` where not empty. The others keep theirs, or count up where it is taken now.
   void rename(const std::vector<std::string>& names);
-  /// Unlinks the node. The caller has removed every use of it (the verifier checks). Its id is not reused.
+  /// Unlinks the node. The caller has removed every use of it (the verifier checks). Its id is not given again.
   void erase(NodeId id);
   /// Erases every node from `first` (by id) on: undoes tentative recording. Only valid while nodes were only added.
+  /// Their ids are given again.
   void truncate(NodeId first);
 
   Node& operator[](NodeId id) { return nodes_[id]; }
@@ -122,7 +123,8 @@ class Graph {
   /// The output node, or kNoNode.
   NodeId output() const;
 
-  /// `for (NodeId id : graph.order())`. The current node may be erased and nodes be inserted while iterating.
+  /// `for (NodeId id : graph.order())`. Nodes may be inserted while iterating, and the current one be erased, as long
+  /// as the one behind it stays.
   class Order;
   Order order() const;
 

@@ -11,7 +11,7 @@
 
 namespace modulize {
 
-/// Index of a node in its Graph; stable for the life of the graph, never reused.
+/// Index of a node in its Graph; stable while the node lives, and not reused but where Graph::truncate took it back.
 using NodeId = std::uint32_t;
 inline constexpr NodeId kNoNode = 0xffffffffu;
 

@@ -103,6 +103,7 @@ enum class PassiveReason : std::uint8_t {
 
 /// True for the reasons of calls that compute or act all the same.
 constexpr bool is_kept_computation(PassiveReason reason) { return reason >= PassiveReason::recurrent; }
+/// In op_table.cpp.
 std::string_view passive_reason_name(PassiveReason reason);
 
 /// A call that never becomes a module.

@@ -14,7 +14,7 @@ const std::vector<OpRow>& op_rows();
 /// All calls known not to compute. Static storage.
 const std::vector<PassiveRow>& passive_rows();
 
-// The families, one file each.
+// The families, each in a rows_*.cpp of its own.
 std::span<const OpRow> activation_rows();
 std::span<const OpRow> arithmetic_rows();
 std::span<const OpRow> math_rows();

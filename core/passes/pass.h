@@ -1,5 +1,5 @@
 // What a pass is. Each lives in core/passes/<name>.cpp and defines `PassResult <name>(Graph&, const PassContext&)`;
-// CMake's glob over the folder writes the list (no static initialisers).
+// CMake's glob over the files without a header of their own writes the list (no static initialisers).
 #pragma once
 
 #include <string>

@@ -1,5 +1,7 @@
 #include "passes/pipeline.h"
 
+#include <chrono>
+
 #include "ir/verifier.h"
 #include "support/error.h"
 
@@ -7,7 +9,9 @@ namespace modulize {
 
 const std::vector<std::string_view>& default_pipeline() {
   static const std::vector<std::string_view> names = {
-      // First: torch.fx counts dead code and calls that become modules too.
+      // First: its modules have the names they would have alone, and regions without any are gone for all others.
+      "kept_calls_to_modules",
+      // Before any call is rewritten: torch.fx counts dead code and calls that become modules too.
       "name_as_torch_fx",
       // So that nothing is named after or made for a call whose result nobody uses.
       "dead_code",
@@ -40,7 +44,10 @@ void run_pipeline(Graph& graph, const PipelineOptions& options, std::vector<Conv
   for (const std::string_view name : default_pipeline()) {
     const PassInfo* pass = find_pass(name);
     if (!pass) throw Error(ErrorCode::ModulizeError, "the pipeline names an unknown pass '" + std::string(name) + "'");
-    pass->run(graph, context);
+    const auto begin = std::chrono::steady_clock::now();
+    const PassResult result = pass->run(graph, context);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    if (options.on_pass) options.on_pass({name, result.modified, seconds.count()}, graph);
     if (options.verify_each) verify(graph);
   }
 }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "ir/control.h"
+#include "ir/kept_sites.h"
 #include "ir/regions.h"
 #include "ops/effects_of.h"
 #include "ops/lowering.h"
@@ -15,11 +16,6 @@ namespace {
 
 /// Ours, or a question about the world around forward: torch.compiler.is_compiling().
 bool is_runtime_call(const Node& node) { return find_runtime_call(node) || asks_about_world(node); }
-
-/// The context of code that is kept whole and has modules for its calls (bridge/record/sites.h).
-bool enters_kept_code(const Node& node) {
-  return is_enter(node) && !node.args.empty() && node.args[0] == Value::string(std::string(kSitesContext));
-}
 
 /// The forward of the graph's own module, called as a function.
 bool calls_own_forward(const Graph& graph, const Node& node) {

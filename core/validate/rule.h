@@ -1,4 +1,5 @@
-// What a rule about a model looks at. One file a rule; validate.cpp has their order.
+// What a rule about a model looks at. Each find_<rule> is defined in <rule>.cpp; validate.cpp has their order, and what
+// they share.
 #pragma once
 
 #include <functional>

@@ -1,17 +1,29 @@
-from collections.abc import Callable, Mapping
-from types import CodeType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
+class ModulizeError(RuntimeError):
+    """Base class of everything modulize raises on its own account."""
 
-class ModulizeError(RuntimeError): ...
-class ArgumentError(ModulizeError): ...
-class CaptureError(ModulizeError): ...
-class UnsupportedError(ModulizeError): ...
-class ParseError(ModulizeError): ...
-class VerifierError(ModulizeError): ...
-class VerificationError(ModulizeError): ...
-class AssumptionError(ModulizeError): ...
+class ArgumentError(ModulizeError):
+    """An argument of a public function is not what it must be."""
+
+class CaptureError(ModulizeError):
+    """The model could not be captured: forward did something a recording cannot hold."""
+
+class UnsupportedError(ModulizeError):
+    """The model uses something modulize refuses to prepare, such as lazy modules."""
+
+class ParseError(ModulizeError):
+    """A .mzir text is malformed; the message has line and column."""
+
+class VerifierError(ModulizeError):
+    """A graph breaks one of the numbered invariants: a defect in modulize, please report it."""
+
+class VerificationError(ModulizeError):
+    """The prepared model's outputs differ from the original's."""
+
+class AssumptionError(ModulizeError):
+    """A call of a prepared model breaks an assumption made when it was captured."""
 
 class Program:
     """
@@ -49,10 +61,14 @@ class Program:
         """The source as a person reads it."""
 
     def targets(self, op: str) -> list[str]:
-        """What the nodes of an opcode name, each once."""
+        """
+        What the nodes of an opcode name, each once; for get_attr with what they lead to.
+        """
 
-    def exported_source(self, root: object, spellings: list[tuple[str, str]]) -> dict[str, Any]:
-        """The source for a file of its own: its lines with their places, and what they need."""
+    def exported_source(self, root: object, spellings: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """
+        The source for a file of its own: its lines with their places, and what they need.
+        """
 
     def make_forward(self) -> Any:
         """A new forward function in a namespace of its own."""
@@ -68,30 +84,23 @@ def generate_text(text: str, access: str = "lookup", chunk_lines: int = 2000) ->
     The generated source of a graph in .mzir text; `access` is 'lookup' or 'attribute'.
     """
 
-class Conversions:
-    """The conversions of a preparation."""
+def contents_of(value: object | None) -> tuple[Any, ...]:
+    """Everything inside of a value as one flat tuple."""
 
-    def __len__(self) -> int: ...
-    def entries(self) -> list[dict[str, str]]:
-        """A new list of a dict each."""
+def same_contents(before: object, now: object) -> bool:
+    """
+    True if the same objects stand in the same places of what two calls of contents_of gave.
+    """
 
-class Checkpoint:
-    """The world of a model as it is, to put back what forward changes."""
-
-    def __init__(self, model: torch.nn.Module, written: Any = (), gradients_off: bool = False) -> None: ...
-    def restore(self) -> list[str]: ...
-    def __enter__(self) -> Checkpoint: ...
-    def __exit__(self, *args: object) -> None: ...
-
-def contents_of(value: Any) -> tuple[Any, ...]: ...
-def same_contents(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool: ...
-def structure_difference(value: Any, structure: tuple[Any, ...], text: str) -> str:
+def structure_difference(value: object | None, structure: object, text: str) -> str:
     """Where a value is not what a structure describes, or an empty text."""
 
-def parts_of(value: Any) -> list[tuple[str, Any]] | None:
-    """The items and attributes of a value as (text, value), or None if it has none."""
+def parts_of(value: object | None) -> list[tuple[str, Any]] | None:
+    """
+    The items and attributes of a value as (text, value), or None if it has none.
+    """
 
-def copied(value: Any) -> Any:
+def copied(value: object | None) -> Any:
     """A copy of a value, of the containers, objects and tensors in it."""
 
 class Graph:
@@ -101,47 +110,89 @@ class Graph:
     def __str__(self) -> str: ...
     def __repr__(self) -> str: ...
     def __len__(self) -> int: ...
-    def __deepcopy__(self, arg: object, /) -> Graph: ...
     def nodes(self) -> list[dict[str, Any]]:
         """Every operation, blocks and branches opened, as a list of a dict each."""
 
     def computing_calls(self) -> tuple[int, int]:
-        """How many of the computing calls are modules of their own, and how many are not."""
+        """
+        How many of the computing calls are modules of their own, and how many are not.
+        """
+
+    def __reduce_ex__(self, arg: object, /) -> tuple[Any, tuple[str]]: ...
+    def __deepcopy__(self, arg: object, /) -> Graph: ...
+
+class Conversions:
+    """The conversions of a preparation."""
+
+    def __len__(self) -> int: ...
+    def entries(self) -> list[dict[str, str]]:
+        """A new list of a dict each."""
+
+class Checkpoint:
+    """
+    The world of a model as it is: random generators, attributes, classes, hooks and buffers of its modules,
+    gradients and flags of its tensors, what its code can name. `written`: tensors whose contents may change.
+    """
+
+    def __init__(self, model: object, written: object = (), gradients_off: bool = False) -> None: ...
+    def restore(self) -> list[str]:
+        """Puts everything back and returns the names of what had changed."""
+
+    def __enter__(self) -> Checkpoint: ...
+    def __exit__(self, type: object | None, error: object | None, trace: object | None) -> None: ...
 
 def graph_from_text(text: str) -> Graph: ...
 def function_name(callable: object) -> str | None:
     """The name under which calls of a function stand in a graph, or None."""
 
-def resolve_name(name: str) -> Any: ...
-def is_user_code(code: CodeType) -> bool:
-    """Whether it is code of neither torch, Python's own import system nor this package."""
+def resolve_name(name: str) -> Any:
+    """The object of a qualified name; imports what it must."""
 
-def register_target(name: str, names_as_torch_fx: bool, classes: list[tuple[str, str]]) -> None:
-    """Adds a target of the passes: pairs of an operation and the class that it becomes."""
+def is_user_code(code: object) -> bool:
+    """
+    Whether it is code of neither torch, Python's own import system nor this package.
+    """
 
-def run_passes(text: str, passes: list[str], options: list[str], target: str) -> str:
-    """A graph in .mzir text after these passes, or after the default pipeline."""
+def validate(
+    graph: Graph, leaves: Sequence[tuple[str, str]], shared_tensors: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The findings about a model's graph, as a list of a dict each."""
+
+def run_passes(text: str, passes: Sequence[str], options: Sequence[str], target: str) -> str:
+    """
+    A graph in .mzir text after these passes, or after the default pipeline.
+    """
 
 def pass_names() -> list[str]:
     """The names of all passes."""
 
-def validate(graph: Graph, leaves: list[tuple[str, str]], shared_tensors: list[list[str]]) -> list[dict[str, Any]]:
-    """The findings about a model's graph, as a list of a dict each."""
-
 def passive_operations() -> list[str]:
-    """The names of operations that compute no floating-point values, without their homes: "view", "arange"."""
+    """
+    The names of operations that compute no floating-point values, without their homes: "view", "arange".
+    """
 
 def runtime_calls() -> list[tuple[str, bool]]:
-    """The functions of modulize that graphs and generated source name, and whether Python has them."""
+    """
+    The functions of modulize that graphs and generated source name, and whether Python has them.
+    """
 
 def functions_that_act() -> list[str]:
-    """The qualified names of functions that are called for what they do: nothing reads what they yield."""
+    """
+    The qualified names of functions that are called for what they do: nothing reads what they yield.
+    """
 
 def is_known_operation(call: str) -> bool:
     """Whether the op table itself maps the call."""
 
 def register_operation(function: object | None, call: str, module: str, base: str) -> None:
-    """Makes later calls of `function`, recorded as `call`, calls of a new `module()`."""
+    """
+    Makes later calls of `function`, recorded as `call`, calls of a new `module()`.
+    """
+
+def register_target(name: str, names_as_torch_fx: bool, classes: Sequence[tuple[str, str]]) -> None:
+    """
+    Adds or replaces a target: pairs of an operation of the table and a class (core/ops/target.h has the form).
+    """
 
 def prepare(
     model: object,
@@ -158,7 +209,7 @@ def prepare(
     tie_parameters: bool,
     decompose_attention: bool = False,
     idioms: bool = False,
-    plain_outputs: Callable[[Any], Any] | None = None,
+    plain_outputs: object | None = None,
     plain_sizes: bool = False,
     keep_blocks: bool = False,
     keep_root: str | None = None,
@@ -171,13 +222,22 @@ def prepare(
     """
 
 def idioms() -> list[tuple[str, str]]:
-    """The compositions that idioms=True recognises: a list of (name, graph in .mzir text)."""
+    """
+    The compositions that idioms=True recognises: a list of (name, graph in .mzir text).
+    """
+
+def log_categories() -> list[tuple[str, str]]:
+    """What MODULIZE_LOG can name: a list of (category, what it tells)."""
+
+def capture_reasons() -> list[tuple[str, str]]:
+    """Why preparations capture: a list of (reason, what it means)."""
 
 def capture(
     model: object,
     example_inputs: object | None = None,
     example_kwargs: object | None = None,
     concrete_args: object | None = None,
+    target: str = "torch",
 ) -> Graph:
     """The captured graph alone, before any pass."""
 

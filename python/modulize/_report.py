@@ -24,6 +24,12 @@ class Report:
         ``computes`` (yields a tensor, or is known), ``scope`` and ``where``.
     kept : list of dict
         Modules and functions kept whole, with the keys ``what``, ``scope``, ``reason`` and ``where``.
+    captures : list of dict
+        How often the model was captured and why, in order, with the keys ``reason`` (``"first"``, ``"other size"``;
+        docs/seeing_inside.md has them all), ``detail`` (the place of the decision, what was kept, how the inputs
+        differed), ``module`` (path of the captured module; empty for the model), ``round`` (a new one begins where more
+        is kept whole, or where only another side writes an attribute), ``nodes``, ``error`` (what ended the capture;
+        empty if nothing did) and ``seconds``.
     assumptions : list of str
         What the prepared model checks whenever it runs.
     questions : list of str
@@ -49,6 +55,7 @@ class Report:
     target: str
     leftovers: list[dict[str, Any]]
     kept: list[dict[str, str]]
+    captures: list[dict[str, Any]]
     assumptions: list[str]
     questions: list[str]
     ties: list[tuple[str, str]]
@@ -78,6 +85,9 @@ class Report:
         if self.target == "torch":
             return []
         return [c for c in self.conversions if c["to"].startswith("modulize.nn.")]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({"captures": [], **state})  # reports were written without them
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_conversions": self.conversions}
@@ -121,6 +131,7 @@ class Report:
             "fallbacks": self.fallbacks,
             "kept": self.kept,
             "branches": self.branches,
+            "captures": self.captures,
             "leftovers": self.leftovers,
             "assumptions": self.assumptions,
             "ties": [list(pair) for pair in self.ties],
@@ -159,10 +170,14 @@ class Report:
         return render(self.as_dict())
 
     def __str__(self) -> str:
+        from modulize.report.text import captures_in_words, visible
+
         lines = [
             f"captured by {'running' if self.capture == 'running' else 'symbols'}, {len(self._shipped)} nodes, "
             f"{len(self.conversions)} conversions"
         ]
+        if self.captures:
+            lines.append(f"captured {captures_in_words(self.captures)}")
         lines += [f"  {c['path']}: {c['from']} -> {c['to']}  {c['where']}".rstrip() for c in self.conversions]
         for title, entries in (
             ("branches", [f"{b['path']}: {b['condition']}  {b['where']}".rstrip() for b in self.branches]),
@@ -183,8 +198,6 @@ class Report:
         for run in self.comparisons:
             found = f"{run['result']} {run['reason']}" if run["difference"] is None else f"{run['difference']}"
             lines.append(f"  {run['mode']}, {run['inputs']}: {found}".rstrip())
-        from modulize.report.text import visible
-
         return "\n".join(visible(line, 1000) for line in lines)
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@
 
 #include "explore/align.h"
 #include "explore/compare.h"
+#include "explore/linearise.h"
 #include "ir/control.h"
 #include "ir/parser.h"
 #include "ir/printer.h"

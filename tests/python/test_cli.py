@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
 
+import modulize
 from modulize import load_source, prepare_model
 from modulize.cli.commands import app
 
@@ -315,7 +316,7 @@ def test_completion_and_module_are_there():
     version = subprocess.run(
         [sys.executable, "-m", "modulize", "--version"], capture_output=True, text=True, check=True, timeout=120
     )
-    assert version.stdout.strip() == "0.1.0"
+    assert version.stdout.strip() == modulize.__version__
 
 
 def test_without_typer_the_message_names_the_extra():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fidelity import build, called_modules, prepare
+from modulize import prepare_model
 
 torchvision = pytest.importorskip("torchvision")
 models = torchvision.models
@@ -36,6 +37,24 @@ def test_modulize_opt_on_the_captured_graph_gives_the_shipped_one(name, modulize
     # What was shipped is what runs.
     for path in called_modules(prepared):
         assert f"call_module {path}(" in str(report.shipped)
+
+
+class Halving(torch.nn.Module):
+    """Ends by a value: it is kept whole."""
+
+    def forward(self, x):
+        while x.abs().max() > 0.2:
+            x = torch.relu(x) * 0.5
+        return x
+
+
+def test_what_kept_code_computes_stands_in_the_captured_graph(modulize_opt, tmp_path):
+    prepared = prepare_model(Halving(), example_inputs=(torch.ones(2, 4),))
+    report = prepared.report
+    assert "'relu', 'function', 'torch.relu', 1, ()" in str(report.captured)
+    shipped = run_opt(modulize_opt, str(report.captured), tmp_path, "--pipeline")
+    assert shipped.strip() == str(report.shipped).strip()
+    assert "= torch.nn.ReLU() for relu" in shipped
 
 
 @pytest.mark.parametrize("name", ["resnet18"])

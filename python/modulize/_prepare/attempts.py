@@ -14,22 +14,27 @@ from modulize._report import Report
 
 def prepare_verified(options: Options) -> torch.fx.GraphModule:
     """The prepared model with its report."""
+    captures: list[dict[str, Any]] = []  # of all attempts
     try:
-        return _attempt(options)
+        return _attempt(options, captures)
     except _core.VerificationError as error:
         if options.on_dynamic == "error":
             raise
         # Something decides that no capture has seen: the original's code knows what.
         why = f"captured, it gives something else: {error}"
     try:
-        return _attempt(options, why)
+        return _attempt(options, captures, why)
     except _core.VerificationError:
-        return _attempt(options, why, prepare_inner=False)
+        return _attempt(options, captures, why, prepare_inner=False)
 
 
-def _attempt(options: Options, keep_root: str | None = None, prepare_inner: bool = True) -> torch.fx.GraphModule:
+def _attempt(
+    options: Options, captures: list[dict[str, Any]], keep_root: str | None = None, prepare_inner: bool = True
+) -> torch.fx.GraphModule:
     prepared, data = _core.prepare(**options.of_engine(), keep_root=keep_root, prepare_inner=prepare_inner)
-    report = Report({**data, **prepared._modulize, "ties": _sharing_tensors(prepared, data["ties"])})
+    captures.extend(data["captures"])
+    ties = _sharing_tensors(prepared, data["ties"])
+    report = Report({**data, **prepared._modulize, "captures": captures, "ties": ties})
     prepared._modulize = report
     inputs = options.example_inputs or ()
     has_run = data["capture"] == "running"

@@ -48,6 +48,16 @@ def render(data: dict[str, Any]) -> Iterator[Any]:
             yield rows(title, heads, entries)
 
 
+def captures_in_words(captures: list[dict[str, Any]]) -> str:
+    """ "4 times in 0.021 s: first, decision flipped (2), other size"."""
+    counts: dict[str, int] = {}
+    for capture in captures:
+        counts[capture["reason"]] = counts.get(capture["reason"], 0) + 1
+    reasons = ", ".join(f"{reason} ({n})" if n > 1 else reason for reason, n in counts.items())
+    times = "once" if len(captures) == 1 else f"{len(captures)} times"
+    return f"{times} in {sum(capture['seconds'] for capture in captures):.3f} s: {reasons}"
+
+
 def summary_of(data: dict[str, Any]) -> dict[str, Any]:
     """The figures that stand on top of every form of the report."""
     found = {
@@ -59,6 +69,7 @@ def summary_of(data: dict[str, Any]) -> dict[str, Any]:
         "branches": len(data["branches"]),
         "assumptions": len(data["assumptions"]),
         "tied modules": len(data["ties"]),
+        "captured": captures_in_words(data["captures"]) if data["captures"] else "not said",
         "seconds": f"{sum(data['seconds'].values()):.3f}",
     }
     differences = [run["difference"] for run in data["comparisons"] if run["difference"] is not None]
