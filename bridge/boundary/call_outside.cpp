@@ -79,6 +79,7 @@ static_assert(is_in_order());
 /// Code that torch's function mode cannot look into may write what it is given.
 void before_hidden_writes(Recorder& recorder, const OutsideCall& call) {
   if (effects_of(call.kind).arguments != Access::writes) return;
+  const Recorder::Pause quiet(recorder);
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(call.args); ++i)
     recorder.world().tensors().before_write(PyTuple_GET_ITEM(call.args, i));
 }
