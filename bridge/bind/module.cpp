@@ -15,6 +15,7 @@
 #include "bridge/python/log.h"
 #include "bridge/python/names.h"
 #include "bridge/python/typed.h"
+#include "bridge/record/entry.h"
 #include "bridge/record/function_names.h"
 #include "bridge/values/module_scan.h"
 #include "bridge/values/structure.h"
@@ -302,6 +303,7 @@ NB_MODULE(_core, m) {
         pipeline.plain_sizes = plain_sizes;
         pipeline.idioms = idioms;
         pipeline.verify_each = verify_each;
+        const EntryMarker entry;
         return nb::borrow<nb::tuple>(prepare(model, options, pipeline, verify));
       },
       nb::arg("model"), nb::kw_only(), nb::arg("example_inputs").none(), nb::arg("example_kwargs").none(),
@@ -352,6 +354,7 @@ NB_MODULE(_core, m) {
         options.concrete_args = std::move(concrete_args);
         Journal journal;
         options.journal = &journal;
+        const EntryMarker entry;
         capture_completely(model, options, /*verify=*/false, capture);
         journal.require_written();
         return std::move(capture.graph);

@@ -348,7 +348,6 @@ class Recorder {
   bool has_places_ = false;
   std::unordered_map<PyCodeObject*, bool> user_code_;
   std::unordered_set<std::uint64_t> not_caught_;  // scopes and places whose exceptions leave forward
-  PyCodeObject* entry_ = nullptr;                 // once it has been met; its frame outlives this
 };
 
 /// Makes a recorder the current one of this thread for its lifetime.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bridge/python/errors.h"
+#include "bridge/record/entry.h"
 #include "bridge/record/recorder.h"
 
 namespace modulize {
@@ -15,16 +16,23 @@ bool Recorder::is_user_code(PyCodeObject* code) {
   return it->second;
 }
 
-bool Recorder::is_entry(PyCodeObject* code) {
-  if (entry_) return code == entry_;
-  static PyObject* const folder = nb::cast(TorchTypes::instance().our_folder + "_api.py").release().ptr();
-  if (PyUnicode_Compare(code->co_filename, folder) != 0) {
-    if (PyErr_Occurred()) PyErr_Clear();
-    return false;
-  }
-  entry_ = code;
-  return true;
+namespace {
+thread_local PyObject* entry_code = nullptr;  // of the innermost marker, which holds it
+}  // namespace
+
+EntryMarker::EntryMarker() : previous_(entry_code) {
+  if (PyFrameObject* const frame = PyEval_GetFrame())
+    code_ = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  entry_code = code_.ptr();
 }
+
+EntryMarker::~EntryMarker() { entry_code = previous_; }
+
+bool EntryMarker::is_entry(PyCodeObject* code) {
+  return entry_code && reinterpret_cast<PyObject*>(code) == entry_code;
+}
+
+bool Recorder::is_entry(PyCodeObject* code) { return EntryMarker::is_entry(code); }
 
 SourceId Recorder::current_source() {
   PyFrameObject* frame = PyEval_GetFrame();

@@ -118,5 +118,5 @@ def prepare_model(
 
 
 def capture(model: torch.nn.Module, inputs: Any, kwargs: Any, concrete_args: Any) -> _core.Graph:
-    """The captured graph alone. Recorded places end at this file: see Recorder::is_entry."""
+    """The captured graph alone."""
     return _core.capture(model, inputs, kwargs, concrete_args or None)
