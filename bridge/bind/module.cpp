@@ -112,6 +112,7 @@ class ModelCheckpoint {
     world_.emplace(scan_, Checkpoint::Options{.outside = std::make_shared<const OutsideState>(scan_),
                                               .gradients_off = gradients_off});
     for (nb::handle tensor : written) world_->tensors().before_write(tensor.ptr());
+    world_->tensors().before_backward();  // nobody tells of one
   }
   ListOf<nb::str> restore() {
     nb::list names;

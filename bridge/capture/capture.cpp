@@ -12,6 +12,7 @@
 #include "bridge/intercept/contexts.h"
 #include "bridge/intercept/dtypes.h"
 #include "bridge/intercept/environment.h"
+#include "bridge/intercept/gradients.h"
 #include "bridge/intercept/imports.h"
 #include "bridge/intercept/kept_functions.h"
 #include "bridge/intercept/modules.h"
@@ -157,6 +158,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
     patch_script_functions(patches);
     patch_transforms(patches);
     patch_checkpoint(patches);
+    patch_backward(patches);
     patch_parameter(patches);
     std::vector<std::pair<nb::object, nb::object>> replaced =
         patch_environment(patches, world.gradients_were_enabled());

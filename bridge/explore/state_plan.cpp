@@ -29,6 +29,7 @@ class Trials {
   void save() {
     world_.emplace(scan_, Checkpoint::Options{.outside = options_.outside});
     for (const nb::object& tensor : first_.overwritten) world_->tensors().before_write(tensor.ptr());
+    world_->tensors().before_backward();  // nobody tells of one
   }
   void put_back() { world_.reset(); }
 

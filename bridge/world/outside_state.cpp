@@ -74,9 +74,18 @@ OutsideState::OutsideState(const ModuleScan& scan) {
     if (!dict || !*dict) continue;
     PyObject *key, *value;
     for (Py_ssize_t at = 0; PyDict_Next(*dict, &at, &key, &value);)
-      // The containers are a StateSnapshot's.
-      if (!is_plain(value) && !PyDict_Check(value) && !PyList_CheckExact(value) && !PyAnySet_CheckExact(value))
+      if (is_plain(value)) {
+        continue;
+      } else if (PyDict_Check(value) || PyList_CheckExact(value)) {
+        // Other regions have the container; what it holds may be functions.
+        const std::vector<Part> parts = parts_of(value);
+        if (parts.size() > kMaxParts) continue;
+        for (const Part& part : parts)
+          if (PyFunction_Check(part.value.ptr()) || PyMethod_Check(part.value.ptr()))
+            look_at(part.value.ptr(), nullptr, "attribute '" + std::string(utf8(key)) + "'");
+      } else if (!PyAnySet_CheckExact(value)) {
         look_at(value, nullptr, "attribute '" + std::string(utf8(key)) + "'");
+      }
   }
   finish();
 }

@@ -120,7 +120,10 @@ class InAutogradFunction(Net):
 class InHook(Net):
     def __init__(self, write):
         super().__init__(write)
-        self.fc.register_forward_pre_hook(lambda _, args: self.write[0](self, args[0]))
+        self.fc.register_forward_pre_hook(self.hook)
+
+    def hook(self, _, args):
+        self.write[0](self, args[0])
 
     def touch(self, x):
         return x
@@ -236,10 +239,11 @@ def test_the_world_is_as_before(write, way):
         torch.manual_seed(0)
         model = cls(WRITES[write]).eval()
         model.fc.weight.grad = torch.ones(4, 4)
+        x = torch.rand(2, 4) + 1
         before = world_of(model)
         raised = None
         try:
-            prepare_model(model, example_inputs=(torch.rand(2, 4) + 1, then), **options, **more)
+            prepare_model(model, example_inputs=(x, then), **options, **more)
         except (ModulizeError, ValueError, KeyboardInterrupt, RuntimeError, AttributeError) as error:
             raised = error
         after = world_of(model)
