@@ -6,24 +6,9 @@
 
 #include "bridge/boundary/module_state.h"
 #include "bridge/capture/forward_call.h"
-#include "bridge/intercept/attention.h"
-#include "bridge/intercept/autograd_functions.h"
-#include "bridge/intercept/checkpoint.h"
-#include "bridge/intercept/contexts.h"
+#include "bridge/intercept/all.h"
 #include "bridge/intercept/dtypes.h"
-#include "bridge/intercept/environment.h"
-#include "bridge/intercept/gradients.h"
-#include "bridge/intercept/imports.h"
-#include "bridge/intercept/kept_functions.h"
-#include "bridge/intercept/modules.h"
-#include "bridge/intercept/numbers.h"
-#include "bridge/intercept/parameters.h"
-#include "bridge/intercept/script.h"
 #include "bridge/intercept/torch_functions.h"
-#include "bridge/intercept/training_flag.h"
-#include "bridge/intercept/transforms.h"
-#include "bridge/intercept/type_of.h"
-#include "bridge/intercept/wrapped.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/record/proxy.h"
@@ -95,6 +80,46 @@ std::string text_of_error(nb::python_error& error) {
 
 }  // namespace
 
+namespace {
+
+void configure(Recorder& recorder, const CaptureOptions& options) {
+  if (!options.modules_to_exclude.is_none())
+    for (nb::handle module : options.modules_to_exclude) exclude_tree(recorder, module);
+  insert_all(recorder.excluded_classes, options.module_classes_to_exclude);
+  insert_all(recorder.excluded_functions, options.functions_to_exclude);
+  recorder.on_dynamic = options.on_dynamic;
+  recorder.spells_operators = options.spell_operators;
+  recorder.keep_blocks = options.keep_blocks;
+  recorder.outcomes = options.outcomes;
+  if (options.kept) {
+    for (const KeptFunction& kept : options.kept->functions)
+      recorder.kept_functions.emplace(kept.function.ptr(), &kept);
+    for (const ModuleScan::Entry& entry : recorder.scan().modules)
+      if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
+        recorder.kept_modules.emplace(entry.module, it->second);
+  }
+  recorder.flipped = options.flipped;
+  recorder.silent = options.silent;
+  recorder.decided = options.decided;
+  recorder.dtypes.tried = options.tried_dtypes;
+}
+
+/// What the capture says of the world that forward left, which is put back.
+void settle_world(Checkpoint& world, const OutsideState& outside, bool running, Capture& capture) {
+  capture.overwritten = world.tensors().written();
+  // By running, what is another at every call shows in the second capture.
+  if (!running) capture.outside_suspects = outside.suspects();
+  capture.written_state = world.restore();
+  for (const std::string& name : capture.state_writes)
+    if (std::find(capture.written_state.begin(), capture.written_state.end(), name) == capture.written_state.end())
+      capture.written_state.push_back(name);
+  OutsideChanges changes = world.take_outside_changes();
+  if (!changes.empty() || !capture.outside_suspects.empty())
+    capture.outside = std::make_shared<OutsideChanges>(std::move(changes));
+}
+
+}  // namespace
+
 static void record_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
   const bool running = options.is_running();
   const CaptureMode mode = running ? CaptureMode::running : CaptureMode::symbolic;
@@ -117,26 +142,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   if (options.other_random_numbers) world.generators().draw_others();
   Recorder recorder(root, mode, scan, world, capture);
   capture.graph.name = "net";
-  if (!options.modules_to_exclude.is_none())
-    for (nb::handle module : options.modules_to_exclude) exclude_tree(recorder, module);
-  insert_all(recorder.excluded_classes, options.module_classes_to_exclude);
-  insert_all(recorder.excluded_functions, options.functions_to_exclude);
-  recorder.on_dynamic = options.on_dynamic;
-  recorder.spells_operators = options.spell_operators;
-  recorder.keep_blocks = options.keep_blocks;
-  recorder.outcomes = options.outcomes;
-  if (options.kept) {
-    for (const KeptFunction& kept : options.kept->functions)
-      recorder.kept_functions.emplace(kept.function.ptr(), &kept);
-    for (const ModuleScan::Entry& entry : scan.modules)
-      if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
-        recorder.kept_modules.emplace(entry.module, it->second);
-  }
-  recorder.flipped = options.flipped;
-  recorder.silent = options.silent;
-  recorder.decided = options.decided;
-  recorder.dtypes.tried = options.tried_dtypes;
-
+  configure(recorder, options);
   std::optional<StateWrites> state;
   if (follows_state) recorder.state = &state.emplace(recorder, options.state);
   if (options.kept && options.kept->root) recorder.state = nullptr;  // forward itself writes
@@ -146,34 +152,13 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   capture.forward_code = forward_code_of(root, is_outlined ? options.kept : nullptr);
   {
     Patches patches;
-    patch_imports(patches);
-    patch_torch_functions(patches);
-    patch_modules(patches, mode);
-    patch_training_flag(patches);
-    patch_contexts(patches);
-    patch_device_type(patches);
-    patch_dtype_properties(patches);
-    patch_settings(patches);
-    patch_autograd_functions(patches);
-    patch_script_functions(patches);
-    patch_transforms(patches);
-    patch_checkpoint(patches);
-    patch_backward(patches);
-    patch_parameter(patches);
-    std::vector<std::pair<nb::object, nb::object>> replaced =
-        patch_environment(patches, world.gradients_were_enabled());
-    for (auto& limits : patch_dtype_limits(patches)) replaced.push_back(std::move(limits));
-    patch_numbers(patches, recorder, replaced);
     const DtypeComparisons comparisons;
-    if (!running) {
-      patch_wrapped(patches);
-      patch_type(patches, outside->globals_naming("type"));
-    }
-    if (options.decompose_attention) open_attention(patches, recorder);
-    patch_registered(patches, options.functions_to_exclude);
-    patch_excluded(patches, options.functions_to_exclude);
-    if (options.kept)
-      for (const KeptFunction& kept : options.kept->functions) patch_kept(patches, kept.function);
+    patch_all(patches, recorder,
+              {.gradients_were_enabled = world.gradients_were_enabled(),
+               .globals_naming_type = running ? std::vector<PyObject*>() : outside->globals_naming("type"),
+               .decompose_attention = options.decompose_attention,
+               .excluded_functions = options.functions_to_exclude,
+               .kept = options.kept});
     ActiveRecorder active(recorder);
     ModeOnStack on_stack(recorder);
     recorder.meet_globals_of(root.ptr());
@@ -197,16 +182,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   if (recorder.refusal) throw *recorder.refusal;
   recorder.on_globals = nullptr;
   for (const std::string& region : capture.without_modes) capture.sites.erase(region);
-  capture.overwritten = world.tensors().written();
-  if (outside) capture.outside_suspects = outside->suspects();
-  capture.written_state = world.restore();
-  for (const std::string& name : capture.state_writes)
-    if (std::find(capture.written_state.begin(), capture.written_state.end(), name) == capture.written_state.end())
-      capture.written_state.push_back(name);
-  OutsideChanges changes = world.take_outside_changes();
-  // By running, what is another at every call shows in the second capture.
-  if (running && changes.empty()) capture.outside_suspects.clear();
-  if (!capture.outside_suspects.empty()) capture.outside = std::make_shared<OutsideChanges>(std::move(changes));
+  settle_world(world, *outside, running, capture);
   recorder.finish();
   // The user's own names that begin like ours may not be given to new modules.
   for (const std::string& path : scan.taken)

@@ -63,6 +63,30 @@ NodeId add_placeholder(Recorder& recorder, const Parameter& parameter, nb::handl
   return recorder.graph().add(std::move(node));
 }
 
+// All of them, first: the graph begins with its signature. `fixed`: arguments that keep a value.
+std::vector<NodeId> add_placeholders(Recorder& recorder, const std::vector<Parameter>& parameters,
+                                     const nb::dict& fixed) {
+  std::vector<NodeId> nodes;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    nb::object fallback = parameters[i].default_value;
+    const char* name = parameters[i].name.c_str();
+    if (fixed.contains(name) && fallback.is_valid()) {
+      fallback = nb::borrow(fixed[name]);  // left out, it has the fixed value
+    } else if (fixed.contains(name)) {
+      // A fixed argument may be left out, unless one without a default follows it.
+      bool optional = true;
+      if (parameters[i].kind != ParameterKind::keyword_only)
+        for (std::size_t k = i + 1; k < parameters.size(); ++k)
+          optional &= parameters[k].default_value.is_valid() || fixed.contains(parameters[k].name.c_str()) ||
+                      parameters[k].kind >= ParameterKind::var_positional ||
+                      parameters[k].kind == ParameterKind::keyword_only;
+      if (optional) fallback = nb::borrow(fixed[name]);
+    }
+    nodes.push_back(add_placeholder(recorder, parameters[i], fallback));
+  }
+  return nodes;
+}
+
 nb::object call(nb::handle function, const std::vector<nb::object>& positional, const nb::dict& keywords) {
   nb::object args = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(positional.size())));
   for (std::size_t i = 0; i < positional.size(); ++i) {
@@ -197,25 +221,7 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
   nb::dict fixed;
   if (!options.concrete_args.is_none()) fixed = nb::borrow<nb::dict>(options.concrete_args);
 
-  // Placeholders first, all of them: the graph begins with its signature.
-  std::vector<NodeId> nodes;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    nb::object fallback = parameters[i].default_value;
-    const char* name = parameters[i].name.c_str();
-    if (fixed.contains(name) && fallback.is_valid()) {
-      fallback = nb::borrow(fixed[name]);  // left out, it has the fixed value
-    } else if (fixed.contains(name)) {
-      // A fixed argument may be left out, unless one without a default follows it.
-      bool optional = true;
-      if (parameters[i].kind != ParameterKind::keyword_only)
-        for (std::size_t k = i + 1; k < parameters.size(); ++k)
-          optional &= parameters[k].default_value.is_valid() || fixed.contains(parameters[k].name.c_str()) ||
-                      parameters[k].kind >= ParameterKind::var_positional ||
-                      parameters[k].kind == ParameterKind::keyword_only;
-      if (optional) fallback = nb::borrow(fixed[name]);
-    }
-    nodes.push_back(add_placeholder(recorder, parameters[i], fallback));
-  }
+  const std::vector<NodeId> nodes = add_placeholders(recorder, parameters, fixed);
 
   if (options.kept && options.kept->root) {
     record_whole(options, recorder, forward, parameters, nodes, given, fixed);

@@ -304,6 +304,45 @@ bool makes_the_same(const nb::object& made, PyObject* object, const std::vector<
 
 }  // namespace
 
+namespace {
+
+/// The spellings of a constructor that a person would use: they must give the very same parts.
+enum class Spelling : std::uint8_t { fields, items, mapping, one_sequence, none };
+
+/// `fields`: filled in for Spelling::fields.
+Spelling spelling_of(Recorder& recorder, PyObject* object, const std::vector<Part>& parts, const nb::list& item_list,
+                     const nb::dict& item_dict, nb::dict& fields) {
+  const nb::object type = type_of(object);
+  Spelling spelling = Spelling::none;
+  if (nb::hasattr(type, "__dataclass_fields__")) {
+    for (nb::handle field : nb::module_::import_("dataclasses").attr("fields")(type)) {
+      if (!nb::cast<bool>(field.attr("init"))) continue;
+      nb::object value = nb::steal(PyObject_GenericGetAttr(object, nb::object(field.attr("name")).ptr()));
+      if (!value.is_valid())
+        PyErr_Clear();
+      else if (!value.is(nb::object(field.attr("default"))))
+        fields[field.attr("name")] = value;
+    }
+    if (makes_the_same(try_call(recorder, type, nb::make_tuple(), fields), object, parts)) spelling = Spelling::fields;
+  }
+  const nb::dict no_keywords;
+  if (spelling == Spelling::none && PyTuple_Check(object)) {
+    if (makes_the_same(try_call(recorder, type, nb::tuple(item_list), no_keywords), object, parts))
+      spelling = Spelling::items;
+    else if (makes_the_same(try_call(recorder, type, nb::make_tuple(item_list), no_keywords), object, parts))
+      spelling = Spelling::one_sequence;
+  }
+  if (spelling == Spelling::none && is_mapping(object) && !nb::hasattr(type, "default_factory") &&
+      makes_the_same(try_call(recorder, type, nb::make_tuple(item_dict), no_keywords), object, parts))
+    spelling = Spelling::mapping;
+  if (spelling == Spelling::none && PyList_Check(object) &&
+      makes_the_same(try_call(recorder, type, nb::make_tuple(item_list), no_keywords), object, parts))
+    spelling = Spelling::one_sequence;
+  return spelling;
+}
+
+}  // namespace
+
 Value KnownObjects::rebuild(PyObject* object) {
   const nb::object type = type_of(object);
   const std::vector<Part> parts = parts_of(object);
@@ -318,33 +357,8 @@ Value KnownObjects::rebuild(PyObject* object) {
       item_list.append(part.value);
   }
 
-  // The spellings that a person would use, tried first: they must give the very same parts.
-  enum class Spelling { fields, items, mapping, one_sequence, none } spelling = Spelling::none;
   nb::dict fields;
-  if (nb::hasattr(type, "__dataclass_fields__")) {
-    for (nb::handle field : nb::module_::import_("dataclasses").attr("fields")(type)) {
-      if (!nb::cast<bool>(field.attr("init"))) continue;
-      nb::object value = nb::steal(PyObject_GenericGetAttr(object, nb::object(field.attr("name")).ptr()));
-      if (!value.is_valid())
-        PyErr_Clear();
-      else if (!value.is(nb::object(field.attr("default"))))
-        fields[field.attr("name")] = value;
-    }
-    if (makes_the_same(try_call(recorder_, type, nb::make_tuple(), fields), object, parts)) spelling = Spelling::fields;
-  }
-  const nb::dict no_keywords;
-  if (spelling == Spelling::none && PyTuple_Check(object)) {
-    if (makes_the_same(try_call(recorder_, type, nb::tuple(item_list), no_keywords), object, parts))
-      spelling = Spelling::items;
-    else if (makes_the_same(try_call(recorder_, type, nb::make_tuple(item_list), no_keywords), object, parts))
-      spelling = Spelling::one_sequence;
-  }
-  if (spelling == Spelling::none && is_mapping(object) && !nb::hasattr(type, "default_factory") &&
-      makes_the_same(try_call(recorder_, type, nb::make_tuple(item_dict), no_keywords), object, parts))
-    spelling = Spelling::mapping;
-  if (spelling == Spelling::none && PyList_Check(object) &&
-      makes_the_same(try_call(recorder_, type, nb::make_tuple(item_list), no_keywords), object, parts))
-    spelling = Spelling::one_sequence;
+  const Spelling spelling = spelling_of(recorder_, object, parts, item_list, item_dict, fields);
 
   Node node;
   node.type = ValueType::other;

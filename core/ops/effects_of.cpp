@@ -192,7 +192,13 @@ bool asks_about_world(const Node& node) {
                                                     "torch.is_grad_enabled",
                                                     "torch.is_inference_mode_enabled",
                                                     "torch.is_autocast_enabled",
-                                                    "torch.is_autocast_cpu_enabled"};
+                                                    "torch.is_autocast_cpu_enabled",
+                                                    "torch.get_float32_matmul_precision",
+                                                    "torch.are_deterministic_algorithms_enabled",
+                                                    "torch.is_deterministic_algorithms_warn_only_enabled",
+                                                    "torch.get_deterministic_debug_mode",
+                                                    "torch.get_num_threads",
+                                                    "torch.get_num_interop_threads"};
   return node.op == Opcode::call_function && node.target.starts_with("torch.") &&
          std::find(std::begin(kQuestions), std::end(kQuestions), node.target) != std::end(kQuestions);
 }

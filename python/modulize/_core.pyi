@@ -121,12 +121,65 @@ class Graph:
     def __reduce_ex__(self, arg: object, /) -> tuple[Any, tuple[str]]: ...
     def __deepcopy__(self, arg: object, /) -> Graph: ...
 
+def graph_from_text(text: str) -> Graph: ...
+def validate(
+    graph: Graph, leaves: Sequence[tuple[str, str]], shared_tensors: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The findings about a model's graph, as a list of a dict each."""
+
+def run_passes(text: str, passes: Sequence[str], options: Sequence[str], target: str) -> str:
+    """
+    A graph in .mzir text after these passes, or after the default pipeline.
+    """
+
+def pass_names() -> list[str]:
+    """The names of all passes."""
+
+def pipeline(graph: Graph, target: str = "torch", layout_modules: bool = False) -> Graph:
+    """The graph after the default passes."""
+
 class Conversions:
     """The conversions of a preparation."""
 
     def __len__(self) -> int: ...
     def entries(self) -> list[dict[str, str]]:
         """A new list of a dict each."""
+
+def prepare(
+    model: object,
+    *,
+    example_inputs: object | None,
+    example_kwargs: object | None,
+    concrete_args: object | None,
+    modules_to_exclude: object | None,
+    module_classes_to_exclude: object | None,
+    functions_to_exclude: object | None,
+    on_dynamic: str = "branch",
+    target: str,
+    layout_modules: bool,
+    tie_parameters: bool,
+    decompose_attention: bool = False,
+    idioms: bool = False,
+    plain_outputs: object | None = None,
+    plain_sizes: bool = False,
+    keep_blocks: bool = False,
+    keep_root: str | None = None,
+    prepare_inner: bool = True,
+    verify: bool,
+    verify_each: bool = False,
+) -> tuple[Any, dict[str, Any]]:
+    """
+    Captures, rewrites and materialises; returns (prepared model, report data).
+    """
+
+def capture(
+    model: object,
+    example_inputs: object | None = None,
+    example_kwargs: object | None = None,
+    concrete_args: object | None = None,
+    target: str = "torch",
+) -> Graph:
+    """The captured graph alone, before any pass."""
 
 class Checkpoint:
     """
@@ -141,7 +194,6 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint: ...
     def __exit__(self, type: object | None, error: object | None, trace: object | None) -> None: ...
 
-def graph_from_text(text: str) -> Graph: ...
 def function_name(callable: object) -> str | None:
     """The name under which calls of a function stand in a graph, or None."""
 
@@ -152,19 +204,6 @@ def is_user_code(code: object) -> bool:
     """
     Whether it is code of neither torch, Python's own import system nor this package.
     """
-
-def validate(
-    graph: Graph, leaves: Sequence[tuple[str, str]], shared_tensors: Sequence[Sequence[str]]
-) -> list[dict[str, Any]]:
-    """The findings about a model's graph, as a list of a dict each."""
-
-def run_passes(text: str, passes: Sequence[str], options: Sequence[str], target: str) -> str:
-    """
-    A graph in .mzir text after these passes, or after the default pipeline.
-    """
-
-def pass_names() -> list[str]:
-    """The names of all passes."""
 
 def passive_operations() -> list[str]:
     """
@@ -194,33 +233,6 @@ def register_target(name: str, names_as_torch_fx: bool, classes: Sequence[tuple[
     Adds or replaces a target: pairs of an operation of the table and a class (core/ops/target.h has the form).
     """
 
-def prepare(
-    model: object,
-    *,
-    example_inputs: object | None,
-    example_kwargs: object | None,
-    concrete_args: object | None,
-    modules_to_exclude: object | None,
-    module_classes_to_exclude: object | None,
-    functions_to_exclude: object | None,
-    on_dynamic: str = "branch",
-    target: str,
-    layout_modules: bool,
-    tie_parameters: bool,
-    decompose_attention: bool = False,
-    idioms: bool = False,
-    plain_outputs: object | None = None,
-    plain_sizes: bool = False,
-    keep_blocks: bool = False,
-    keep_root: str | None = None,
-    prepare_inner: bool = True,
-    verify: bool,
-    verify_each: bool = False,
-) -> tuple[Any, dict[str, Any]]:
-    """
-    Captures, rewrites and materialises; returns (prepared model, report data).
-    """
-
 def idioms() -> list[tuple[str, str]]:
     """
     The compositions that idioms=True recognises: a list of (name, graph in .mzir text).
@@ -231,15 +243,3 @@ def log_categories() -> list[tuple[str, str]]:
 
 def capture_reasons() -> list[tuple[str, str]]:
     """Why preparations capture: a list of (reason, what it means)."""
-
-def capture(
-    model: object,
-    example_inputs: object | None = None,
-    example_kwargs: object | None = None,
-    concrete_args: object | None = None,
-    target: str = "torch",
-) -> Graph:
-    """The captured graph alone, before any pass."""
-
-def pipeline(graph: Graph, target: str = "torch", layout_modules: bool = False) -> Graph:
-    """The graph after the default passes."""

@@ -43,9 +43,10 @@ def verify_outputs(
         expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
     try:
         actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written)
-    except MemoryError:
-        raise
     except Exception as error:
+        says_so_itself = isinstance(error, _core.ModulizeError) and not isinstance(error, _core.AssumptionError)
+        if says_so_itself or isinstance(error, MemoryError):
+            raise
         # Eager went on here: the capture took something for granted that does not hold.
         raise VerificationError(
             f"the prepared model raises {type(error).__name__} where the original runs: {error}"
