@@ -219,9 +219,32 @@ bool is_list_of_tensors(nb::handle value) {
   return PyList_CheckExact(value.ptr()) && PyList_GET_SIZE(value.ptr()) > 0 && holds_tensor(value.ptr());
 }
 
+namespace {
+
+/// How many pictures there are: rows of the largest tensor with four dimensions or more; 0 for none.
+std::int64_t pictures_in(nb::handle arguments) {
+  std::int64_t most = 0;
+  for_each_tensor(arguments.ptr(), [&](nb::handle t) {
+    if (nb::cast<int>(t.attr("dim")()) >= 4) most = std::max(most, nb::cast<std::int64_t>(t.attr("size")(0)));
+  });
+  return most;
+}
+
+/// Columns of a table of numbers that may say which picture a row belongs to stay as they are: kernels for regions
+/// read past the last picture without a word, and end the process.
+nb::object with_picture_columns(const nb::object& before, const nb::object& after, std::int64_t pictures) {
+  const nb::object whole = before.attr("floor")().attr("eq")(before);
+  const nb::object inside = before.attr("ge")(0).attr("logical_and")(before.attr("lt")(pictures));
+  const nb::object columns = whole.attr("logical_and")(inside).attr("all")(0);
+  return nb::module_::import_("torch").attr("where")(columns, before, after);
+}
+
+}  // namespace
+
 nb::object vary(nb::handle arguments, const Variation& variation) {
   const nb::object value = variation.longer_lists ? with_longer_lists(arguments) : nb::borrow(arguments);
-  return StructureCopy([&variation](nb::handle leaf) {
+  const std::int64_t pictures = pictures_in(arguments);
+  return StructureCopy([&variation, pictures](nb::handle leaf) {
            if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
            nb::object t = leaf.attr("detach")();
            const std::int64_t count = nb::cast<std::int64_t>(t.attr("numel")());
@@ -243,8 +266,11 @@ nb::object vary(nb::handle arguments, const Variation& variation) {
              else
                longer(dim, it->second - it->first);
            }
-           return count == 0 ? t
-                             : nb::object(other_values(t.attr("flatten")(), variation).attr("view")(t.attr("shape")));
+           if (count == 0) return t;
+           const nb::object varied = other_values(t.attr("flatten")(), variation).attr("view")(t.attr("shape"));
+           const bool is_table = rank == 2 && pictures > 0 && nb::cast<bool>(t.attr("is_floating_point")()) &&
+                                 !nb::cast<bool>(t.attr("is_meta"));
+           return is_table ? with_picture_columns(t, varied, pictures) : varied;
          })
       .copy(value);
 }
