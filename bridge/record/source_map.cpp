@@ -28,9 +28,7 @@ EntryMarker::EntryMarker() : previous_(entry_code) {
 
 EntryMarker::~EntryMarker() { entry_code = previous_; }
 
-bool EntryMarker::is_entry(PyCodeObject* code) {
-  return entry_code && reinterpret_cast<PyObject*>(code) == entry_code;
-}
+bool EntryMarker::is_entry(PyCodeObject* code) { return entry_code && reinterpret_cast<PyObject*>(code) == entry_code; }
 
 bool Recorder::is_entry(PyCodeObject* code) { return EntryMarker::is_entry(code); }
 

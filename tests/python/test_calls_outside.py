@@ -42,7 +42,7 @@ def assert_equal_calls(function, example, *calls, gradients=False, **attributes)
 
 X = torch.linspace(0.5, 2, 24).reshape(4, 6)
 
-# --- one caller ---------------------------------------------------------------------------------------------------------
+# --- one caller -------------------------------------------------------------------------------------------------------
 
 
 def test_one_function_runs_what_is_not_recorded():
@@ -187,7 +187,7 @@ def test_memory_that_runs_out_is_no_reason_to_keep_anything():
         prepare_model(module(forward), example_inputs=X)
 
 
-# --- what is written ---------------------------------------------------------------------------------------------------
+# --- what is written --------------------------------------------------------------------------------------------------
 
 
 def test_set_makes_an_alias():
@@ -317,7 +317,7 @@ def test_a_global_that_is_read_again_is_kept():
     COUNT["n"] = 1
 
 
-# --- state on every side -------------------------------------------------------------------------------------------------
+# --- state on every side ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("symbolic", [False, True])
@@ -345,7 +345,7 @@ def test_state_of_the_mode_that_the_first_capture_does_not_have():
         assert torch.equal(prepared.train(mode)(X), reference.train(mode)(X))
 
 
-# --- questions -------------------------------------------------------------------------------------------------------------
+# --- questions --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
