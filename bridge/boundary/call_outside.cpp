@@ -102,7 +102,7 @@ PyObject* call_outside(Recorder& recorder, const OutsideCall& call) {
   const auto first = static_cast<NodeId>(recorder.graph().id_limit());
   // A number function raises for certain where it does: what a context manager might catch is no reason to keep it.
   if (effects.raises == Raises::by_values)
-    recorder.require_uncaught(std::string(row.raising).c_str(), /*surely=*/!effects.is_unknown());
+    recorder.require_uncaught(row.raising, /*surely=*/!effects.is_unknown());
   const SeenWhole seen(recorder, effects.is_unknown(), call.args, call.kwargs, call.callee);
   try {
     const NodeId sites = effects.notes_call_sites ? recorder.enter_sites(call.region) : kNoNode;

@@ -32,8 +32,8 @@ enum class CallKind : std::uint8_t {
 
 struct CallRow {
   CallKind kind;
-  std::string_view name;     // for people
-  std::string_view raising;  // what raises, where forward would catch it
+  std::string_view name;  // for people
+  const char* raising;    // what raises, where forward would catch it
   Effects effects;
 };
 

@@ -64,16 +64,12 @@ void StateWrites::make_live(Module& module, const std::string& name) {
   const auto part = std::find_if(module.attributes.begin(), module.attributes.end(),
                                  [&](const Part& p) { return text_of(p.key) == name; });
   const NodeId from = owner(module);
-  if (part == module.attributes.end()) {
+  const bool is_there = part != module.attributes.end();
+  if (!is_there || plan_->optional.contains(full_name(*module.path, name)))
     recorder_.add_check(
         recorder_.add_function("builtins.hasattr", {Value::node(from), Value::string(name)}, ValueType::number),
-        Value::boolean(nb::hasattr(module.module, name.c_str())), "whether there is an " + text);
-    return;
-  }
-  if (plan_->optional.contains(full_name(*module.path, name)))
-    recorder_.add_check(
-        recorder_.add_function("builtins.hasattr", {Value::node(from), Value::string(name)}, ValueType::number),
-        Value::boolean(true), "whether there is an " + text);
+        Value::boolean(is_there || nb::hasattr(module.module, name.c_str())), "whether there is an " + text);
+  if (!is_there) return;
   PyObject* value = part->value.ptr();
   if (TorchTypes::instance().is_tensor(value)) return;  // read by a get_attr of its own
   const bool number = PyLong_Check(value) || PyFloat_Check(value);

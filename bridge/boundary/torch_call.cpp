@@ -102,10 +102,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
       rollback(first);
       return result.release().ptr();
     }
-    if (reads_value(name)) {
-      if (from_value_.size() <= node) from_value_.resize(node + 1, false);
-      from_value_[node] = true;
-    }
+    if (reads_value(name)) mark_read_from_value(node);
     if (PyBool_Check(result.ptr()) && answers_by_value(name)) {
       graph()[node].type = ValueType::number;
       return PyBool_FromLong(decide(node, result.ptr() == Py_True));

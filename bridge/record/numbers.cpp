@@ -15,17 +15,14 @@ PyObject* Recorder::number_operation(const char* name, PyObject* const* operands
   bool value_derived = false;
   for (int i = 0; i < count; ++i) {
     Value v = to_value(operands[i]);
-    if (v.is_node()) value_derived |= v.as_node() < from_value_.size() && from_value_[v.as_node()];
+    value_derived |= is_from_value(v);
     args.push_back(std::move(v));
   }
   const std::string_view text = name;
   if (value_derived) require_uncaught("arithmetic on a number read from a tensor", true);
   const NodeId node = add_function(text.find('.') == text.npos ? "operator." + std::string(text) : std::string(text),
                                    std::move(args), ValueType::number);
-  if (value_derived) {
-    from_value_.resize(node + 1, false);
-    from_value_[node] = true;
-  }
+  if (value_derived) mark_read_from_value(node);
   return wrap_result(owned.ptr(), node, false);
 }
 
@@ -45,7 +42,7 @@ bool Recorder::number_decision(const char* name, PyObject* const* operands, int 
   bool by_value = false;
   for (int i = 0; i < count; ++i) {
     Value v = to_value(operands[i]);
-    by_value |= v.is_node() && v.as_node() < from_value_.size() && from_value_[v.as_node()];
+    by_value |= is_from_value(v);
     args.push_back(std::move(v));
   }
   const NodeId condition = add_function("operator." + std::string(name), std::move(args), ValueType::number);
@@ -63,8 +60,7 @@ bool Recorder::decide_number(NodeId value, bool natural) {
 void Recorder::number_leak(const char* what, PyObject* number) {
   const Value value = to_value(number);
   if (!value.is_node()) return;
-  if (value.as_node() < from_value_.size() && from_value_[value.as_node()])
-    refuse_control_flow(std::string(what) + " of a number read from a tensor");
+  if (is_from_value(value)) refuse_control_flow(std::string(what) + " of a number read from a tensor");
   // Before Python's: the number may be asked for again at once, for a key twice.
   if (value.as_node() == last_leak_) return;
   last_leak_ = value.as_node();

@@ -163,10 +163,7 @@ NodeId Recorder::element(NodeId node, std::int32_t index) {
   const std::uint64_t key = (static_cast<std::uint64_t>(node) << 32) | static_cast<std::uint32_t>(index);
   if (const auto it = elements_.find(key); it != elements_.end()) return it->second;
   const NodeId made = add_function("operator.getitem", {Value::node(node), Value::integer(index)}, ValueType::number);
-  if (node < from_value_.size() && from_value_[node]) {
-    from_value_.resize(made + 1, false);
-    from_value_[made] = true;
-  }
+  if (is_from_value(Value::node(node))) mark_read_from_value(made);
   elements_.emplace(key, made);
   element_order_.push_back(key);
   return made;

@@ -5,6 +5,7 @@
 
 #include "bridge/python/errors.h"
 #include "bridge/python/weak_table.h"
+#include "bridge/values/module_registries.h"
 #include "bridge/values/torch_types.h"
 
 namespace modulize {
@@ -23,7 +24,8 @@ PyObject* set_of(std::initializer_list<const char*> names) {
   return set;
 }
 
-/// nn.Module's own registries of hooks and the like: empty ones are not worth a copy, forward does not fill them.
+}  // namespace
+
 bool is_registry(PyObject* name) {
   static PyObject* const names =
       set_of({"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
@@ -33,11 +35,12 @@ bool is_registry(PyObject* name) {
   return PySet_Contains(names, name) == 1;
 }
 
-/// What nn.Module itself keeps in each instance.
 bool is_own_attribute(PyObject* name) {
   static PyObject* const names = set_of({"training", "_parameters", "_buffers", "_modules"});
   return PySet_Contains(names, name) == 1 || is_registry(name);
 }
+
+namespace {
 
 /// False for the types that most attributes have, without walking their bases.
 bool may_be_tensor(PyObject* value) {

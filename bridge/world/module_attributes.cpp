@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "bridge/python/errors.h"
+#include "bridge/values/module_registries.h"
 #include "bridge/values/torch_types.h"
 
 namespace modulize {
@@ -10,36 +11,6 @@ namespace modulize {
 namespace {
 
 PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); }
-
-PyObject* set_of(std::initializer_list<const char*> names) {
-  PyObject* set = PySet_New(nullptr);
-  for (const char* name : names) {
-    PyObject* text = interned(name);
-    PySet_Add(set, text);
-    Py_DECREF(text);
-  }
-  return set;
-}
-
-/// nn.Module's own registries of hooks and the like: empty ones are not worth a copy, forward does not fill them.
-bool is_registry(PyObject* name) {
-  static PyObject* const names =
-      set_of({"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
-              "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-              "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
-              "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"});
-  return PySet_Contains(names, name) == 1;
-}
-
-/// What nn.Module itself keeps in each instance.
-bool is_own_attribute(PyObject* name) {
-  static PyObject* const names = set_of({"training", "_parameters", "_buffers", "_modules"});
-  return PySet_Contains(names, name) == 1 || is_registry(name);
-}
-
-}  // namespace
-
-namespace {
 
 /// Another number whenever a dict was written to. Before 3.12, where it is public and every write counts.
 std::uint64_t version_of(PyObject* dict) {
