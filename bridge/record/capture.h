@@ -120,10 +120,10 @@ struct Capture {
   std::set<std::string> optional_state;
   /// Parameters and plain tensor attributes that forward wrote in place (put back since).
   std::vector<nb::object> overwritten;
-  /// What forward wrote outside of the model (put back since), or what tells something new at every call. Symbolic
-  /// captures only.
+  /// What forward wrote outside of the model (put back since), or what tells something new at every call, for people.
+  /// Symbolic captures only.
   std::vector<std::string> outside_suspects;
-  std::shared_ptr<OutsideChanges> outside;  // holds what forward left; null where there are no suspects
+  std::shared_ptr<OutsideChanges> outside;  // holds what forward left; null where that is nothing
 };
 
 /// Which attributes of modules ("path.name") are state.
