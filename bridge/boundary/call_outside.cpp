@@ -6,6 +6,7 @@
 #include "bridge/boundary/seen_whole.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/stand_ins.h"
 #include "bridge/world/checkpoint.h"
 
 namespace modulize {
@@ -108,6 +109,10 @@ PyObject* call_outside(Recorder& recorder, const OutsideCall& call) {
     const NodeId sites = effects.notes_call_sites ? recorder.enter_sites(call.region) : kNoNode;
     const NodeId node = call.add();
     if (recorder.mode() == CaptureMode::symbolic) return recorder.make_proxy(node);
+    if (recorder.stand_ins && call.kind != CallKind::layer && call.kind != CallKind::parameter_constructor) {
+      const Recorder::Pause quiet(recorder);
+      recorder.stand_ins->require_values(call.args, call.kwargs, effects.is_unknown(), std::string(row.name));
+    }
     before_hidden_writes(recorder, call);
     nb::object result = nb::steal(run_outside(recorder, call.kind, call.region, call.run));
     if (!result.is_valid()) {

@@ -6,6 +6,7 @@
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
+#include "bridge/record/stand_ins.h"
 
 namespace modulize {
 
@@ -217,7 +218,8 @@ PyObject* Recorder::leaf_call(CallKind kind, PyObject* module, const std::string
   call.run = [&]() -> PyObject* {
     before_layer(*this, module);
     const nb::object bound = nb::steal(module_function(module));
-    return PyObject_Call(bound.ptr(), args, kwargs);
+    const auto run = [&](PyObject* a, PyObject* k) { return PyObject_Call(bound.ptr(), a, k); };
+    return stand_ins && kind == CallKind::layer ? stand_ins->call_layer(module, args, kwargs, run) : run(args, kwargs);
   };
   return call_outside(*this, call);
 }

@@ -7,6 +7,7 @@
 #include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
 #include "bridge/record/regions.h"
+#include "bridge/record/stand_ins.h"
 #include "ir/control.h"
 #include "ops/op_match.h"
 
@@ -49,8 +50,11 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
   if (name.form == CallForm::method) {
     const std::string& m = name.name;
     if (m == "__repr__" || m == "__str__" || m == "__format__" || m == "__hash__" || m == "__dir__" ||
-        m == "__reduce_ex__" || m == "is_shared")
+        m == "__reduce_ex__" || m == "is_shared") {
+      if (stand_ins && m != "__hash__" && m != "__dir__" && m != "is_shared")
+        stand_ins->require_values(args, kwargs, false, "Tensor." + m);
       return PyObject_Call(function, args, kwargs);
+    }
     if (mode_ == CaptureMode::running) {
       if (m == "__bool__") {
         PyObject* tensor = PyTuple_GET_ITEM(args, 0);
@@ -58,6 +62,10 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
         nb::object natural;
         if (nb::cast<bool>(nb::handle(tensor).attr("is_meta"))) {
           natural = nb::bool_(true);  // there is no value: both sides are explored all the same
+        } else if (stand_ins && stand_ins->is_one(tensor)) {
+          const std::optional<bool> known = known_outcome();
+          if (!known) stand_ins->demand("the truth of a tensor");
+          natural = nb::bool_(*known);
         } else {
           natural = nb::steal(PyObject_Call(function, args, kwargs));
           if (!natural.is_valid()) return nullptr;
@@ -90,7 +98,8 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
     if (name.in_place && PyTuple_GET_SIZE(args) > 0) refuse_write_of_checkpointed(PyTuple_GET_ITEM(args, 0));
     before_write(*this, name, args, kwargs, true);
-    nb::object result = nb::steal(PyObject_Call(function, args, kwargs));
+    nb::object result = nb::steal(stand_ins && !excluded ? stand_ins->call(function, name, args, kwargs)
+                                                         : PyObject_Call(function, args, kwargs));
     if (!result.is_valid()) {
       nb::python_error raised;
       require_uncaught("a call that raises", false);

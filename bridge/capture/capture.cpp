@@ -10,6 +10,7 @@
 #include "bridge/intercept/dtypes.h"
 #include "bridge/intercept/torch_functions.h"
 #include "bridge/python/errors.h"
+#include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
@@ -145,7 +146,12 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   configure(recorder, options);
   std::optional<StateWrites> state;
   if (follows_state) recorder.state = &state.emplace(recorder, options.state);
-  if (options.kept && options.kept->root) recorder.state = nullptr;  // forward itself writes
+  const bool is_root_kept = options.kept && options.kept->root;
+  if (is_root_kept) recorder.state = nullptr;  // forward itself writes
+  std::optional<StandIns> stand_ins;
+  if (options.known_calls && running && !is_root_kept && KnownCalls::is_possible())
+    recorder.stand_ins = &stand_ins.emplace(*options.known_calls, options.known_outcomes, options.with_values);
+  const auto is_in_vain = [&] { return recorder.request || (stand_ins && stand_ins->demanded()); };
 
   const bool is_outlined = options.kept && options.kept->forward.is_valid() && !options.kept->root;
   nb::object forward = is_outlined ? options.kept->forward.attr("__get__")(root) : nb::object(root.attr("forward"));
@@ -168,16 +174,17 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
       require_own_classes(root, scan, *outside, options.kept && options.kept->root);
     } catch (nb::python_error& error) {
       // What a request or an error of ours became on its way through Python.
-      if (!recorder.request) {
+      if (!is_in_vain()) {
         if (is_error(error, ErrorCode::CaptureError))
           throw Error(ErrorCode::CaptureError, text_of(nb::handle(error.value())));
         throw;
       }
     } catch (const Error&) {
-      if (!recorder.request) throw;
+      if (!is_in_vain()) throw;
     }
   }
   // Forward may have caught them.
+  if (stand_ins && stand_ins->demanded()) throw *stand_ins->demanded();
   if (recorder.request) throw *recorder.request;
   if (recorder.refusal) throw *recorder.refusal;
   recorder.on_globals = nullptr;
@@ -189,13 +196,28 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
     if (!capture.graph.modules.is_taken(path)) capture.graph.modules.add_taken(path);
 }
 
+/// Once more with values, where some were asked for.
+static void record_with_stand_ins(nb::handle root, const CaptureOptions& options, Capture& capture) {
+  try {
+    return record_model(root, options, capture);
+  } catch (const ValuesDemanded& demanded) {
+    ++options.known_calls->demanded[demanded.reason];
+    if (is_logged(LogCategory::explore))
+      log(LogCategory::explore, {"the capture runs with values", demanded.reason, "", options.cause.round});
+  }
+  CaptureOptions again = options;
+  again.with_values = true;
+  capture = Capture();
+  record_model(root, again, capture);
+}
+
 void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture) {
   Stopwatch watch;
   const auto note = [&](const std::string& error) {
     if (options.journal) options.journal->captured(options.cause, capture.graph, error, watch.lap());
   };
   try {
-    record_model(root, options, capture);
+    record_with_stand_ins(root, options, capture);
   } catch (const Error& error) {
     note(error.what());
     throw;

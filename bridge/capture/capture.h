@@ -3,6 +3,7 @@
 
 #include "bridge/record/capture.h"
 #include "bridge/record/journal.h"
+#include "bridge/record/stand_ins.h"
 
 namespace modulize {
 
@@ -34,6 +35,11 @@ struct CaptureOptions {
   /// What the code of its modules names, likewise.
   std::shared_ptr<const OutsideState> outside = {};
   const KeptWhole* kept = nullptr;  // borrowed
+  /// What kernels yield, and how decisions came out for these inputs (record/stand_ins.h). Both borrowed; without the
+  /// first every kernel is run, without the second these inputs are others.
+  KnownCalls* known_calls = nullptr;
+  std::unordered_map<std::string, bool>* known_outcomes = nullptr;
+  bool with_values = false;  // every kernel is run, and learnt from
   /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
   /// inputs are what other code calls the module with.
   const std::vector<InnerCall>* more_calls = nullptr;  // borrowed

@@ -659,6 +659,8 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   const ModuleScan scan = scan_modules(root);
   options.scan = &scan;
   options.outside = std::make_shared<const OutsideState>(scan);
+  std::unordered_map<std::string, bool> outcomes;
+  if (running) options.known_outcomes = &outcomes;
   StatePlan state;
   std::string ended_generator;
   if (kept.root) options.because(CaptureReason::kept_more, *kept.root);

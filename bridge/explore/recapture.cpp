@@ -34,6 +34,7 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
                    Capture& second) {
   options.because(reason_of(variation, options.outcomes), text_of(variation));
   options.other_random_numbers = true;
+  options.known_outcomes = nullptr;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
   const OutsideChanges::Found left_by_first(first.outside.get());
@@ -152,6 +153,7 @@ std::set<std::string> recapture_calls(nb::handle root, CaptureOptions options, C
     options.example_inputs = call.args;
     options.example_kwargs = call.kwargs;
     options.because(CaptureReason::other_call);
+    options.known_outcomes = nullptr;
     Capture second;
     std::set<std::string> harmless;
     bool others = !try_capture(root, options, second) ||

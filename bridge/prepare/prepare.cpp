@@ -30,6 +30,7 @@ class Preparation {
   Preparation(const CaptureOptions& options, const PipelineOptions& pipeline, bool verify)
       : options_(options), pipeline_(pipeline), verify_(verify) {
     options_.journal = &journal_;
+    options_.known_calls = &known_calls_;
   }
 
   nb::object run(nb::handle model) {
@@ -213,6 +214,12 @@ class Preparation {
     report["leftovers"] = leftovers;
     report["kept"] = kept;
     report["captures"] = journal_.as_list();
+    nb::dict kernels, with_values;
+    for (const auto& [reason, times] : known_calls_.demanded) with_values[reason.c_str()] = times;
+    kernels["run"] = known_calls_.run;
+    kernels["left_out"] = known_calls_.left_out;
+    kernels["with_values"] = with_values;
+    report["kernels"] = kernels;
     report["ties"] = ties;
     report["copies"] = copies;
     report["assumptions"] = list_of(assumptions_);
@@ -232,6 +239,7 @@ class Preparation {
   const PipelineOptions& pipeline_;
   const bool verify_;
   Journal journal_;
+  KnownCalls known_calls_;
   Capture top_;
   std::deque<std::pair<std::string, Capture>> inner_;  // path of the root -> capture
   std::vector<Conversion> conversions_;

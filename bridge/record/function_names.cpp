@@ -77,9 +77,14 @@ CallName known_call(CallForm form, std::string name, bool in_place) {
     const Opcode op = form == CallForm::method ? Opcode::call_method : Opcode::call_function;
     out.may_raise = raises_of_call(op, out.name) == Raises::by_values;
     out.tells = tells_of_call(op, out.name);
+    out.told_by = told_by(op, out.name);
+    out.draws = draws(op, out.name);
+    out.required = required_arguments(op, out.name);
   } else if (const AttributeRow* attribute = find_attribute(out.name); attribute && form == CallForm::getter) {
     out.tells = attribute->tells;
   }
+  if (form == CallForm::getter && out.tells != Tells::value && out.tells != Tells::memory)
+    out.told_by = ToldBy::shapes;
   return out;
 }
 

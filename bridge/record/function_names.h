@@ -8,6 +8,7 @@
 #include "bridge/python/python.h"
 #include "bridge/python/weak_table.h"
 #include "ops/op_row.h"
+#include "ops/told_by.h"
 
 namespace modulize {
 
@@ -26,6 +27,9 @@ struct CallName {
   bool in_place = false;
   bool may_raise = false;  // or not, by the values of tensors or where there are fewer rows
   Tells tells = Tells::nothing;
+  ToldBy told_by = ToldBy::values;  // the shapes of what it yields
+  bool draws = false;               // random numbers
+  std::size_t required = 0;         // arguments that make it the call of which this is told
 };
 
 /// Names of callables by identity. Those of torch are found by walking its namespaces once a process, and are kept

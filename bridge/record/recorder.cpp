@@ -1,5 +1,7 @@
 #include "bridge/record/recorder.h"
 
+#include "bridge/record/stand_ins.h"
+
 #include <frameobject.h>
 
 #include <algorithm>
@@ -101,6 +103,25 @@ void Recorder::refuse_control_flow(const std::string& what) {
 
 std::vector<KeepCandidate> Recorder::candidates() { return keep_candidates(capture_, running_codes(), scope_); }
 
+std::string Recorder::decision_place() {
+  const SourceId source = current_source();
+  const Scope& scope = graph().scope(scope_);
+  std::string place = scope.path + '#' + std::to_string(scope.call) + '@';
+  if (source != kNoSource) {
+    const Site& site = sites_[source - 1];
+    place += std::to_string(reinterpret_cast<std::uintptr_t>(site.code)) + '+' + std::to_string(site.lasti);
+  }
+  return place;
+}
+
+std::optional<bool> Recorder::known_outcome() {
+  if (on_dynamic != "branch") return std::nullopt;
+  const std::string place = decision_place(), key = place + '*' + std::to_string(times_decided_[place]);
+  if (outcomes)
+    if (const auto it = outcomes->find(key); it != outcomes->end()) return it->second;
+  return stand_ins ? stand_ins->outcome(key) : std::nullopt;
+}
+
 bool Recorder::decide(NodeId value, bool natural) {
   if (on_dynamic == "error" || on_dynamic == "keep") refuse_control_flow("control flow on the value of a tensor");
   const SourceId source = current_source();
@@ -110,16 +131,12 @@ bool Recorder::decide(NodeId value, bool natural) {
               "a decision on a value" + (line.empty() ? "" : " at " + line));
     return natural;
   }
-  const Scope& scope = graph().scope(scope_);
-  std::string key = scope.path + '#' + std::to_string(scope.call) + '@';
-  if (source != kNoSource) {
-    const Site& site = sites_[source - 1];
-    key += std::to_string(reinterpret_cast<std::uintptr_t>(site.code)) + '+' + std::to_string(site.lasti);
-  }
+  std::string key = decision_place();
   const std::uint32_t times = times_decided_[key]++;
   if (times >= 24) refuse_control_flow("a loop that ends by the value of a tensor");
   key += '*' + std::to_string(times);
   bool outcome = natural;
+  if (stand_ins) stand_ins->note_outcome(key, natural);
   if (outcomes)
     if (const auto it = outcomes->find(key); it != outcomes->end()) outcome = it->second;
   const NodeId node = add_function(std::string(kTruth), {Value::node(value)}, ValueType::number);

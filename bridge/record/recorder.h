@@ -23,6 +23,7 @@
 namespace modulize {
 
 class Checkpoint;
+class StandIns;
 class StateWrites;
 enum class CallKind : std::uint8_t;  // boundary/call_outside.h
 
@@ -55,6 +56,7 @@ class Recorder {
   KnownObjects& objects() { return objects_; }
   Checkpoint& world() { return world_; }
   StateWrites* state = nullptr;  // borrowed; null where the modules' attributes are not followed
+  StandIns* stand_ins = nullptr;  // borrowed; null where every kernel is run
 
   // --- arguments and results ----------------------------------------------------------------------
   /// The Value of a Python object as it stands in an argument. Creates get_attr and getitem nodes as needed.
@@ -99,6 +101,8 @@ class Recorder {
   /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go
   /// on with.
   bool decide(NodeId value, bool natural);
+  /// How the decision that is about to be made comes out, whatever the value; nothing where the value tells.
+  std::optional<bool> known_outcome();
   /// The same of a function of numbers that answers yes or no: of sizes, that is an assumption.
   bool decide_number(NodeId value, bool natural);
   /// Was the number, or one that it was made of, read from a tensor?
@@ -277,6 +281,7 @@ class Recorder {
   PyObject* wrap_sequence(PyObject* result, NodeId node, bool in_place);
   /// Throws where the code that a symbol's node comes from would catch what it raises: without values nobody knows.
   void refuse_caught_symbols(SourceId source);
+  std::string decision_place();
   SourceId current_source();
   bool is_user_code(PyCodeObject* code);
   /// The functions of the user that run now, innermost first.

@@ -66,6 +66,8 @@ struct OpRow {
   bool layout = false;
   /// By what it may raise.
   Raises raises = Raises::by_shapes;
+  /// Values tell how much it yields, or it hands them to a function of Python.
+  bool sized_by_values = false;
 };
 
 /// What Python learns from a call beside shapes: it may be another in another call with the same shapes.
@@ -117,6 +119,14 @@ struct PassiveRow {
   Tells tells = Tells::nothing;
   /// A statement of Python: called for what it does, and yields None.
   bool is_statement = false;
+  /// Values tell how much it yields, or it hands them to a function of Python.
+  bool sized_by_values = false;
 };
+
+/// The row of such a call.
+constexpr PassiveRow sized_by_values(PassiveRow row) {
+  row.sized_by_values = true;
+  return row;
+}
 
 }  // namespace modulize

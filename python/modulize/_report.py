@@ -30,6 +30,9 @@ class Report:
         differed), ``module`` (path of the captured module; empty for the model), ``round`` (a new one begins where more
         is kept whole, or where only another side writes an attribute), ``nodes``, ``error`` (what ended the capture;
         empty if nothing did) and ``seconds``.
+    kernels : dict
+        How many calls with kernels the captures ran (``run``), how many they left out as it was known what they yield
+        (``left_out``), and why captures ran with values, with how often (``with_values``).
     assumptions : list of str
         What the prepared model checks whenever it runs.
     questions : list of str
@@ -56,6 +59,7 @@ class Report:
     leftovers: list[dict[str, Any]]
     kept: list[dict[str, str]]
     captures: list[dict[str, Any]]
+    kernels: dict[str, Any]
     assumptions: list[str]
     questions: list[str]
     ties: list[tuple[str, str]]
@@ -87,7 +91,7 @@ class Report:
         return [c for c in self.conversions if c["to"].startswith("modulize.nn.")]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({"captures": [], **state})  # reports were written without them
+        self.__dict__.update({"captures": [], "kernels": {}, **state})  # reports were written without them
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_conversions": self.conversions}
@@ -132,6 +136,7 @@ class Report:
             "kept": self.kept,
             "branches": self.branches,
             "captures": self.captures,
+            "kernels": self.kernels,
             "leftovers": self.leftovers,
             "assumptions": self.assumptions,
             "ties": [list(pair) for pair in self.ties],

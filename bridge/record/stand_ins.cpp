@@ -1,0 +1,428 @@
+#include "bridge/record/stand_ins.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "bridge/python/errors.h"
+#include "bridge/values/module_scan.h"
+#include "bridge/values/torch_types.h"
+
+namespace modulize {
+
+namespace {
+
+// Up to so many elements a call is run all the same where its arguments are there: masks, positions and indices keep
+// their values, which Python may ask for.
+constexpr std::size_t kCheap = std::size_t{1} << 16, kCheapIntegers = std::size_t{1} << 20;
+constexpr int kMaxDepth = 4;
+
+StandInMode mode = StandInMode::on;
+
+struct Functions {
+  nb::object empty_strided, zeros, increment_version, no_mode;
+  nb::object is_grad_enabled, is_inference, default_dtype, stack_length, dispatch_length, autocast;
+
+  static const Functions& instance() {
+    static const Functions* const functions = new Functions();
+    return *functions;
+  }
+  bool is_complete = false;
+
+ private:
+  Functions() {
+    const nb::object torch = nb::module_::import_("torch"), core = torch.attr("_C");
+    empty_strided = torch.attr("empty_strided");
+    zeros = torch.attr("zeros");
+    is_grad_enabled = torch.attr("is_grad_enabled");
+    is_inference = nb::getattr(torch, "is_inference_mode_enabled", nb::none());
+    default_dtype = torch.attr("get_default_dtype");
+    stack_length = nb::getattr(core, "_len_torch_function_stack", nb::none());
+    dispatch_length = nb::getattr(core, "_len_torch_dispatch_stack", nb::none());
+    autocast = nb::getattr(core, "_is_any_autocast_enabled", nb::none());
+    increment_version = nb::getattr(nb::module_::import_("torch.autograd.graph"), "increment_version", nb::none());
+    is_complete = !is_inference.is_none() && !stack_length.is_none() && !dispatch_length.is_none() &&
+                  !autocast.is_none() && !increment_version.is_none();
+  }
+};
+
+bool is_true(const nb::object& function) { return checked(PyObject_CallNoArgs(function.ptr())).ptr() == Py_True; }
+long number(const nb::object& function) { return nb::cast<long>(checked(PyObject_CallNoArgs(function.ptr()))); }
+
+/// The tensors in arguments, nested in containers.
+void collect(PyObject* object, std::vector<PyObject*>& out, int depth = 0) {
+  if (!object || depth > kMaxDepth) return;
+  if (TorchTypes::instance().is_tensor(object)) {
+    out.push_back(object);
+  } else if (PyTuple_Check(object) || PyList_Check(object)) {
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object); ++i)
+      collect(PySequence_Fast_GET_ITEM(object, i), out, depth + 1);
+  } else if (PyDict_Check(object)) {
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(object, &at, &key, &value);) collect(value, out, depth + 1);
+  } else if (PySlice_Check(object)) {
+    const auto* slice = reinterpret_cast<PySliceObject*>(object);
+    for (PyObject* part : {slice->start, slice->stop, slice->step}) collect(part, out, depth + 1);
+  }
+}
+
+/// The same structure with other tensors in it.
+nb::object with_tensors(PyObject* object, const std::unordered_map<PyObject*, nb::object>& others) {
+  if (!object) return {};
+  if (const auto it = others.find(object); it != others.end()) return it->second;
+  if (PyTuple_CheckExact(object) || PyList_CheckExact(object) || Py_TYPE(object) == TorchTypes::instance().size) {
+    nb::object out = nb::steal(PyList_New(0));
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object); ++i)
+      PyList_Append(out.ptr(), with_tensors(PySequence_Fast_GET_ITEM(object, i), others).ptr());
+    return PyList_CheckExact(object) ? out : checked(PyList_AsTuple(out.ptr()));
+  }
+  if (PyDict_CheckExact(object)) {
+    nb::dict out;
+    for (auto [key, value] : nb::borrow<nb::dict>(object)) out[key] = with_tensors(value.ptr(), others);
+    return out;
+  }
+  return nb::borrow(object);
+}
+
+long long version_of(PyObject* tensor) {
+  static PyObject* const name = PyUnicode_InternFromString("_version");
+  const nb::object version = nb::steal(PyObject_GetAttr(tensor, name));
+  if (!version.is_valid()) {
+    PyErr_Clear();  // of inference mode
+    return -1;
+  }
+  return PyLong_AsLongLong(version.ptr());
+}
+
+struct Shape {
+  nb::object size, stride, dtype, device;
+};
+
+Shape shape_of(PyObject* tensor) {
+  const nb::handle t(tensor);
+  return {t.attr("shape"), t.attr("stride")(), t.attr("dtype"), t.attr("device")};
+}
+
+/// Nothing may read it.
+void spoil(const nb::object& tensor, const nb::object& dtype) {
+  if (kind_of_dtype(dtype.ptr()) == NumberKind::floating)
+    tensor.attr("fill_")(std::numeric_limits<double>::quiet_NaN());
+  else if (kind_of_dtype(dtype.ptr()) == NumberKind::integer)
+    tensor.attr("fill_")(nb::module_::import_("torch").attr("iinfo")(dtype).attr("max"));
+}
+
+}  // namespace
+
+struct LearntCall {
+  enum class Kind : std::uint8_t {
+    stands,  // is left out
+    free,    // runs no kernel: gives arguments back, views of them, or what is no tensor
+    values,  // cannot be left out
+  };
+  struct Piece {
+    enum class Kind : std::uint8_t { none, argument, fresh, items } kind = Kind::none;
+    std::size_t argument = 0;         // its number among the key's tensors
+    Shape shape = {};                 // of what is fresh
+    nb::object type = {};             // of items
+    std::vector<Piece> items = {};
+  };
+  Kind kind = Kind::values;
+  Piece result;
+  std::vector<std::pair<std::size_t, long long>> writes;  // argument, by how much its version counts on
+  std::size_t elements = 0;
+  bool integers_alone = true;
+};
+
+KnownCalls::KnownCalls() = default;
+KnownCalls::~KnownCalls() = default;
+
+bool KnownCalls::is_possible() { return mode != StandInMode::off && Functions::instance().is_complete; }
+
+StandInMode stand_in_mode() { return mode; }
+void set_stand_in_mode(StandInMode other) { mode = other; }
+
+struct StandIns::Question {
+  CallKey key;
+  ToldBy told_by = ToldBy::values;
+  bool draws = false;
+  std::string name;
+  PyObject *args, *kwargs;
+  std::function<PyObject*(PyObject* args, PyObject* kwargs)> run;
+  std::vector<PyObject*> tensors;  // its arguments'
+  bool has_any = false;            // of them, stand-ins
+};
+
+void StandIns::demand(const std::string& reason) {
+  if (!demanded_) demanded_ = ValuesDemanded{reason};
+  throw Error(ErrorCode::CaptureError, "internal: the capture goes on with values for " + reason);
+}
+
+bool StandIns::is_one(PyObject* tensor) const {
+  return !storages_.empty() && storages_.contains(modulize::storage_of(tensor));
+}
+
+void StandIns::mark(PyObject* tensor) { storages_.insert(modulize::storage_of(tensor)); }
+
+bool StandIns::holds_any(const std::vector<PyObject*>& tensors) const {
+  return !storages_.empty() && std::any_of(tensors.begin(), tensors.end(), [&](PyObject* t) { return is_one(t); });
+}
+
+void StandIns::require_values(PyObject* args, PyObject* kwargs, bool any, const std::string& reason) {
+  if (storages_.empty()) return;
+  if (any) demand(reason);
+  std::vector<PyObject*> tensors;
+  collect(args, tensors);
+  collect(kwargs, tensors);
+  if (holds_any(tensors)) demand(reason);
+}
+
+std::optional<bool> StandIns::outcome(const std::string& key) const {
+  if (!outcomes_) return std::nullopt;
+  const auto it = outcomes_->find(key);
+  return it == outcomes_->end() ? std::nullopt : std::optional(it->second);
+}
+
+void StandIns::note_outcome(const std::string& key, bool outcome) {
+  if (outcomes_) outcomes_->try_emplace(key, outcome);
+}
+
+PyObject* StandIns::call(PyObject* function, const CallName& name, PyObject* args, PyObject* kwargs) {
+  Question question;
+  question.told_by = name.told_by;
+  question.draws = name.draws;
+  question.name = name.name;
+  question.args = args;
+  question.kwargs = kwargs;
+  question.run = [function](PyObject* a, PyObject* k) { return PyObject_Call(function, a, k); };
+  const auto given = static_cast<std::size_t>(PyTuple_GET_SIZE(args) + (kwargs ? PyDict_GET_SIZE(kwargs) : 0));
+  if (given < name.required) question.told_by = ToldBy::values;
+  question.key.add_identity(name.form == CallForm::getter ? static_cast<const void*>(&name) : function);
+  return answer(question);
+}
+
+PyObject* StandIns::call_layer(PyObject* layer, PyObject* args, PyObject* kwargs,
+                               const std::function<PyObject*(PyObject* args, PyObject* kwargs)>& run) {
+  Question question;
+  question.name = class_name(Py_TYPE(layer));
+  question.told_by = told_by_layer(question.name);
+  question.draws = layer_draws(question.name);
+  question.args = args;
+  question.kwargs = kwargs;
+  question.run = run;
+  if (question.told_by != ToldBy::values) question.key.add_layer(layer);
+  return answer(question);
+}
+
+PyObject* StandIns::run(Question& question) {
+  if (question.has_any) demand(question.name);
+  ++known_.run;
+  nb::object result = nb::steal(question.run(question.args, question.kwargs));
+  if (result.is_valid() && !storages_.empty()) {
+    // Memory that was given back may be used again.
+    std::vector<PyObject*> made;
+    collect(result.ptr(), made);
+    for (PyObject* tensor : made) storages_.erase(modulize::storage_of(tensor));
+  }
+  return result.release().ptr();
+}
+
+PyObject* StandIns::answer(Question& question) {
+  const std::size_t held = question.key.tensors().size();  // a layer's own
+  collect(question.args, question.tensors);
+  collect(question.kwargs, question.tensors);
+  question.has_any = holds_any(question.tensors);
+  if (question.told_by == ToldBy::values) return run(question);
+
+  const Functions& torch = Functions::instance();
+  // Other modes would see calls; what inference mode makes has no versions.
+  if (number(torch.stack_length) > 0 || number(torch.dispatch_length) > 0 || is_true(torch.is_inference))
+    return run(question);
+  CallKey& key = question.key;
+  key.add(question.args);
+  if (question.kwargs) key.add(question.kwargs);
+  key.add_identity(checked(PyObject_CallNoArgs(torch.default_dtype.ptr())).ptr());
+  const bool with_gradients = is_true(torch.is_grad_enabled);
+  key.add_identity(with_gradients ? Py_True : Py_False);
+  if (!key.is_complete() || is_true(torch.autocast)) return run(question);
+  if (question.told_by >= ToldBy::numbers && key.has_number()) return run(question);
+  if (question.told_by >= ToldBy::indices && key.has_booleans()) return run(question);
+  if (question.has_any && question.told_by >= ToldBy::numbers)
+    for (PyObject* tensor : question.tensors)
+      if (is_one(tensor) && kind_of_dtype(nb::object(nb::handle(tensor).attr("dtype")).ptr()) != NumberKind::floating)
+        demand(question.name);
+  // A layer's own that were written count as its arguments.
+  for (std::size_t i = 0; i < held && !question.has_any; ++i) question.has_any = is_one(key.tensors()[i]);
+
+  const auto it = known_.calls.find(key.bytes());
+  if (it == known_.calls.end()) return run_and_learn(question, question.has_any);
+  const LearntCall& learnt = *it->second;
+  if (learnt.kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
+  if (learnt.kind == LearntCall::Kind::values || with_values_) return run(question);
+  if (!question.has_any) {
+    const std::size_t elements = key.elements() + learnt.elements;
+    const bool is_cheap = mode == StandInMode::on ? elements <= (learnt.integers_alone ? kCheapIntegers : kCheap)
+                                                  : learnt.integers_alone;
+    if (is_cheap || question.draws) return run(question);
+  } else if (question.draws) {
+    return run_and_learn(question, true);  // the generators go on as in eager
+  }
+  ++known_.left_out;
+  return stand_for(question, learnt);
+}
+
+PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
+  const std::vector<PyObject*>& tensors = question.key.tensors();
+  std::vector<nb::object> used;  // in place of the key's tensors
+  std::unordered_map<PyObject*, nb::object> zeros;
+  const std::size_t of_call = tensors.size();
+  for (std::size_t i = 0; i < of_call; ++i) {
+    nb::object tensor = nb::borrow(tensors[i]);
+    const bool is_argument =
+        std::find(question.tensors.begin(), question.tensors.end(), tensors[i]) != question.tensors.end();
+    if (with_zeros && is_argument && is_one(tensors[i])) {
+      const Shape shape = shape_of(tensors[i]);
+      long long extent = 1;
+      for (std::size_t d = 0; d < nb::len(shape.size); ++d)
+        extent += (nb::cast<long long>(shape.size[d]) - 1) * nb::cast<long long>(shape.stride[d]);
+      using namespace nb::literals;
+      tensor = Functions::instance()
+                   .zeros(nb::make_tuple(std::max(extent, 0LL)), "dtype"_a = shape.dtype, "device"_a = shape.device)
+                   .attr("as_strided")(shape.size, shape.stride);
+      zeros.emplace(tensors[i], tensor);
+    }
+    used.push_back(std::move(tensor));
+  }
+  const nb::object args = zeros.empty() ? nb::borrow(question.args) : with_tensors(question.args, zeros);
+  const nb::object kwargs = !question.kwargs || zeros.empty() ? nb::borrow(question.kwargs)
+                                                              : with_tensors(question.kwargs, zeros);
+  const auto facts_of = [](const nb::object& tensor) {
+    CallKey facts;
+    facts.add(tensor.ptr());
+    return facts.bytes();
+  };
+  std::vector<long long> versions;
+  std::vector<const void*> storages;
+  std::vector<std::string> facts;
+  for (const nb::object& tensor : used) {
+    versions.push_back(version_of(tensor.ptr()));
+    storages.push_back(modulize::storage_of(tensor.ptr()));
+    facts.push_back(facts_of(tensor));
+  }
+  nb::object result = nb::steal(question.run(args.ptr(), kwargs.ptr()));
+  if (!result.is_valid()) {
+    if (!with_zeros) return nullptr;
+    nb::python_error error;
+    if (is_fatal(error)) throw error;
+    demand(question.name + ", which raises on zeros");
+  }
+  ++known_.run;
+
+  auto learnt = std::make_unique<LearntCall>();
+  const TorchTypes& torch = TorchTypes::instance();
+  bool is_told = std::none_of(versions.begin(), versions.end(), [](long long v) { return v < 0; }) &&
+                 std::none_of(storages.begin(), storages.end(), [](const void* s) { return !s; });
+  bool is_free = true, has_views = false;  // of kernels, of arguments
+  std::vector<const void*> fresh;
+  const std::function<LearntCall::Piece(PyObject*, int)> piece_of = [&](PyObject* object, int depth) {
+    using Piece = LearntCall::Piece;
+    Piece piece;
+    if (object == Py_None) return piece;
+    if (torch.is_tensor(object)) {
+      for (std::size_t i = 0; i < used.size(); ++i)
+        if (used[i].ptr() == object) {
+          piece.kind = Piece::Kind::argument;
+          piece.argument = i;
+          return piece;
+        }
+      const void* const storage = modulize::storage_of(object);
+      CallKey own;
+      own.add(object);
+      if (!storage || !own.is_complete() || Py_TYPE(object) != torch.tensor ||
+          nb::handle(object).attr("requires_grad").ptr() == Py_True)
+        is_told = false;
+      if (std::find(storages.begin(), storages.end(), storage) != storages.end()) {
+        has_views = true;
+        return piece;
+      }
+      is_free = false;
+      // Results that share memory with one another, or look at a part of hidden memory.
+      if (std::find(fresh.begin(), fresh.end(), storage) != fresh.end() ||
+          nb::cast<long long>(nb::handle(object).attr("storage_offset")()) != 0)
+        is_told = false;
+      fresh.push_back(storage);
+      piece.kind = Piece::Kind::fresh;
+      piece.shape = shape_of(object);
+      learnt->elements += own.elements();
+      if (kind_of_dtype(piece.shape.dtype.ptr()) == NumberKind::floating) learnt->integers_alone = false;
+      return piece;
+    }
+    if ((PyTuple_Check(object) || PyList_CheckExact(object)) && depth < kMaxDepth && Py_TYPE(object) != torch.size) {
+      piece.kind = Piece::Kind::items;
+      piece.type = nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(object)));
+      for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object); ++i)
+        piece.items.push_back(piece_of(PySequence_Fast_GET_ITEM(object, i), depth + 1));
+      return piece;
+    }
+    if (!is_free) is_told = false;
+    return piece;  // a number, a dtype: of what runs no kernel
+  };
+  learnt->result = piece_of(result.ptr(), 0);
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    // `squeeze_`, `set_`: the argument is another tensor afterwards.
+    if (modulize::storage_of(used[i].ptr()) != storages[i] || facts_of(used[i]) != facts[i]) is_told = false;
+    const long long now = version_of(used[i].ptr());
+    if (now == versions[i]) continue;
+    learnt->writes.emplace_back(i, now - versions[i]);
+    if (kind_of_dtype(nb::object(used[i].attr("dtype")).ptr()) == NumberKind::floating) learnt->integers_alone = false;
+  }
+  is_free &= learnt->writes.empty();
+  if (has_views && !is_free) is_told = false;
+  learnt->kind = !is_told ? LearntCall::Kind::values : is_free ? LearntCall::Kind::free : LearntCall::Kind::stands;
+  if (!with_zeros) {
+    // Memory that was given back may be used again.
+    for (const void* storage : fresh) storages_.erase(storage);
+    known_.calls.insert_or_assign(question.key.bytes(), std::move(learnt));
+    return result.release().ptr();
+  }
+  if (learnt->kind == LearntCall::Kind::values) demand(question.name);
+  const LearntCall& kept = *known_.calls.insert_or_assign(question.key.bytes(), std::move(learnt)).first->second;
+  if (kept.kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
+  return stand_for(question, kept);
+}
+
+PyObject* StandIns::stand_for(const Question& question, const LearntCall& learnt) {
+  const Functions& torch = Functions::instance();
+  const std::vector<PyObject*>& tensors = question.key.tensors();
+  for (const auto& [argument, by] : learnt.writes) {
+    PyObject* const tensor = tensors[argument];
+    for (long long i = 0; i < by; ++i) torch.increment_version(nb::handle(tensor));
+    mark(tensor);
+  }
+  const std::function<nb::object(const LearntCall::Piece&)> make = [&](const LearntCall::Piece& piece) -> nb::object {
+    using Kind = LearntCall::Piece::Kind;
+    switch (piece.kind) {
+      case Kind::none:
+        return nb::none();
+      case Kind::argument:
+        return nb::borrow(tensors[piece.argument]);
+      case Kind::fresh: {
+        using namespace nb::literals;
+        nb::object out = torch.empty_strided(piece.shape.size, piece.shape.stride, "dtype"_a = piece.shape.dtype,
+                                             "device"_a = piece.shape.device);
+        if (mode == StandInMode::all_invalid) spoil(out, piece.shape.dtype);
+        mark(out.ptr());
+        return out;
+      }
+      case Kind::items:
+        break;
+    }
+    nb::object items = nb::steal(PyList_New(0));
+    for (const LearntCall::Piece& item : piece.items) PyList_Append(items.ptr(), make(item).ptr());
+    if (piece.type.is(nb::handle(reinterpret_cast<PyObject*>(&PyList_Type)))) return items;
+    if (nb::hasattr(piece.type, "_make")) return piece.type.attr("_make")(items);
+    return piece.type(items);
+  };
+  return make(learnt.result).release().ptr();
+}
+
+}  // namespace modulize

@@ -1,0 +1,60 @@
+// What two calls have in common that differ in the values of tensors alone.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "bridge/python/python.h"
+
+namespace modulize {
+
+/// Built of the arguments of one call. The tensors are borrowed from what was added. GIL held, no function mode on the
+/// stack; adding throws nothing: what cannot be compared makes the key incomplete.
+class CallKey {
+ public:
+  /// Of a function, a class or another object whose identity counts; it must outlive the key's use.
+  void add_identity(const void* object);
+  /// Any object: numbers and texts by value, tensors by shape, strides, dtype, device and class, containers by their
+  /// items.
+  void add(PyObject* object);
+  /// Of a layer of torch: its class, its plain attributes and its own Parameters and buffers. A layer that has modules
+  /// of its own makes the key incomplete.
+  void add_layer(PyObject* module);
+
+  /// Equal keys: the calls differ in the values of tensors alone.
+  const std::string& bytes() const { return bytes_; }
+  bool is_complete() const { return complete_; }
+  /// Each once, in the order in which they were met.
+  const std::vector<PyObject*>& tensors() const { return tensors_; }
+  /// How many elements they have together.
+  std::size_t elements() const { return elements_; }
+  /// Is there an integer or boolean tensor without dimensions, a tensor of booleans?
+  bool has_number() const { return has_number_; }
+  bool has_booleans() const { return has_booleans_; }
+
+ private:
+  void add_tensor(PyObject* tensor);
+  template <class Number>
+  void add_bytes(char kind, Number value) {
+    bytes_ += kind;
+    bytes_.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+
+  std::string bytes_;
+  std::vector<PyObject*> tensors_;
+  std::size_t elements_ = 0;
+  int depth_ = 0;
+  bool complete_ = true, has_number_ = false, has_booleans_ = false;
+};
+
+enum class NumberKind : std::uint8_t { boolean, integer, floating, other };
+
+/// Of a torch.dtype; `other` for quantized ones.
+NumberKind kind_of_dtype(PyObject* dtype);
+
+/// The address of the tensor's storage, null where it has none or torch does not tell it. Not its memory: also of an
+/// empty one, the same for all views.
+const void* storage_of(PyObject* tensor);
+
+}  // namespace modulize

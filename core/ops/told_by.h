@@ -1,0 +1,34 @@
+// What tells the shapes of what a call yields: captures ask it before they leave a kernel out.
+#pragma once
+
+#include <string_view>
+
+#include "ir/graph.h"
+
+namespace modulize {
+
+/// In the order of how much must be known. "The shapes" are those of the tensors among the arguments, with their
+/// strides, dtypes and devices, and all arguments that are no tensors.
+enum class ToldBy : std::uint8_t {
+  shapes,   // they alone
+  numbers,  // and the value of an integer tensor without dimensions, which may stand for a size
+  indices,  // and the values of booleans (`x[mask]`)
+  values,   // all values; of a call about which nothing is known, too
+};
+
+/// Of a call that yields tensors; `values` where it may yield what Python goes on by.
+ToldBy told_by(Opcode op, std::string_view target);
+
+/// The same of a layer of torch.nn ("torch.nn.Linear").
+ToldBy told_by_layer(std::string_view type);
+
+/// How many arguments the call needs to be the one that the table has a row for: `torch.where(condition)` is another
+/// than `torch.where(condition, input, other)`.
+std::size_t required_arguments(Opcode op, std::string_view target);
+
+/// Does the call draw random numbers?
+bool draws(Opcode op, std::string_view target);
+/// Likewise of a layer.
+bool layer_draws(std::string_view type);
+
+}  // namespace modulize
