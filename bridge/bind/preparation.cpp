@@ -70,6 +70,9 @@ void init_preparation(nb::module_& m) {
       nb::arg("prepare_inner") = true, nb::arg("verify"), nb::arg("verify_each") = false,
       "Captures, rewrites and materialises; returns (prepared model, report data).");
   m.def(
+      "set_stand_ins", [](const std::string& mode) { set_stand_in_mode(stand_in_mode_of(mode)); }, nb::arg("mode"),
+      "For tests: 'on', 'off', 'all' or 'all_invalid', as the environment variable MODULIZE_STAND_INS.");
+  m.def(
       "capture",
       [](nb::handle model, nb::object example_inputs, nb::object example_kwargs, nb::object concrete_args,
          const std::string& target) {

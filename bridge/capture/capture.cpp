@@ -106,14 +106,19 @@ void configure(Recorder& recorder, const CaptureOptions& options) {
 }
 
 /// What the capture says of the world that forward left, which is put back.
-void settle_world(Checkpoint& world, const OutsideState& outside, bool running, Capture& capture) {
+void settle_world(Checkpoint& world, const OutsideState& outside, const ModuleScan& scan, bool running,
+                  const StandIns* stand_ins, Capture& capture) {
   capture.overwritten = world.tensors().written();
   // By running, what is another at every call shows in the second capture.
   if (!running) capture.outside_suspects = outside.suspects();
   capture.written_state = world.restore();
-  for (const std::string& name : capture.state_writes)
+  const auto add = [&](const std::string& name) {
     if (std::find(capture.written_state.begin(), capture.written_state.end(), name) == capture.written_state.end())
       capture.written_state.push_back(name);
+  };
+  for (const std::string& name : capture.state_writes) add(name);
+  if (stand_ins)
+    for (PyObject* tensor : stand_ins->own_written()) add(scan.tensors.at(tensor));
   OutsideChanges changes = world.take_outside_changes();
   if (!changes.empty() || !capture.outside_suspects.empty())
     capture.outside = std::make_shared<OutsideChanges>(std::move(changes));
@@ -150,7 +155,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   if (is_root_kept) recorder.state = nullptr;  // forward itself writes
   std::optional<StandIns> stand_ins;
   if (options.known_calls && running && !is_root_kept && KnownCalls::is_possible())
-    recorder.stand_ins = &stand_ins.emplace(*options.known_calls, options.known_outcomes, options.with_values);
+    recorder.stand_ins = &stand_ins.emplace(recorder, *options.known_calls, options.known_outcomes, options.with_values);
   const auto is_in_vain = [&] { return recorder.request || (stand_ins && stand_ins->demanded()); };
 
   const bool is_outlined = options.kept && options.kept->forward.is_valid() && !options.kept->root;
@@ -189,7 +194,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   if (recorder.refusal) throw *recorder.refusal;
   recorder.on_globals = nullptr;
   for (const std::string& region : capture.without_modes) capture.sites.erase(region);
-  settle_world(world, *outside, running, capture);
+  settle_world(world, *outside, scan, running, recorder.stand_ins, capture);
   recorder.finish();
   // The user's own names that begin like ours may not be given to new modules.
   for (const std::string& path : scan.taken)

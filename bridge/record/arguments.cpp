@@ -10,7 +10,7 @@
 
 namespace modulize {
 
-NodeId Recorder::tag_of(PyObject* tensor) {
+NodeId Recorder::tag_of(PyObject* tensor) const {
   PyObject** slot = _PyObject_GetDictPtr(tensor);
   if (!slot || !*slot) return kNoNode;
   PyObject* tag = PyDict_GetItem(*slot, tag_key());

@@ -78,7 +78,6 @@ CallName known_call(CallForm form, std::string name, bool in_place) {
     out.may_raise = raises_of_call(op, out.name) == Raises::by_values;
     out.tells = tells_of_call(op, out.name);
     out.told_by = told_by(op, out.name);
-    out.draws = draws(op, out.name);
     out.required = required_arguments(op, out.name);
   } else if (const AttributeRow* attribute = find_attribute(out.name); attribute && form == CallForm::getter) {
     out.tells = attribute->tells;

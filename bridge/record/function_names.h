@@ -28,7 +28,6 @@ struct CallName {
   bool may_raise = false;  // or not, by the values of tensors or where there are fewer rows
   Tells tells = Tells::nothing;
   ToldBy told_by = ToldBy::values;  // the shapes of what it yields
-  bool draws = false;               // random numbers
   std::size_t required = 0;         // arguments that make it the call of which this is told
 };
 

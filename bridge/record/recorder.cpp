@@ -136,7 +136,11 @@ bool Recorder::decide(NodeId value, bool natural) {
   if (times >= 24) refuse_control_flow("a loop that ends by the value of a tensor");
   key += '*' + std::to_string(times);
   bool outcome = natural;
-  if (stand_ins) stand_ins->note_outcome(key, natural);
+  if (stand_ins) {
+    // Draws that were left out change nothing.
+    stand_ins->note_outcome(key, natural);
+    outcome = stand_ins->outcome(key).value_or(natural);
+  }
   if (outcomes)
     if (const auto it = outcomes->find(key); it != outcomes->end()) outcome = it->second;
   const NodeId node = add_function(std::string(kTruth), {Value::node(value)}, ValueType::number);

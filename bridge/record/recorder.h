@@ -63,6 +63,8 @@ class Recorder {
   Value to_value(PyObject* object);
   /// True if the object is, or contains, anything that a node made.
   bool has_origin(PyObject* object);
+  /// The node that this very tensor was made or last written by, kNoNode if none.
+  NodeId tag_of(PyObject* tensor) const;
   /// The node that made this object, kNoNode if none. Never creates nodes but for elements of sizes.
   NodeId node_of(PyObject* object);
   /// Makes `result`, the value of `node`, recognisable when it comes back as an argument. New reference. `in_place`:
@@ -272,7 +274,6 @@ class Recorder {
   bool may_be_set_by_hooks(PyObject* tensor, const std::string& path);
   Value tensor_value(PyObject* tensor);
   void tag(PyObject* tensor, NodeId node);
-  NodeId tag_of(PyObject* tensor);
   /// The node that made a whole sequence, if `items` are exactly what it yielded; kNoNode otherwise.
   NodeId whole_sequence(PyObject* sequence);
   NodeId element(NodeId node, std::int32_t index);

@@ -1,10 +1,12 @@
 #include "bridge/record/stand_ins.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <utility>
 
 #include "bridge/python/errors.h"
+#include "bridge/record/recorder.h"
 #include "bridge/values/module_scan.h"
 #include "bridge/values/torch_types.h"
 
@@ -17,10 +19,14 @@ namespace {
 constexpr std::size_t kCheap = std::size_t{1} << 16, kCheapIntegers = std::size_t{1} << 20;
 constexpr int kMaxDepth = 4;
 
-StandInMode mode = StandInMode::on;
+constexpr std::pair<const char*, StandInMode> kModes[] = {{"on", StandInMode::on},
+                                                           {"off", StandInMode::off},
+                                                           {"all", StandInMode::all},
+                                                           {"all_invalid", StandInMode::all_invalid}};
+std::optional<StandInMode> chosen_mode;
 
 struct Functions {
-  nb::object empty_strided, zeros, increment_version, no_mode;
+  nb::object empty_strided, zeros, equal, increment_version;
   nb::object is_grad_enabled, is_inference, default_dtype, stack_length, dispatch_length, autocast;
 
   static const Functions& instance() {
@@ -34,6 +40,7 @@ struct Functions {
     const nb::object torch = nb::module_::import_("torch"), core = torch.attr("_C");
     empty_strided = torch.attr("empty_strided");
     zeros = torch.attr("zeros");
+    equal = torch.attr("equal");
     is_grad_enabled = torch.attr("is_grad_enabled");
     is_inference = nb::getattr(torch, "is_inference_mode_enabled", nb::none());
     default_dtype = torch.attr("get_default_dtype");
@@ -84,6 +91,13 @@ nb::object with_tensors(PyObject* object, const std::unordered_map<PyObject*, nb
   return nb::borrow(object);
 }
 
+/// A copy of its bytes; invalid for large ones, which nothing but counted writes changes.
+nb::object contents_of(const nb::object& tensor) {
+  if (nb::cast<std::size_t>(tensor.attr("numel")()) > kCheap) return {};
+  static PyObject* const bytes = nb::object(nb::module_::import_("torch").attr("uint8")).release().ptr();
+  return tensor.attr("detach")().attr("reshape")(-1).attr("contiguous")().attr("view")(nb::handle(bytes)).attr("clone")();
+}
+
 long long version_of(PyObject* tensor) {
   static PyObject* const name = PyUnicode_InternFromString("_version");
   const nb::object version = nb::steal(PyObject_GetAttr(tensor, name));
@@ -96,11 +110,17 @@ long long version_of(PyObject* tensor) {
 
 struct Shape {
   nb::object size, stride, dtype, device;
+  nb::tuple args = {};  // of empty_strided
+  nb::dict kwargs = {};
 };
 
 Shape shape_of(PyObject* tensor) {
   const nb::handle t(tensor);
-  return {t.attr("shape"), t.attr("stride")(), t.attr("dtype"), t.attr("device")};
+  Shape out{t.attr("shape"), t.attr("stride")(), t.attr("dtype"), t.attr("device")};
+  out.args = nb::make_tuple(out.size, out.stride);
+  out.kwargs["dtype"] = out.dtype;
+  out.kwargs["device"] = out.device;
+  return out;
 }
 
 /// Nothing may read it.
@@ -136,15 +156,30 @@ struct LearntCall {
 KnownCalls::KnownCalls() = default;
 KnownCalls::~KnownCalls() = default;
 
-bool KnownCalls::is_possible() { return mode != StandInMode::off && Functions::instance().is_complete; }
+bool KnownCalls::is_possible() {
+  return stand_in_mode() != StandInMode::off && Functions::instance().is_complete;
+}
 
-StandInMode stand_in_mode() { return mode; }
-void set_stand_in_mode(StandInMode other) { mode = other; }
+StandInMode stand_in_mode_of(const std::string& text) {
+  for (const auto& [name, mode] : kModes)
+    if (text == name) return mode;
+  throw Error(ErrorCode::ArgumentError, "MODULIZE_STAND_INS is on, off, all or all_invalid, not '" + text + "'");
+}
+
+StandInMode stand_in_mode() {
+  if (!chosen_mode) {
+    const char* const given = std::getenv("MODULIZE_STAND_INS");
+    chosen_mode = given && *given ? stand_in_mode_of(given) : StandInMode::on;
+  }
+  return *chosen_mode;
+}
+
+void set_stand_in_mode(StandInMode mode) { chosen_mode = mode; }
 
 struct StandIns::Question {
+  explicit Question(FactsSource& source) : key(source) {}
   CallKey key;
   ToldBy told_by = ToldBy::values;
-  bool draws = false;
   std::string name;
   PyObject *args, *kwargs;
   std::function<PyObject*(PyObject* args, PyObject* kwargs)> run;
@@ -157,13 +192,36 @@ void StandIns::demand(const std::string& reason) {
   throw Error(ErrorCode::CaptureError, "internal: the capture goes on with values for " + reason);
 }
 
-bool StandIns::is_one(PyObject* tensor) const {
-  return !storages_.empty() && storages_.contains(modulize::storage_of(tensor));
+bool StandIns::is_one(PyObject* tensor) {
+  if (storages_.empty()) return false;
+  if (!is_own_marked_ && recorder_.scan().tensors.contains(tensor)) return false;
+  return storages_.contains(facts(tensor).storage);
 }
 
-void StandIns::mark(PyObject* tensor) { storages_.insert(modulize::storage_of(tensor)); }
+void StandIns::mark(PyObject* tensor) {
+  storages_.insert(modulize::storage_of(tensor));
+  if (recorder_.scan().tensors.contains(tensor)) is_own_marked_ = own_written_.insert(tensor).second || is_own_marked_;
+}
 
-bool StandIns::holds_any(const std::vector<PyObject*>& tensors) const {
+const TensorFacts& StandIns::facts(PyObject* tensor) {
+  if (recorder_.scan().tensors.contains(tensor)) {
+    const auto [it, fresh] = own_facts_.try_emplace(tensor);
+    if (fresh) it->second = facts_of(tensor);
+    return it->second;
+  }
+  const NodeId node = recorder_.tag_of(tensor);
+  if (node == kNoNode) return other_ = facts_of(tensor);
+  const auto [it, fresh] = facts_.try_emplace(node);
+  if (fresh) it->second = facts_of(tensor);
+  return it->second;
+}
+
+void StandIns::forget(PyObject* tensor) {
+  own_facts_.clear();  // it may be a view of one
+  facts_.erase(recorder_.tag_of(tensor));
+}
+
+bool StandIns::holds_any(const std::vector<PyObject*>& tensors) {
   return !storages_.empty() && std::any_of(tensors.begin(), tensors.end(), [&](PyObject* t) { return is_one(t); });
 }
 
@@ -187,9 +245,8 @@ void StandIns::note_outcome(const std::string& key, bool outcome) {
 }
 
 PyObject* StandIns::call(PyObject* function, const CallName& name, PyObject* args, PyObject* kwargs) {
-  Question question;
+  Question question(*this);
   question.told_by = name.told_by;
-  question.draws = name.draws;
   question.name = name.name;
   question.args = args;
   question.kwargs = kwargs;
@@ -202,10 +259,9 @@ PyObject* StandIns::call(PyObject* function, const CallName& name, PyObject* arg
 
 PyObject* StandIns::call_layer(PyObject* layer, PyObject* args, PyObject* kwargs,
                                const std::function<PyObject*(PyObject* args, PyObject* kwargs)>& run) {
-  Question question;
+  Question question(*this);
   question.name = class_name(Py_TYPE(layer));
   question.told_by = told_by_layer(question.name);
-  question.draws = layer_draws(question.name);
   question.args = args;
   question.kwargs = kwargs;
   question.run = run;
@@ -248,8 +304,7 @@ PyObject* StandIns::answer(Question& question) {
   if (question.told_by >= ToldBy::indices && key.has_booleans()) return run(question);
   if (question.has_any && question.told_by >= ToldBy::numbers)
     for (PyObject* tensor : question.tensors)
-      if (is_one(tensor) && kind_of_dtype(nb::object(nb::handle(tensor).attr("dtype")).ptr()) != NumberKind::floating)
-        demand(question.name);
+      if (is_one(tensor) && facts(tensor).kind != NumberKind::floating) demand(question.name);
   // A layer's own that were written count as its arguments.
   for (std::size_t i = 0; i < held && !question.has_any; ++i) question.has_any = is_one(key.tensors()[i]);
 
@@ -260,11 +315,9 @@ PyObject* StandIns::answer(Question& question) {
   if (learnt.kind == LearntCall::Kind::values || with_values_) return run(question);
   if (!question.has_any) {
     const std::size_t elements = key.elements() + learnt.elements;
-    const bool is_cheap = mode == StandInMode::on ? elements <= (learnt.integers_alone ? kCheapIntegers : kCheap)
+    const bool is_cheap = stand_in_mode() == StandInMode::on ? elements <= (learnt.integers_alone ? kCheapIntegers : kCheap)
                                                   : learnt.integers_alone;
-    if (is_cheap || question.draws) return run(question);
-  } else if (question.draws) {
-    return run_and_learn(question, true);  // the generators go on as in eager
+    if (is_cheap) return run(question);
   }
   ++known_.left_out;
   return stand_for(question, learnt);
@@ -295,18 +348,15 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
   const nb::object args = zeros.empty() ? nb::borrow(question.args) : with_tensors(question.args, zeros);
   const nb::object kwargs = !question.kwargs || zeros.empty() ? nb::borrow(question.kwargs)
                                                               : with_tensors(question.kwargs, zeros);
-  const auto facts_of = [](const nb::object& tensor) {
-    CallKey facts;
-    facts.add(tensor.ptr());
-    return facts.bytes();
-  };
   std::vector<long long> versions;
   std::vector<const void*> storages;
   std::vector<std::string> facts;
+  std::vector<nb::object> contents;
   for (const nb::object& tensor : used) {
+    contents.push_back(contents_of(tensor));
     versions.push_back(version_of(tensor.ptr()));
     storages.push_back(modulize::storage_of(tensor.ptr()));
-    facts.push_back(facts_of(tensor));
+    facts.push_back(facts_of(tensor.ptr()).bytes);
   }
   nb::object result = nb::steal(question.run(args.ptr(), kwargs.ptr()));
   if (!result.is_valid()) {
@@ -335,9 +385,8 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
           return piece;
         }
       const void* const storage = modulize::storage_of(object);
-      CallKey own;
-      own.add(object);
-      if (!storage || !own.is_complete() || Py_TYPE(object) != torch.tensor ||
+      const TensorFacts own = facts_of(object);
+      if (!storage || !own.is_complete || Py_TYPE(object) != torch.tensor ||
           nb::handle(object).attr("requires_grad").ptr() == Py_True)
         is_told = false;
       if (std::find(storages.begin(), storages.end(), storage) != storages.end()) {
@@ -352,7 +401,7 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
       fresh.push_back(storage);
       piece.kind = Piece::Kind::fresh;
       piece.shape = shape_of(object);
-      learnt->elements += own.elements();
+      learnt->elements += own.elements;
       if (kind_of_dtype(piece.shape.dtype.ptr()) == NumberKind::floating) learnt->integers_alone = false;
       return piece;
     }
@@ -369,9 +418,11 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
   learnt->result = piece_of(result.ptr(), 0);
   for (std::size_t i = 0; i < used.size(); ++i) {
     // `squeeze_`, `set_`: the argument is another tensor afterwards.
-    if (modulize::storage_of(used[i].ptr()) != storages[i] || facts_of(used[i]) != facts[i]) is_told = false;
+    if (modulize::storage_of(used[i].ptr()) != storages[i] || facts_of(used[i].ptr()).bytes != facts[i]) is_told = false;
     const long long now = version_of(used[i].ptr());
-    if (now == versions[i]) continue;
+    // Batch norm writes its statistics without counting them as a change.
+    const bool is_same = !contents[i].is_valid() || nb::cast<bool>(Functions::instance().equal(contents[i], contents_of(used[i])));
+    if (now == versions[i] && is_same) continue;
     learnt->writes.emplace_back(i, now - versions[i]);
     if (kind_of_dtype(nb::object(used[i].attr("dtype")).ptr()) == NumberKind::floating) learnt->integers_alone = false;
   }
@@ -406,10 +457,8 @@ PyObject* StandIns::stand_for(const Question& question, const LearntCall& learnt
       case Kind::argument:
         return nb::borrow(tensors[piece.argument]);
       case Kind::fresh: {
-        using namespace nb::literals;
-        nb::object out = torch.empty_strided(piece.shape.size, piece.shape.stride, "dtype"_a = piece.shape.dtype,
-                                             "device"_a = piece.shape.device);
-        if (mode == StandInMode::all_invalid) spoil(out, piece.shape.dtype);
+        nb::object out = checked(PyObject_Call(torch.empty_strided.ptr(), piece.shape.args.ptr(), piece.shape.kwargs.ptr()));
+        if (stand_in_mode() == StandInMode::all_invalid) spoil(out, piece.shape.dtype);
         mark(out.ptr());
         return out;
       }

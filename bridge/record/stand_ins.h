@@ -27,6 +27,7 @@ struct ValuesDemanded {
 
 /// What a call yields, but for the values.
 struct LearntCall;
+class Recorder;
 
 /// What one preparation has learnt, for all its captures.
 class KnownCalls {
@@ -44,18 +45,22 @@ class KnownCalls {
   std::map<std::string, std::size_t> demanded;  // reason -> captures that ran with values for it
 };
 
-/// For tests: what the memory of stand-ins holds, and whether calls that cost nothing are left out too.
+/// `all`: calls that cost next to nothing are left out too; `all_invalid`: and the memory of stand-ins holds what nobody
+/// may read. Set by the environment variable MODULIZE_STAND_INS when it is first asked for.
 enum class StandInMode : std::uint8_t { on, off, all, all_invalid };
 StandInMode stand_in_mode();
 void set_stand_in_mode(StandInMode mode);
+/// "on", "off", "all", "all_invalid". Throws Error for another text.
+StandInMode stand_in_mode_of(const std::string& text);
 
 /// Those of one capture. GIL held; no function mode of ours on the stack while its methods run.
-class StandIns {
+class StandIns final : private FactsSource {
  public:
-  /// Both must outlive it. `outcomes`: how decisions came out for the same inputs, by Decision::key; null where these
+  /// All must outlive it. `outcomes`: how decisions came out for the same inputs, by Decision::key; null where these
   /// inputs are others. `with_values`: every kernel is run; what it yields is learnt all the same.
-  StandIns(KnownCalls& known, std::unordered_map<std::string, bool>* outcomes, bool with_values)
-      : known_(known), outcomes_(outcomes), with_values_(with_values) {}
+  StandIns(const Recorder& recorder, KnownCalls& known, std::unordered_map<std::string, bool>* outcomes,
+           bool with_values)
+      : recorder_(recorder), known_(known), outcomes_(outcomes), with_values_(with_values) {}
 
   /// `function(*args, **kwargs)`, or what stands for what it yields. New reference, null with a Python error set.
   PyObject* call(PyObject* function, const CallName& name, PyObject* args, PyObject* kwargs);
@@ -65,12 +70,16 @@ class StandIns {
   /// Before code runs that may read the values of its arguments, or with `any` of whatever it can reach.
   void require_values(PyObject* args, PyObject* kwargs, bool any, const std::string& reason);
   /// Has the object's memory been left out?
-  bool is_one(PyObject* tensor) const;
+  bool is_one(PyObject* tensor);
   /// How the decision came out when there were values; nothing, where nobody has asked yet.
   std::optional<bool> outcome(const std::string& key) const;
   void note_outcome(const std::string& key, bool outcome);
+  /// The tensor may be another one now (`x.data = y`).
+  void forget(PyObject* tensor);
   [[noreturn]] void demand(const std::string& reason);
 
+  /// Tensors of the model that calls write that were left out.
+  const std::unordered_set<PyObject*>& own_written() const { return own_written_; }
   /// Forward may have caught what `demand` threw.
   const std::optional<ValuesDemanded>& demanded() const { return demanded_; }
 
@@ -80,14 +89,21 @@ class StandIns {
   PyObject* run(Question& question);
   PyObject* run_and_learn(Question& question, bool with_zeros);
   PyObject* stand_for(const Question& question, const LearntCall& learnt);
-  bool holds_any(const std::vector<PyObject*>& tensors) const;
+  bool holds_any(const std::vector<PyObject*>& tensors);
   void mark(PyObject* tensor);
+  const TensorFacts& facts(PyObject* tensor) override;
 
+  const Recorder& recorder_;
   KnownCalls& known_;
   std::unordered_map<std::string, bool>* outcomes_;
   bool with_values_;
   std::unordered_set<const void*> storages_;  // whose memory holds nothing, or no longer what eager has there
+  bool is_own_marked_ = false;                // the model's own among them
+  std::unordered_set<PyObject*> own_written_;  // those
   std::optional<ValuesDemanded> demanded_;
+  std::unordered_map<NodeId, TensorFacts> facts_;         // by the node that made the tensor
+  std::unordered_map<PyObject*, TensorFacts> own_facts_;  // of the model's tensors, which live as long
+  TensorFacts other_;
 };
 
 }  // namespace modulize

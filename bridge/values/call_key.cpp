@@ -61,62 +61,69 @@ const void* storage_of(PyObject* tensor) {
   return out;
 }
 
-void CallKey::add_identity(const void* object) { add_bytes('o', object); }
-
-void CallKey::add_tensor(PyObject* tensor) {
+TensorFacts facts_of(PyObject* tensor) {
   const TorchTypes& torch = TorchTypes::instance();
-  const auto known = std::find(tensors_.begin(), tensors_.end(), tensor);
-  if (known != tensors_.end()) return add_bytes('s', known - tensors_.begin());
-  tensors_.push_back(tensor);
-  if (Py_TYPE(tensor) != torch.tensor && Py_TYPE(tensor) != torch.parameter) {
-    complete_ = false;
-    return;
-  }
+  TensorFacts out;
+  const auto add = [&](char kind, auto value) {
+    out.bytes += kind;
+    out.bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  };
+  if (Py_TYPE(tensor) != torch.tensor && Py_TYPE(tensor) != torch.parameter) return out;
   static PyObject* const names[] = {interned("dtype"), interned("device"), interned("layout"), interned("shape"),
                                     interned("requires_grad")};
   static PyObject* const stride_name = interned("stride");
   static PyObject* const neg = interned("is_neg");
   static PyObject* const conj = interned("is_conj");
-  static PyObject* const strided = checked(PyObject_GetAttrString(nb::module_::import_("torch").ptr(), "strided")).release().ptr();
+  static PyObject* const strided =
+      checked(PyObject_GetAttrString(nb::module_::import_("torch").ptr(), "strided")).release().ptr();
   static const std::size_t meta = hash_of(nb::object(nb::module_::import_("torch").attr("device")("meta")).ptr());
-  nb::object facts[5];
+  nb::object read_facts[5];
   for (int i = 0; i < 5; ++i) {
-    facts[i] = read(tensor, names[i]);
-    if (!facts[i].is_valid()) {
-      complete_ = false;
-      return;
-    }
+    read_facts[i] = read(tensor, names[i]);
+    if (!read_facts[i].is_valid()) return out;
   }
-  const auto& [dtype, device, layout, shape, requires_grad] = facts;
-  const NumberKind kind = kind_of_dtype(dtype.ptr());
+  const auto& [dtype, device, layout, shape, requires_grad] = read_facts;
+  out.kind = kind_of_dtype(dtype.ptr());
   const std::size_t place = hash_of(device.ptr());
-  if (layout.ptr() != strided || kind == NumberKind::other || place == meta) {
-    complete_ = false;
-    return;
-  }
+  if (layout.ptr() != strided || out.kind == NumberKind::other || place == meta) return out;
   const nb::object strides = ask(tensor, stride_name);
   const nb::object is_neg = ask(tensor, neg), is_conj = ask(tensor, conj);
   if (!strides.is_valid() || !PyTuple_Check(strides.ptr()) || !PyTuple_Check(shape.ptr()) ||
-      is_neg.ptr() != Py_False || is_conj.ptr() != Py_False) {
-    complete_ = false;
-    return;
-  }
-  add_bytes('t', Py_TYPE(tensor));
-  add_bytes('d', dtype.ptr());
-  add_bytes('p', place);
-  bytes_ += requires_grad.ptr() == Py_True ? 'r' : 'n';
+      is_neg.ptr() != Py_False || is_conj.ptr() != Py_False)
+    return out;
+  out.storage = storage_of(tensor);
+  if (!out.storage) return out;
+  add('t', Py_TYPE(tensor));
+  add('d', dtype.ptr());
+  add('p', place);
+  out.bytes += requires_grad.ptr() == Py_True ? 'r' : 'n';
   const Py_ssize_t dims = PyTuple_GET_SIZE(shape.ptr());
-  std::size_t elements = 1;
+  out.has_dimensions = dims > 0;
+  out.elements = 1;
   for (Py_ssize_t i = 0; i < dims; ++i) {
     const long long size = PyLong_AsLongLong(PyTuple_GET_ITEM(shape.ptr(), i));
-    add_bytes('-', size);
-    add_bytes('/', PyLong_AsLongLong(PyTuple_GET_ITEM(strides.ptr(), i)));
-    elements *= static_cast<std::size_t>(size);
+    add('-', size);
+    add('/', PyLong_AsLongLong(PyTuple_GET_ITEM(strides.ptr(), i)));
+    out.elements *= static_cast<std::size_t>(size);
   }
-  bytes_ += ';';
-  elements_ += elements;
-  if (dims == 0 && kind != NumberKind::floating) has_number_ = true;
-  if (kind == NumberKind::boolean) has_booleans_ = true;
+  out.bytes += ';';
+  out.is_complete = true;
+  return out;
+}
+
+void CallKey::add_identity(const void* object) { add_bytes('o', object); }
+
+void CallKey::add_tensor(PyObject* tensor) {
+  const auto known = std::find(tensors_.begin(), tensors_.end(), tensor);
+  if (known != tensors_.end()) return add_bytes('s', known - tensors_.begin());
+  tensors_.push_back(tensor);
+  const TensorFacts& facts = source_.facts(tensor);
+  complete_ &= facts.is_complete;
+  bytes_ += facts.bytes;
+  elements_ += facts.elements;
+  if (is_in_layer_) return;
+  has_number_ |= !facts.has_dimensions && facts.kind != NumberKind::floating;
+  has_booleans_ |= facts.kind == NumberKind::boolean;
 }
 
 void CallKey::add(PyObject* object) {
@@ -193,11 +200,13 @@ void CallKey::add_layer(PyObject* module) {
     const bool is_plain = PyLong_Check(value) || PyFloat_Check(value) || PyUnicode_Check(value) ||
                           PyTuple_Check(value) || PyList_CheckExact(value) || PySet_Check(value);
     if (holds_tensors) {
+      is_in_layer_ = true;
       PyObject *name, *tensor;
       for (Py_ssize_t i = 0; PyDict_Next(value, &i, &name, &tensor);) {
         add(name);
         add(tensor);
       }
+      is_in_layer_ = false;
     } else if (PySet_Check(value)) {
       continue;  // _non_persistent_buffers_set
     } else if (is_plain || TorchTypes::instance().is_tensor(value)) {

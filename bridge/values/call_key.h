@@ -9,14 +9,42 @@
 
 namespace modulize {
 
+enum class NumberKind : std::uint8_t { boolean, integer, floating, other };
+
+/// Of a torch.dtype; `other` for quantized ones.
+NumberKind kind_of_dtype(PyObject* dtype);
+
+/// All of a tensor but its values.
+struct TensorFacts {
+  std::string bytes;  // equal for tensors that differ in values alone
+  std::size_t elements = 0;
+  const void* storage = nullptr;  // see storage_of
+  NumberKind kind = NumberKind::other;
+  bool has_dimensions = true;
+  bool is_complete = false;  // false: sparse, quantized, of a class of its own, on the meta device, ...
+};
+
+/// Of any tensor; clears what Python raises.
+TensorFacts facts_of(PyObject* tensor);
+
+/// What keeps them. The reference is valid until the next call.
+class FactsSource {
+ public:
+  virtual const TensorFacts& facts(PyObject* tensor) = 0;
+
+ protected:
+  ~FactsSource() = default;
+};
+
 /// Built of the arguments of one call. The tensors are borrowed from what was added. GIL held, no function mode on the
 /// stack; adding throws nothing: what cannot be compared makes the key incomplete.
 class CallKey {
  public:
+  explicit CallKey(FactsSource& source) : source_(source) {}
+
   /// Of a function, a class or another object whose identity counts; it must outlive the key's use.
   void add_identity(const void* object);
-  /// Any object: numbers and texts by value, tensors by shape, strides, dtype, device and class, containers by their
-  /// items.
+  /// Any object: numbers and texts by value, tensors by their facts, containers by their items.
   void add(PyObject* object);
   /// Of a layer of torch: its class, its plain attributes and its own Parameters and buffers. A layer that has modules
   /// of its own makes the key incomplete.
@@ -29,7 +57,7 @@ class CallKey {
   const std::vector<PyObject*>& tensors() const { return tensors_; }
   /// How many elements they have together.
   std::size_t elements() const { return elements_; }
-  /// Is there an integer or boolean tensor without dimensions, a tensor of booleans?
+  /// Is there among the arguments an integer or boolean without dimensions, a tensor of booleans?
   bool has_number() const { return has_number_; }
   bool has_booleans() const { return has_booleans_; }
 
@@ -41,17 +69,13 @@ class CallKey {
     bytes_.append(reinterpret_cast<const char*>(&value), sizeof(value));
   }
 
+  FactsSource& source_;
   std::string bytes_;
   std::vector<PyObject*> tensors_;
   std::size_t elements_ = 0;
   int depth_ = 0;
-  bool complete_ = true, has_number_ = false, has_booleans_ = false;
+  bool complete_ = true, has_number_ = false, has_booleans_ = false, is_in_layer_ = false;
 };
-
-enum class NumberKind : std::uint8_t { boolean, integer, floating, other };
-
-/// Of a torch.dtype; `other` for quantized ones.
-NumberKind kind_of_dtype(PyObject* dtype);
 
 /// The address of the tensor's storage, null where it has none or torch does not tell it. Not its memory: also of an
 /// empty one, the same for all views.

@@ -252,11 +252,6 @@ bool may_write_memory(const Node& node, const Graph& graph) {
 
 bool is_known_layer(std::string_view type) { return find_layer(type); }
 
-bool known_layer_draws(std::string_view type) {
-  const LayerRow* layer = find_layer(type);
-  return layer && layer->generators >= Access::writes;
-}
-
 Raises raises_of_call(Opcode op, std::string_view target) {
   const Node node = call_of(op, target);
   if (const RuntimeCall* call = find_runtime_call(node)) return call->effects.raises;

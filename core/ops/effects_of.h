@@ -30,8 +30,6 @@ bool asks_for_shape(const Node& node);
 
 /// Is it one of torch's layers whose result is new: of those that have no row in the op table?
 bool is_known_layer(std::string_view type);
-/// Does such a layer draw random numbers?
-bool known_layer_draws(std::string_view type);
 
 /// Of a call by its name alone, whatever it is given.
 Raises raises_of_call(Opcode op, std::string_view target);

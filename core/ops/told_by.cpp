@@ -26,7 +26,8 @@ bool is_elementwise(const OpRow& row) {
 }
 
 ToldBy told_by_row(const OpRow& row) {
-  if (row.sized_by_values || row.raises == Raises::by_values) return ToldBy::values;
+  if (row.sized_by_values) return ToldBy::values;
+  if (row.raises == Raises::by_values) return ToldBy::indices;
   return is_elementwise(row) ? ToldBy::shapes : ToldBy::numbers;
 }
 
@@ -93,18 +94,6 @@ std::size_t required_arguments(Opcode op, std::string_view target) {
   return static_cast<std::size_t>(std::count_if(spelling->parameters.begin(), spelling->parameters.end(), [](const Parameter& p) {
     return p.kind == Parameter::Kind::normal && !p.has_default;
   }));
-}
-
-bool draws(Opcode op, std::string_view target) {
-  const Node node = call_of(op, target);
-  if (const OpSpelling* spelling = find_op(node)) return !spelling->op->is_registered && spelling->op->row->random;
-  const PassiveRow* row = find_passive(node);
-  return row && (row->reason == PassiveReason::random_constructor || row->reason == PassiveReason::recurrent);
-}
-
-bool layer_draws(std::string_view type) {
-  const Op* op = find_op_of_module(type);
-  return op ? !op->is_registered && op->row->random : known_layer_draws(type);
 }
 
 }  // namespace modulize

@@ -26,9 +26,4 @@ ToldBy told_by_layer(std::string_view type);
 /// than `torch.where(condition, input, other)`.
 std::size_t required_arguments(Opcode op, std::string_view target);
 
-/// Does the call draw random numbers?
-bool draws(Opcode op, std::string_view target);
-/// Likewise of a layer.
-bool layer_draws(std::string_view type);
-
 }  // namespace modulize

@@ -172,6 +172,11 @@ def prepare(
     Captures, rewrites and materialises; returns (prepared model, report data).
     """
 
+def set_stand_ins(mode: str) -> None:
+    """
+    For tests: 'on', 'off', 'all' or 'all_invalid', as the environment variable MODULIZE_STAND_INS.
+    """
+
 def capture(
     model: object,
     example_inputs: object | None = None,
