@@ -100,7 +100,8 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     before_write(*this, name, args, kwargs, true);
     nb::object result = nb::steal(stand_ins && !excluded ? stand_ins->call(function, name, args, kwargs)
                                                          : PyObject_Call(function, args, kwargs));
-    if (stand_ins && (name.in_place || name.form == CallForm::setter)) stand_ins->forget(PyTuple_GET_ITEM(args, 0));
+    if (stand_ins && PyTuple_GET_SIZE(args) > 0 && (name.in_place || name.form == CallForm::setter))
+      stand_ins->forget(PyTuple_GET_ITEM(args, 0));
     if (!result.is_valid()) {
       nb::python_error raised;
       require_uncaught("a call that raises", false);
