@@ -74,7 +74,7 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     NodeId node = kNoNode;
     for (const NodeId id : first.graph.order()) {
       if (first.graph[id].op != Opcode::get_attr || first.graph[id].target != name) continue;
-      node = first.graph.first_user(id);
+      node = first_user(first.graph, id);
       if (node != kNoNode) break;
       node = id;
     }
