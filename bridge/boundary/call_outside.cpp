@@ -92,6 +92,13 @@ void before_hidden_writes(Recorder& recorder, const OutsideCall& call) {
 
 const CallRow& row_of(CallKind kind) { return kRows[static_cast<std::size_t>(kind)]; }
 
+void drop_raised(Recorder& recorder, NodeId first) {
+  nb::python_error raised;
+  recorder.decisions().require_uncaught("a call that raises", false);
+  recorder.rollback(first);
+  raised.restore();
+}
+
 PyObject* run_outside(Recorder& recorder, CallKind kind, const std::string& region,
                       const std::function<PyObject*()>& run) {
   const Effects& effects = effects_of(kind);
@@ -114,10 +121,7 @@ PyObject* call_outside(Recorder& recorder, const OutsideCall& call) {
     before_hidden_writes(recorder, call);
     nb::object result = nb::steal(run_outside(recorder, call.kind, call.region, call.run));
     if (!result.is_valid()) {
-      nb::python_error raised;
-      recorder.decisions().require_uncaught("a call that raises", false);
-      recorder.rollback(first);
-      raised.restore();
+      drop_raised(recorder, first);
       return nullptr;
     }
     if (sites != kNoNode) leave_sites(recorder, sites);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "bridge/boundary/call_outside.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/calls.h"
@@ -47,20 +48,6 @@ NodeId write_back(Recorder& recorder, NodeId in_place) {
   copy.target = "copy_";
   copy.args = {computed.args[0], Value::node(in_place)};
   return recorder.add_node(std::move(copy));
-}
-
-/// A method that is about Python, not about the computation.
-bool is_bookkeeping(const CallName& name) {
-  const std::string& m = name.name;
-  return name.form == CallForm::method && (m == "__repr__" || m == "__str__" || m == "__format__" || m == "__hash__" ||
-                                           m == "__dir__" || m == "__reduce_ex__" || m == "is_shared");
-}
-
-/// A method that gives Python a number of its own, or the data to code that torch does not see.
-bool leaves_torch(const CallName& name) {
-  const std::string& m = name.name;
-  return hands_memory_out(name) || (name.form == CallForm::method &&
-                                    (m == "__int__" || m == "__float__" || m == "__index__" || m == "__complex__"));
 }
 
 /// Tensor.__bool__.
@@ -138,10 +125,7 @@ PyObject* run_recorded(Recorder& recorder, const CallName& name, const CallName&
     before_write(recorder, name, args, kwargs, true);
     nb::object result = nb::steal(PyObject_Call(function, args, kwargs));
     if (!result.is_valid()) {
-      nb::python_error raised;
-      recorder.decisions().require_uncaught("a call that raises", false);
-      recorder.rollback(first);
-      raised.restore();
+      drop_raised(recorder, first);
       return nullptr;
     }
     if (result.is(nb::handle(Py_NotImplemented))) {
@@ -160,10 +144,12 @@ PyObject* run_recorded(Recorder& recorder, const CallName& name, const CallName&
 PyObject* torch_call(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs) {
   const CallName name = FunctionNames::instance().find(function);
   const PauseFlag quiet(recorder);
-  if (is_bookkeeping(name)) return PyObject_Call(function, args, kwargs);
+  const bool is_method = name.form == CallForm::method;
+  if (is_method && name.tells == Tells::object) return PyObject_Call(function, args, kwargs);
   if (recorder.mode() == CaptureMode::running) {
-    if (name.form == CallForm::method && name.name == "__bool__") return truth_of(recorder, function, args, kwargs);
-    if (leaves_torch(name)) recorder.decisions().refuse_control_flow("Tensor." + name.name + "()");
+    if (is_method && name.name == "__bool__") return truth_of(recorder, function, args, kwargs);
+    if (hands_memory_out(name) || (is_method && name.tells == Tells::plain))
+      recorder.decisions().refuse_control_flow("Tensor." + name.name + "()");
   }
   if (name.name == "torch._assert" && PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) == Py_True)
     return PyObject_Call(function, args, kwargs);
