@@ -68,8 +68,8 @@ struct OpRow {
   Raises raises = Raises::by_shapes;
 };
 
-/// What Python learns from a call beside shapes: it may be another in another call with the same shapes. Every question
-/// that Python can ask of a tensor is a row with one of these, here or in attributes.cpp; captures ask for nothing else.
+/// What Python learns from a call beside shapes: it may be another in another call with the same shapes. A question
+/// that Python asks of a tensor is a row with one of these, among the passive ones or in attributes.cpp.
 enum class Tells : std::uint8_t {
   nothing,
   value,   // a Python value read out of a tensor's data

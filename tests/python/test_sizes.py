@@ -15,6 +15,7 @@ MAX_PUBLIC = 25
 
 # Tables: reading one is reading its rows.
 TABLES = {"core/passes/idiom_table.cpp: idioms": "one row an idiom, with the graph that stands for it"}
+# Wide by nature.
 WIDE = {"core/ir/value.h: Value": "a variant: a maker and a reader for each of its kinds"}
 
 LITERAL = re.compile(
