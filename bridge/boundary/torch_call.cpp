@@ -158,7 +158,8 @@ PyObject* torch_call(Recorder& recorder, PyObject* function, PyObject* args, PyO
     return PyObject_Call(function, args, kwargs);
   }
   refuse_function_transforms(recorder);
-  const CallName recorded = recorder.settings.excluded_functions.contains(function) ? CallName{} : name;
+  static const CallName kOpaque;
+  const CallName& recorded = recorder.settings.excluded_functions.contains(function) ? kOpaque : name;
   if (recorder.mode() == CaptureMode::symbolic)
     return make_proxy(recorder, add_call(recorder, function, recorded, args, kwargs));
   return run_recorded(recorder, name, recorded, function, args, kwargs);
