@@ -37,19 +37,19 @@ void init_preparation(nb::module_& m) {
          bool decompose_attention, bool idioms, nb::object plain_outputs, bool plain_sizes, bool keep_blocks,
          std::optional<std::string> keep_root, bool prepare_inner, bool verify,
          bool verify_each) -> TupleOf<Any, Record> {
-        CaptureOptions options{std::move(example_inputs),
-                               std::move(example_kwargs),
-                               std::move(concrete_args),
-                               std::move(modules_to_exclude),
-                               std::move(module_classes_to_exclude),
-                               std::move(functions_to_exclude),
-                               on_dynamic,
-                               std::move(plain_outputs),
-                               decompose_attention,
-                               keep_blocks};
-        options.spell_operators = names_as_torch_fx(target);
-        options.keep_root = std::move(keep_root);
-        options.prepares_inner = prepare_inner;
+        CaptureOptions options{{.example_inputs = std::move(example_inputs),
+                                .example_kwargs = std::move(example_kwargs),
+                                .concrete_args = std::move(concrete_args),
+                                .modules_to_exclude = std::move(modules_to_exclude),
+                                .module_classes_to_exclude = std::move(module_classes_to_exclude),
+                                .functions_to_exclude = std::move(functions_to_exclude),
+                                .on_dynamic = on_dynamic,
+                                .plain_outputs = std::move(plain_outputs),
+                                .decompose_attention = decompose_attention,
+                                .keep_blocks = keep_blocks,
+                                .spell_operators = names_as_torch_fx(target),
+                                .keep_root = std::move(keep_root),
+                                .prepares_inner = prepare_inner}};
         PipelineOptions pipeline;
         pipeline.target = target;
         pipeline.layout_modules = layout_modules;

@@ -3,9 +3,13 @@
 #include <iterator>
 #include <optional>
 
+#include "bridge/boundary/call_sites.h"
 #include "bridge/boundary/seen_whole.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/checks.h"
+#include "bridge/record/numbers.h"
+#include "bridge/record/proxy.h"
 #include "bridge/record/stand_ins.h"
 #include "bridge/world/checkpoint.h"
 
@@ -80,20 +84,35 @@ static_assert(is_in_order());
 /// Code that torch's function mode cannot look into may write what it is given.
 void before_hidden_writes(Recorder& recorder, const OutsideCall& call) {
   if (effects_of(call.kind).arguments != Access::writes) return;
-  const Recorder::Pause quiet(recorder);
+  const Pause quiet(recorder);
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(call.args); ++i)
     recorder.world().tensors().before_write(PyTuple_GET_ITEM(call.args, i));
+}
+
+/// Code outside may read what it is given, and code that nobody has looked into whatever it can reach.
+void require_values(Recorder& recorder, const OutsideCall& call) {
+  StandIns* const stand_ins = recorder.settings.stand_ins;
+  if (!stand_ins || call.kind == CallKind::layer || call.kind == CallKind::parameter_constructor) return;
+  const Pause quiet(recorder);
+  const CallRow& row = row_of(call.kind);
+  stand_ins->require_values(call.args, call.kwargs, row.effects.is_unknown(), std::string(row.name));
 }
 
 }  // namespace
 
 const CallRow& row_of(CallKind kind) { return kRows[static_cast<std::size_t>(kind)]; }
 
+void drop_raised(Recorder& recorder, NodeId first) {
+  nb::python_error raised;
+  recorder.decisions().require_uncaught("a call that raises", false);
+  recorder.rollback(first);
+  raised.restore();
+}
+
 PyObject* run_outside(Recorder& recorder, CallKind kind, const std::string& region,
                       const std::function<PyObject*()>& run) {
   const Effects& effects = effects_of(kind);
-  const Recorder::Observe inside(recorder, effects.notes_call_sites ? &region : nullptr,
-                                 effects.parameters >= Access::writes);
+  const Observe inside(recorder, effects.notes_call_sites ? &region : nullptr, effects.parameters >= Access::writes);
   return run();
 }
 
@@ -103,44 +122,38 @@ PyObject* call_outside(Recorder& recorder, const OutsideCall& call) {
   const auto first = static_cast<NodeId>(recorder.graph().id_limit());
   // A number function raises for certain where it does: what a context manager might catch is no reason to keep it.
   if (effects.raises == Raises::by_values)
-    recorder.require_uncaught(row.raising, /*surely=*/!effects.is_unknown());
+    recorder.decisions().require_uncaught(row.raising, /*surely=*/!effects.is_unknown());
   const SeenWhole seen(recorder, effects.is_unknown(), call.args, call.kwargs, call.callee);
   try {
-    const NodeId sites = effects.notes_call_sites ? recorder.enter_sites(call.region) : kNoNode;
+    const NodeId sites = effects.notes_call_sites ? enter_sites(recorder, call.region) : kNoNode;
     const NodeId node = call.add();
-    if (recorder.mode() == CaptureMode::symbolic) return recorder.make_proxy(node);
-    if (recorder.stand_ins && call.kind != CallKind::layer && call.kind != CallKind::parameter_constructor) {
-      const Recorder::Pause quiet(recorder);
-      recorder.stand_ins->require_values(call.args, call.kwargs, effects.is_unknown(), std::string(row.name));
-    }
+    if (recorder.mode() == CaptureMode::symbolic) return make_proxy(recorder, node);
+    require_values(recorder, call);
     before_hidden_writes(recorder, call);
     nb::object result = nb::steal(run_outside(recorder, call.kind, call.region, call.run));
     if (!result.is_valid()) {
-      nb::python_error raised;
-      recorder.require_uncaught("a call that raises", false);
-      recorder.rollback(first);
-      raised.restore();
+      drop_raised(recorder, first);
       return nullptr;
     }
-    if (sites != kNoNode) recorder.leave_sites(sites);
+    if (sites != kNoNode) leave_sites(recorder, sites);
     const bool is_bool = PyBool_Check(result.ptr());
     {
-      const Recorder::Pause quiet(recorder);
+      const Pause quiet(recorder);
       seen.reread();
       if (!is_bool) {
         const bool is_tensor_of_user =
             TorchTypes::instance().is_tensor(result.ptr()) &&
             (call.kind == CallKind::excluded_function || call.kind == CallKind::excluded_module);
         if (effects.yields == Yields::decides && effects.is_unknown() && !is_tensor_of_user)
-          recorder.check_made(result, node, "what " + call.callee + " yields", true);
+          check_made(recorder, result, node, "what " + call.callee + " yields", true);
         return recorder.wrap_result(result.ptr(), node, call.in_place && call.in_place());
       }
     }
     // Python goes on by it.
     recorder.graph()[node].type = ValueType::number;
     return PyBool_FromLong(call.kind == CallKind::number_function
-                               ? recorder.decide_number(node, result.ptr() == Py_True)
-                               : recorder.decide(node, result.ptr() == Py_True));
+                               ? decide_number(recorder, node, result.ptr() == Py_True)
+                               : recorder.decisions().decide(node, result.ptr() == Py_True));
   } catch (...) {
     recorder.rollback(first);
     throw;

@@ -58,6 +58,10 @@ struct OutsideCall {
 /// held; throws Error or nb::python_error.
 PyObject* call_outside(Recorder& recorder, const OutsideCall& call);
 
+/// A call recorded from `first` on, of torch or of any other kind, has raised the error that is set, and will be set
+/// again. What was recorded is dropped; throws KeepRequest where forward would catch the error.
+void drop_raised(Recorder& recorder, NodeId first);
+
 /// Of a call that belongs to another one's node: only runs it, watched as the row of its kind says.
 PyObject* run_outside(Recorder& recorder, CallKind kind, const std::string& region,
                       const std::function<PyObject*()>& run);

@@ -1,34 +1,33 @@
-// What code that is kept whole calls of torch, and where.
+#include "bridge/boundary/call_sites.h"
+
 #include <algorithm>
 #include <utility>
 
-#include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
+#include "bridge/record/function_names.h"
+#include "bridge/record/modules.h"
 #include "ir/regions.h"
 #include "ir/runtime_calls.h"
 
 namespace modulize {
 
-NodeId Recorder::enter_sites(const std::string& region) {
-  return add_function(std::string(kEnter),
-                      {Value::string(std::string(kSitesContext)), Value::node(root_module()), Value::string(region)},
-                      ValueType::other);
+NodeId enter_sites(Recorder& recorder, const std::string& region) {
+  return recorder.add_function(
+      std::string(kEnter),
+      {Value::string(std::string(kSitesContext)), Value::node(root_module(recorder)), Value::string(region)},
+      ValueType::other);
 }
 
-void Recorder::leave_sites(NodeId enter) { add_function(std::string(kLeave), {Value::node(enter)}, ValueType::other); }
-
-void Recorder::before_unrecorded_call(PyObject* function, PyObject* args, PyObject* kwargs) {
-  const CallName& name = FunctionNames::instance().find(function);
-  if (name.form == CallForm::function || name.form == CallForm::method) before_write(*this, name, args, kwargs, false);
+void leave_sites(Recorder& recorder, NodeId enter) {
+  recorder.add_function(std::string(kLeave), {Value::node(enter)}, ValueType::other);
 }
 
-void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
+void note_site(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs) {
   const CallName& name = FunctionNames::instance().find(function);
   if (name.form != CallForm::function && name.form != CallForm::method) return;
-  const SourceId source = current_source();
+  const SourceId source = recorder.places().current();
   if (source == kNoSource) return;
-  const Site& at = sites_[source - 1];
+  const CodeSite& at = recorder.places().site(source);
   nb::object code = nb::borrow(reinterpret_cast<PyObject*>(at.code));
   KeptSite site;
   const std::string file = nb::cast<std::string>(code.attr("co_filename"));
@@ -44,8 +43,8 @@ void Recorder::note_site(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (kwargs)
     for (Py_ssize_t i = 0; PyDict_Next(kwargs, &i, &key, &value);)
       site.keywords.push_back(nb::cast<std::string>(nb::handle(key)));
-  site.where = file + ":" + std::to_string(line_of(at.code, at.lasti));
-  std::vector<KeptSite>& known = capture_.sites[*observed_];
+  site.where = file + ":" + std::to_string(at.line());
+  std::vector<KeptSite>& known = recorder.capture().sites[*recorder.attention().observed];
   if (std::find(known.begin(), known.end(), site) == known.end()) known.push_back(std::move(site));
 }
 

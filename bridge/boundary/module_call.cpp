@@ -1,12 +1,16 @@
-// Recorder::module_call: leaves become call_module nodes, other modules are traced through in a scope of their own.
+#include "bridge/boundary/module_call.h"
+
 #include <algorithm>
 #include <string_view>
 
 #include "bridge/boundary/call_outside.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
+#include "bridge/record/blocks.h"
+#include "bridge/record/calls.h"
+#include "bridge/record/modules.h"
 #include "bridge/record/stand_ins.h"
+#include "bridge/record/training_flag.h"
 
 namespace modulize {
 
@@ -37,52 +41,8 @@ bool holds_anything(PyObject* module) {
   return false;
 }
 
-bool is_training(PyObject* module) {
-  // Past the descriptor that notes the reads of traced code.
-  PyObject** slot = _PyObject_GetDictPtr(module);
-  PyObject* flag = slot && *slot ? PyDict_GetItemString(*slot, "training") : nullptr;
-  return flag == Py_True;
-}
-
-}  // namespace
-
-void Recorder::keep(const std::string& what, const char* reason) {
-  for (const Kept& k : capture_.kept)
-    if (k.what == what && k.scope == scope_path()) return;
-  capture_.kept.push_back({what, scope_path(), reason, here()});
-}
-
-void Recorder::use_module(const std::string& path, PyObject* module) {
-  if (graph().modules.find(path)) return;
-  ModuleSpec spec;
-  spec.path = path;
-  spec.kind = ModuleKind::existing;
-  spec.type = class_name(Py_TYPE(module));
-  spec.training = is_training(module);
-  graph().modules.add(std::move(spec));
-}
-
-void Recorder::meet_globals_of(PyObject* module) {
-  if (!on_globals) return;
-  PyTypeObject* type = Py_TYPE(module);
-  if (!forward_met_.try_emplace(type, true).second) return;
-  // The globals of every class on the way up: a base's forward may call one of the derived class and the reverse.
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(type->tp_mro); ++i) {
-    auto* cls = reinterpret_cast<PyTypeObject*>(PyTuple_GET_ITEM(type->tp_mro, i));
-    if (cls == TorchTypes::instance().module) break;
-    PyObject *key, *value;
-    if (!cls->tp_dict) continue;
-    for (Py_ssize_t at = 0; PyDict_Next(cls->tp_dict, &at, &key, &value);) {
-      if (!PyFunction_Check(value)) continue;
-      PyObject* globals = PyFunction_GetGlobals(value);
-      if (met_globals_.insert(globals).second) on_globals(globals);
-      break;  // the functions of one class body share their module
-    }
-  }
-}
-
 // torch.func.functional_call puts other tensors in the place of a module's own for one call.
-bool Recorder::holds_other_tensors(PyObject* module, const std::string& path) const {
+bool holds_other_tensors(const ModuleScan& scan, PyObject* module, const std::string& path) {
   PyObject** const slot = _PyObject_GetDictPtr(module);
   if (!slot || !*slot) return false;
   static PyObject* const kinds[] = {PyUnicode_InternFromString("_parameters"), PyUnicode_InternFromString("_buffers")};
@@ -92,12 +52,12 @@ bool Recorder::holds_other_tensors(PyObject* module, const std::string& path) co
     PyObject *name, *tensor;
     for (Py_ssize_t at = 0; PyDict_Next(tensors, &at, &name, &tensor);) {
       if (tensor == Py_None) continue;
-      const auto known = scan_.tensors.find(tensor);
-      if (known == scan_.tensors.end()) return true;
+      const auto known = scan.tensors.find(tensor);
+      if (known == scan.tensors.end()) return true;
       const std::string own = path + "." + text_of(nb::handle(name));
       // A tied tensor stands under its first path, and none under this one.
-      if (known->second != own && std::any_of(scan_.tensors.begin(), scan_.tensors.end(),
-                                              [&](const auto& other) { return other.second == own; }))
+      if (known->second != own &&
+          std::any_of(scan.tensors.begin(), scan.tensors.end(), [&](const auto& other) { return other.second == own; }))
         return true;
     }
   }
@@ -106,122 +66,151 @@ bool Recorder::holds_other_tensors(PyObject* module, const std::string& path) co
   if (!children || !PyDict_Check(children)) return false;
   PyObject *name, *child;
   for (Py_ssize_t at = 0; PyDict_Next(children, &at, &name, &child);)
-    if (const std::string* inner = scan_.path_of(child); inner && holds_other_tensors(child, *inner)) return true;
+    if (const std::string* inner = scan.path_of(child); inner && holds_other_tensors(scan, child, *inner)) return true;
   return false;
 }
 
-PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  const std::string* path = scan_.path_of(module);
-  PyTypeObject* type = Py_TYPE(module);
-  const bool is_leaf = is_library_leaf(type) && !opened_classes.contains(reinterpret_cast<PyObject*>(type)) &&
-                       !(path && mode_ == CaptureMode::running && holds_other_tensors(module, *path));
-  const char* kept = nullptr;
-  CallKind kind = is_leaf && has_hooks(module) ? CallKind::hooked_layer
-                  : is_leaf                    ? CallKind::layer
-                                               : CallKind::kept_module;
-  if (is_excluded(module))
-    kept = "excluded", kind = CallKind::excluded_module;
-  else if (!is_leaf && has_hooks(module))
-    kept = "it has forward hooks, which run only when the module itself is called";
-  else if (PyType_IsSubtype(type, TorchTypes::instance().script_module))
-    kept = "compiled by torch.jit";
-  else if (const auto it = kept_modules.find(module); it != kept_modules.end())
-    kept = it->second.c_str();
-  if (kept && path) keep(*path, kept);
-  // Prepared by itself, where something in it can be.
-  if (kept && path && !is_leaf) note_module_call(module, *path, args, nargs, kwnames);
-  // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
-  const bool is_anonymous = !kept && !path && !holds_anything(module);
-  if (kept || (is_leaf && !is_anonymous)) {
-    nb::object tuple = nb::steal(PyTuple_New(nargs));
-    if (!tuple.is_valid()) nb::raise_python_error();
-    for (Py_ssize_t i = 0; i < nargs; ++i) {
-      Py_INCREF(args[i]);
-      PyTuple_SET_ITEM(tuple.ptr(), i, args[i]);
-    }
-    nb::object dict;
-    if (kwnames && PyTuple_GET_SIZE(kwnames)) {
-      dict = nb::steal(PyDict_New());
-      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
-        if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
-    }
-    PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
-    const std::string callee = !kept ? "" : path ? "'" + *path + "'" : "a module";
-    if (kept && kind != CallKind::excluded_module) kind = CallKind::kept_module;
-    return leaf_call(kind, module, path, tuple.ptr(), kwargs, callee);
-  }
-  meet_globals_of(module);
-  nb::object call = nb::steal(module_function(module));
-  if (!path) return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
-  use_module(*path, module);
-  settle_training_read();
-  const ScopeId outer = scope_;
-  scope_ = graph().add_scope({*path, scope_calls_[*path]++, outer});
-  const NodeId begin = keep_blocks ? begin_block(*path, module, args, nargs, kwnames) : kNoNode;
-  PyObject* result = PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
-  settle_training_read();
-  if (begin != kNoNode && result) end_block(begin, result);
-  scope_ = outer;
-  return result;
+/// Of a module that is not recorded here: an example to prepare it with.
+void note_module_call(Recorder& recorder, PyObject* module, const std::string& path, PyObject* const* args,
+                      Py_ssize_t nargs, PyObject* kwnames) {
+  if (recorder.settings.excludes(module) || PyType_IsSubtype(Py_TYPE(module), TorchTypes::instance().script_module))
+    return;
+  const Pause quiet(recorder);
+  note_inner_call(recorder.capture().inner_calls, path, args, nargs, kwnames);
 }
 
-bool Recorder::is_excluded(PyObject* module) const {
-  return excluded_modules.contains(module) || excluded_classes.contains(reinterpret_cast<PyObject*>(Py_TYPE(module)));
+/// A layer of torch is about to run in code that is kept whole: where its kernels are others while a function mode is
+/// on the stack, the code around it may have none in the prepared model.
+void note_layer(Recorder& recorder, PyObject* module) {
+  const std::string* const region = recorder.attention().region;
+  if (region && asks_for_function_modes(Py_TYPE(module))) recorder.capture().without_modes.insert(*region);
 }
 
-void Recorder::note_module_call(PyObject* module, const std::string& path, PyObject* const* args, Py_ssize_t nargs,
-                                PyObject* kwnames) {
-  if (is_excluded(module) || PyType_IsSubtype(Py_TYPE(module), TorchTypes::instance().script_module)) return;
-  const Pause quiet(*this);
-  note_inner_call(capture_.inner_calls, path, args, nargs, kwnames);
-}
-
-PyObject* Recorder::inner_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  const std::string* path = scan_.path_of(module);
-  if (path && !is_library_leaf(Py_TYPE(module))) note_module_call(module, *path, args, nargs, kwnames);
-  if (is_library_leaf(Py_TYPE(module))) note_layer(module);
-  before_layer(*this, module);
-  // What a module that is prepared calls itself is part of it.
-  const Observe inside(*this, nullptr, !is_library_leaf(Py_TYPE(module)));
-  nb::object call = nb::steal(module_function(module));
-  return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
-}
-
-void Recorder::note_layer(PyObject* module) {
-  if (region_ && asks_for_function_modes(Py_TYPE(module))) capture_.without_modes.insert(*region_);
-}
-
-PyObject* Recorder::watched_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  std::optional<Pause> off;
-  if (is_library_leaf(Py_TYPE(module))) {
-    note_layer(module);
-    before_layer(*this, module);
-    off.emplace(*this);
-  }
-  nb::object call = nb::steal(module_function(module));
-  return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
-}
-
-PyObject* Recorder::leaf_call(CallKind kind, PyObject* module, const std::string* path, PyObject* args,
-                              PyObject* kwargs, const std::string& callee) {
+/// `callee`: what a message calls it. `path`: null for a module that is none of the model's.
+PyObject* leaf_call(Recorder& recorder, CallKind kind, PyObject* module, const std::string* path, PyObject* args,
+                    PyObject* kwargs, const std::string& callee) {
   OutsideCall call{kind, args, kwargs, callee};
   call.add = [&] {
-    if (!path) return add_call(module, CallName{}, args, kwargs);  // built inside forward: the object itself is called
-    use_module(*path, module);
+    // Built inside forward: the object itself is called.
+    if (!path) return add_call(recorder, module, CallName{}, args, kwargs);
+    use_module(recorder, *path, module);
     CallName name;
     name.form = CallForm::method;
     name.name = *path;
-    const NodeId node = add_call(module, name, args, kwargs);
-    graph()[node].op = Opcode::call_module;
+    const NodeId node = add_call(recorder, module, name, args, kwargs);
+    recorder.graph()[node].op = Opcode::call_module;
     return node;
   };
   call.run = [&]() -> PyObject* {
-    before_layer(*this, module);
+    before_layer(recorder, module);
     const nb::object bound = nb::steal(module_function(module));
     const auto run = [&](PyObject* a, PyObject* k) { return PyObject_Call(bound.ptr(), a, k); };
+    StandIns* const stand_ins = recorder.settings.stand_ins;
     return stand_ins && kind == CallKind::layer ? stand_ins->call_layer(module, args, kwargs, run) : run(args, kwargs);
   };
-  return call_outside(*this, call);
+  return call_outside(recorder, call);
+}
+
+/// The positional ones as a tuple, the others as a dict; none where there are none.
+std::pair<nb::object, nb::object> as_args_and_kwargs(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  nb::object tuple = checked(PyTuple_New(nargs)), dict;
+  for (Py_ssize_t i = 0; i < nargs; ++i) {
+    Py_INCREF(args[i]);
+    PyTuple_SET_ITEM(tuple.ptr(), i, args[i]);
+  }
+  if (kwnames && PyTuple_GET_SIZE(kwnames)) {
+    dict = checked(PyDict_New());
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
+      if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
+  }
+  return {std::move(tuple), std::move(dict)};
+}
+
+/// What becomes of a module's call. `kept`: why it is called as a whole; null: it is a layer of torch, or traced
+/// through.
+struct Treatment {
+  CallKind kind;
+  bool is_leaf;
+  const char* kept = nullptr;  // borrowed of the settings
+};
+
+Treatment treatment_of(Recorder& recorder, PyObject* module, const std::string* path) {
+  const Settings& settings = recorder.settings;
+  PyTypeObject* const type = Py_TYPE(module);
+  Treatment out{CallKind::kept_module, false};
+  out.is_leaf =
+      is_library_leaf(type) && !settings.opened_classes.contains(reinterpret_cast<PyObject*>(type)) &&
+      !(path && recorder.mode() == CaptureMode::running && holds_other_tensors(recorder.scan(), module, *path));
+  if (settings.excludes(module)) {
+    out.kept = "excluded";
+    out.kind = CallKind::excluded_module;
+  } else if (!out.is_leaf && has_hooks(module)) {
+    out.kept = "it has forward hooks, which run only when the module itself is called";
+  } else if (PyType_IsSubtype(type, TorchTypes::instance().script_module)) {
+    out.kept = "compiled by torch.jit";
+  } else if (const auto it = settings.kept_modules.find(module); it != settings.kept_modules.end()) {
+    out.kept = it->second.c_str();
+  } else if (out.is_leaf) {
+    out.kind = has_hooks(module) ? CallKind::hooked_layer : CallKind::layer;
+  }
+  return out;
+}
+
+}  // namespace
+
+PyObject* module_call(Recorder& recorder, PyObject* module, PyObject* const* args, Py_ssize_t nargs,
+                      PyObject* kwnames) {
+  const std::string* path = recorder.scan().path_of(module);
+  const Treatment treatment = treatment_of(recorder, module, path);
+  const bool is_kept = treatment.kept != nullptr;
+  if (is_kept && path) note_kept(recorder, *path, treatment.kept);
+  // Prepared by itself, where something in it can be.
+  if (is_kept && path && !treatment.is_leaf) note_module_call(recorder, module, *path, args, nargs, kwnames);
+  // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
+  const bool is_anonymous = !is_kept && !path && !holds_anything(module);
+  if (is_kept || (treatment.is_leaf && !is_anonymous)) {
+    const auto [tuple, dict] = as_args_and_kwargs(args, nargs, kwnames);
+    const std::string callee = !is_kept ? "" : path ? "'" + *path + "'" : "a module";
+    return leaf_call(recorder, treatment.kind, module, path, tuple.ptr(), dict.is_valid() ? dict.ptr() : nullptr,
+                     callee);
+  }
+  if (recorder.settings.on_traced_module) recorder.settings.on_traced_module(module);
+  nb::object call = nb::steal(module_function(module));
+  if (!path) return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
+  use_module(recorder, *path, module);
+  settle_training_read(recorder);
+  const ScopeId outer = recorder.places().enter_scope(*path);
+  const NodeId begin =
+      recorder.settings.keeps_blocks ? begin_block(recorder, *path, module, args, nargs, kwnames) : kNoNode;
+  PyObject* result = PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
+  settle_training_read(recorder);
+  if (begin != kNoNode && result) end_block(recorder, begin, result);
+  recorder.places().leave_scope(outer);
+  return result;
+}
+
+PyObject* inner_call(Recorder& recorder, PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  const std::string* path = recorder.scan().path_of(module);
+  const bool is_leaf = is_library_leaf(Py_TYPE(module));
+  if (path && !is_leaf) note_module_call(recorder, module, *path, args, nargs, kwnames);
+  if (is_leaf) note_layer(recorder, module);
+  before_layer(recorder, module);
+  // What a module that is prepared calls itself is part of it.
+  const Observe inside(recorder, nullptr, !is_leaf);
+  nb::object call = nb::steal(module_function(module));
+  return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
+}
+
+PyObject* watched_call(Recorder& recorder, PyObject* module, PyObject* const* args, Py_ssize_t nargs,
+                       PyObject* kwnames) {
+  std::optional<Pause> off;
+  if (is_library_leaf(Py_TYPE(module))) {
+    note_layer(recorder, module);
+    before_layer(recorder, module);
+    off.emplace(recorder);
+  }
+  nb::object call = nb::steal(module_function(module));
+  return PyObject_Vectorcall(call.ptr(), args, static_cast<std::size_t>(nargs), kwnames);
 }
 
 }  // namespace modulize

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "bridge/python/errors.h"
+#include "bridge/record/checks.h"
+#include "bridge/record/modules.h"
 #include "bridge/record/recorder.h"
 #include "bridge/values/structure.h"
 #include "bridge/world/checkpoint.h"
@@ -27,11 +29,12 @@ StateWrites::StateWrites(Recorder& recorder, const StatePlan* plan)
     : recorder_(recorder), plan_(plan), objects_(recorder.world().containers()) {
   for (const ModuleScan::Entry& entry : recorder.scan().modules) {
     // What is called as a whole writes its state itself.
-    if (is_library_leaf(Py_TYPE(entry.module)) || recorder.excluded_modules.contains(entry.module)) continue;
-    const bool kept = std::any_of(recorder.kept_modules.begin(), recorder.kept_modules.end(), [&](const auto& k) {
-      const std::string* above = recorder.scan().path_of(k.first);
-      return above && (*above == entry.path || entry.path.starts_with(*above + "."));
-    });
+    if (is_library_leaf(Py_TYPE(entry.module)) || recorder.settings.excluded_modules.contains(entry.module)) continue;
+    const bool kept =
+        std::any_of(recorder.settings.kept_modules.begin(), recorder.settings.kept_modules.end(), [&](const auto& k) {
+          const std::string* above = recorder.scan().path_of(k.first);
+          return above && (*above == entry.path || entry.path.starts_with(*above + "."));
+        });
     if (kept) continue;
     modules_.push_back({nb::borrow(entry.module), &entry.path, attributes_of(entry.module)});
   }
@@ -39,7 +42,7 @@ StateWrites::StateWrites(Recorder& recorder, const StatePlan* plan)
 
 NodeId StateWrites::owner(const Module& module) {
   if (const auto it = owners_.find(module.path); it != owners_.end()) return it->second;
-  const NodeId made = recorder_.module_node(*module.path, module.module.ptr());
+  const NodeId made = module_node(recorder_, *module.path, module.module.ptr());
   owners_.emplace(module.path, made);
   return made;
 }
@@ -66,9 +69,9 @@ void StateWrites::make_live(Module& module, const std::string& name) {
   const NodeId from = owner(module);
   const bool is_there = part != module.attributes.end();
   if (!is_there || plan_->optional.contains(full_name(*module.path, name)))
-    recorder_.add_check(
-        recorder_.add_function("builtins.hasattr", {Value::node(from), Value::string(name)}, ValueType::number),
-        Value::boolean(is_there || nb::hasattr(module.module, name.c_str())), "whether there is an " + text);
+    add_check(recorder_,
+              recorder_.add_function("builtins.hasattr", {Value::node(from), Value::string(name)}, ValueType::number),
+              Value::boolean(is_there || nb::hasattr(module.module, name.c_str())), "whether there is an " + text);
   if (!is_there) return;
   PyObject* value = part->value.ptr();
   if (TorchTypes::instance().is_tensor(value)) return;  // read by a get_attr of its own
@@ -76,14 +79,14 @@ void StateWrites::make_live(Module& module, const std::string& name) {
   const NodeId node = attribute(module, name, number ? ValueType::number : ValueType::other);
   if (PyLong_CheckExact(value) || PyFloat_CheckExact(value)) {
     part->value = nb::steal(recorder_.wrap_result(value, node, false));
-    recorder_.mark_read_from_value(node);
+    recorder_.origins().mark_from_value(node);
     if (PyDict_SetItem(attribute_dict(module.module.ptr()), part->key.ptr(), part->value.ptr()) < 0)
       nb::raise_python_error();
   } else if (has_parts(value)) {
-    recorder_.add_structure_check(node, structure_of(part->value), text);
+    add_structure_check(recorder_, node, structure_of(part->value), text);
     recorder_.objects().adopt(value, node);
   } else {
-    recorder_.add_check(node, recorder_.to_value(value), text);
+    add_check(recorder_, node, recorder_.to_value(value), text);
   }
 }
 
@@ -113,7 +116,7 @@ void StateWrites::reread() {
       } else if (PyLong_CheckExact(value) || PyFloat_CheckExact(value)) {
         const NodeId node = attribute(module, text, ValueType::number);
         part.value = nb::steal(recorder_.wrap_result(value, node, false));
-        recorder_.mark_read_from_value(node);
+        recorder_.origins().mark_from_value(node);
         if (PyDict_SetItem(attribute_dict(module.module.ptr()), part.key.ptr(), part.value.ptr()) < 0)
           nb::raise_python_error();
       } else {
@@ -121,10 +124,10 @@ void StateWrites::reread() {
             "what a call that was not looked into leaves in attribute '" + full_name(*module.path, text) + "'";
         const NodeId node = attribute(module, text, ValueType::other);
         if (has_parts(value)) {
-          recorder_.add_structure_check(node, structure_of(part.value), what);
+          add_structure_check(recorder_, node, structure_of(part.value), what);
           if (!recorder_.objects().knows(value)) recorder_.objects().adopt(value, node);
         } else {
-          recorder_.add_check(node, recorder_.to_value(value), what);
+          add_check(recorder_, node, recorder_.to_value(value), what);
         }
       }
     }

@@ -1,11 +1,11 @@
-// Recorder::opaque_call: a Python function that stays one node, and what it yields.
+#include "bridge/boundary/opaque_call.h"
+
 #include <utility>
 
-#include "bridge/boundary/call_outside.h"
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
-#include "bridge/values/structure.h"
-#include "ir/control.h"
+#include "bridge/record/calls.h"
+#include "bridge/record/modules.h"
+#include "bridge/record/training_flag.h"
 
 namespace modulize {
 
@@ -28,55 +28,34 @@ std::string function_label(PyObject* function) {
 
 }  // namespace
 
-void Recorder::check_structure_made(nb::handle structure, NodeId value, const std::string& text) {
-  add_function(std::string(kCheckMade), {Value::node(value), capture_.objects.value(structure), Value::string(text)},
-               ValueType::other);
-}
-
-void Recorder::check_made(nb::handle value, NodeId node, const std::string& text, bool follows_numbers) {
-  const MadeStructure made = structure_of_made(value, follows_numbers);
-  if (!made.hidden.empty()) refuse_control_flow("what Python does with the " + made.hidden + " in " + text);
-  check_structure_made(made.structure, node, text);
-  const auto node_at = [&](const std::vector<Part>& path) {
-    NodeId at = node;
-    for (const Part& part : path) at = objects_.part_node(at, part);
-    return at;
-  };
-  for (const auto& [path, object] : made.with_plain_numbers)
-    add_function(std::string(kLeak),
-                 {Value::node(node_at(path)), capture_.objects.value(structure_of(object)), Value::string(text)},
-                 ValueType::other);
-  for (const auto& [path, list] : made.lists)
-    check_structure_made(structure_of(nb::int_(nb::len(list))),
-                         add_function("builtins.len", {Value::node(node_at(path))}, ValueType::number),
-                         "the length of " + text);
-}
-
-PyObject* Recorder::opaque_call(CallKind kind, PyObject* function, PyObject* args, PyObject* kwargs, const char* kept) {
+PyObject* opaque_call(Recorder& recorder, CallKind kind, PyObject* function, PyObject* args, PyObject* kwargs,
+                      const char* kept) {
   CallName name = FunctionNames::instance().find(function);
   if (name.form == CallForm::method) name = CallName{};  // only functions come here
-  if (kept) keep(name.form == CallForm::function ? name.name : name_of(function), kept);
-  if (excluded_functions.contains(function)) name = CallName{};
+  if (kept) note_kept(recorder, name.form == CallForm::function ? name.name : name_of(function), kept);
+  if (recorder.settings.excluded_functions.contains(function)) name = CallName{};
   OutsideCall call{kind, args, kwargs};
   if (kept) call.callee = text_of(nb::getattr(function, "__qualname__", nb::none()));
-  if (effects_of(kind).notes_call_sites) call.region = scope_path() + "|" + function_label(function);
+  if (effects_of(kind).notes_call_sites) call.region = recorder.places().scope_path() + "|" + function_label(function);
   bool is_read_from_value = false;
   call.add = [&] {
-    const NodeId first = static_cast<NodeId>(graph().id_limit());
+    const NodeId first = static_cast<NodeId>(recorder.graph().id_limit());
     // stochastic_depth(x, p, "row", self.training): the one bool among the arguments is the flag just read.
     std::size_t flags = 0, position = 0;
     Value flag;
-    for (Py_ssize_t i = 0; training_read_ && i < PyTuple_GET_SIZE(args); ++i)
+    for (Py_ssize_t i = 0; recorder.origins().flag.module && i < PyTuple_GET_SIZE(args); ++i)
       if (PyBool_Check(PyTuple_GET_ITEM(args, i))) ++flags, position = static_cast<std::size_t>(i);
-    if (flags == 1) flag = mode_flag(PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(position)), first);
-    const NodeId node = add_call(function, name, args, kwargs);
-    if (flags == 1) graph()[node].args[position] = flag;
-    for (const Value& argument : graph()[node].args) is_read_from_value |= is_from_value(argument);
-    if (kind == CallKind::draw || (kind == CallKind::number_function && is_read_from_value)) mark_read_from_value(node);
+    if (flags == 1) flag = flag_value(recorder, PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(position)), first);
+    const NodeId node = add_call(recorder, function, name, args, kwargs);
+    if (flags == 1) recorder.graph()[node].args[position] = flag;
+    for (const Value& argument : recorder.graph()[node].args)
+      is_read_from_value |= recorder.origins().is_from_value(argument);
+    if (kind == CallKind::draw || (kind == CallKind::number_function && is_read_from_value))
+      recorder.origins().mark_from_value(node);
     return node;
   };
   call.run = [&] { return PyObject_Call(function, args, kwargs); };
-  return call_outside(*this, call);
+  return call_outside(recorder, call);
 }
 
 }  // namespace modulize

@@ -1,6 +1,7 @@
 #include "bridge/boundary/seen_whole.h"
 
 #include "bridge/boundary/module_state.h"
+#include "bridge/record/checks.h"
 #include "bridge/values/structure.h"
 #include "ir/control.h"
 
@@ -41,7 +42,7 @@ void SeenWhole::reread() const {
                              ValueType::other);
     } else {
       recorder_.graph().erase(given.contents_node);
-      recorder_.check_made(given.container, given.node, "what " + callee_ + " leaves in what it is given", false);
+      check_made(recorder_, given.container, given.node, "what " + callee_ + " leaves in what it is given", false);
     }
   }
   objects_.reread_all();

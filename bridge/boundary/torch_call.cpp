@@ -1,12 +1,16 @@
-// Recorder::torch_call: a call that torch dispatched to us.
+#include "bridge/boundary/torch_call.h"
+
+#include <frameobject.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "bridge/boundary/call_outside.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/calls.h"
+#include "bridge/record/checks.h"
 #include "bridge/record/proxy.h"
-#include "bridge/record/recorder.h"
-#include "bridge/record/regions.h"
 #include "bridge/record/stand_ins.h"
 #include "ir/control.h"
 #include "ops/op_match.h"
@@ -14,12 +18,6 @@
 namespace modulize {
 
 namespace {
-
-bool reads_value(const CallName& name) { return name.tells == Tells::value; }
-
-bool gives_pieces(const CallName& name) { return name.tells == Tells::pieces; }
-
-bool answers_by_value(const CallName& name) { return name.tells == Tells::answer || name.tells == Tells::value; }
 
 // An in-place method (`add_`) that computes in another dtype than that of the tensor it writes.
 bool narrows(const Node& node, PyObject* args) {
@@ -40,117 +38,156 @@ bool narrows(const Node& node, PyObject* args) {
          !nb::object(nb::module_::import_("torch").attr("result_type")(nb::handle(self), nb::handle(other))).is(own);
 }
 
-}  // namespace
-
-PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwargs) {
-  const CallName name = FunctionNames::instance().find(function);
-  PauseFlag quiet(*this);
-
-  // Calls that are about Python, not about the computation.
-  if (name.form == CallForm::method) {
-    const std::string& m = name.name;
-    if (m == "__repr__" || m == "__str__" || m == "__format__" || m == "__hash__" || m == "__dir__" ||
-        m == "__reduce_ex__" || m == "is_shared") {
-      if (stand_ins && m != "__hash__" && m != "__dir__" && m != "is_shared")
-        stand_ins->require_values(args, kwargs, false, "Tensor." + m);
-      return PyObject_Call(function, args, kwargs);
-    }
-    if (mode_ == CaptureMode::running) {
-      if (m == "__bool__") {
-        PyObject* tensor = PyTuple_GET_ITEM(args, 0);
-        const Value value = tensor_value(tensor);
-        nb::object natural;
-        if (nb::cast<bool>(nb::handle(tensor).attr("is_meta"))) {
-          natural = nb::bool_(true);  // there is no value: both sides are explored all the same
-        } else if (stand_ins && stand_ins->is_one(tensor)) {
-          const std::optional<bool> known = known_outcome();
-          if (!known) stand_ins->demand("the truth of a tensor");
-          natural = nb::bool_(*known);
-        } else {
-          natural = nb::steal(PyObject_Call(function, args, kwargs));
-          if (!natural.is_valid()) return nullptr;
-        }
-        return PyBool_FromLong(decide(value.as_node(), natural.ptr() == Py_True));
-      }
-      if (hands_memory_out(name) || m == "__int__" || m == "__float__" || m == "__index__" || m == "__complex__")
-        refuse_control_flow("Tensor." + m + "()");
-    }
-  }
-  if (name.name == "torch._C._set_grad_enabled" || name.name == "torch._assert") {
-    if (name.name == "torch._assert" && PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) == Py_True)
-      return PyObject_Call(function, args, kwargs);
-  }
-  if (PyCFunction_Check(function) && name.name.ends_with("_set_grad_enabled") && PyTuple_GET_SIZE(args) == 1) {
-    regions->set_gradients(to_value(PyTuple_GET_ITEM(args, 0)));
-    return PyObject_Call(function, args, kwargs);
-  }
-
-  refuse_function_transforms(*this);
-  const NodeId first = static_cast<NodeId>(graph().id_limit());
-  const bool excluded = !excluded_functions.empty() && excluded_functions.contains(function);
-  if (mode_ == CaptureMode::symbolic) {
-    const NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
-    return make_proxy(node);
-  }
-  try {
-    if (name.may_raise) require_uncaught("a call that may raise by a value", true);
-    NodeId node = add_call(function, excluded ? CallName{} : name, args, kwargs);
-    if (name.in_place && narrows(graph()[node], args)) node = write_back(node);
-    if (name.in_place && PyTuple_GET_SIZE(args) > 0) refuse_write_of_checkpointed(PyTuple_GET_ITEM(args, 0));
-    before_write(*this, name, args, kwargs, true);
-    nb::object result = nb::steal(stand_ins && !excluded ? stand_ins->call(function, name, args, kwargs)
-                                                         : PyObject_Call(function, args, kwargs));
-    if (stand_ins && PyTuple_GET_SIZE(args) > 0 && (name.in_place || name.form == CallForm::setter))
-      stand_ins->forget(PyTuple_GET_ITEM(args, 0));
-    if (!result.is_valid()) {
-      nb::python_error raised;
-      require_uncaught("a call that raises", false);
-      rollback(first);
-      raised.restore();
-      return nullptr;
-    }
-    if (result.is(nb::handle(Py_NotImplemented))) {
-      rollback(first);
-      return result.release().ptr();
-    }
-    if (reads_value(name)) mark_read_from_value(node);
-    if (PyBool_Check(result.ptr()) && answers_by_value(name)) {
-      graph()[node].type = ValueType::number;
-      return PyBool_FromLong(decide(node, result.ptr() == Py_True));
-    }
-    if (PyBool_Check(result.ptr()) && name.tells == Tells::kind) {
-      graph()[node].type = ValueType::number;
-      const std::string line = here();
-      add_check(node, Value::boolean(result.ptr() == Py_True),
-                "the answer of " + name.name + (line.empty() ? "" : " at " + line));
-      return result.release().ptr();
-    }
-    if (result.is_none() && name.tells == Tells::answer) {
-      // `y.grad_fn is None`: Python asks nobody. On the other side there is something of which nothing is known.
-      const NodeId is_none = add_function("operator.is_", {Value::node(node), Value::none()}, ValueType::number);
-      if (decide(is_none, true)) return result.release().ptr();
-      return PyObject_CallNoArgs(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
-    }
-    // Before the pieces are taken out, which fewer of them would not allow.
-    if (gives_pieces(name) && PyTuple_Check(result.ptr())) note_iteration(node, PyTuple_GET_SIZE(result.ptr()));
-    return wrap_result(result.ptr(), node, name.in_place);
-  } catch (...) {
-    rollback(first);
-    throw;
-  }
-}
-
 // `half += float32` computes in float32 and stays float16. The module that takes the place of `add_` would yield
 // float32, so the two steps are recorded as what they are: %add = add(%x, %y), then copy_(%x, %add).
-NodeId Recorder::write_back(NodeId in_place) {
-  Node& computed = graph()[in_place];
+NodeId write_back(Recorder& recorder, NodeId in_place) {
+  Node& computed = recorder.graph()[in_place];
   computed.target.pop_back();
   computed.type = ValueType::tensor;
   Node copy;
   copy.op = Opcode::call_method;
   copy.target = "copy_";
   copy.args = {computed.args[0], Value::node(in_place)};
-  return add_node(std::move(copy));
+  return recorder.add_node(std::move(copy));
+}
+
+/// Tensor.__bool__.
+PyObject* truth_of(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs) {
+  PyObject* const tensor = PyTuple_GET_ITEM(args, 0);
+  const Value value = recorder.to_value(tensor);
+  nb::object natural;
+  if (nb::cast<bool>(nb::handle(tensor).attr("is_meta"))) {
+    natural = nb::bool_(true);  // there is no value: both sides are explored all the same
+  } else if (StandIns* const stand_ins = recorder.settings.stand_ins; stand_ins && stand_ins->is_one(tensor)) {
+    const std::optional<bool> known = recorder.decisions().known_outcome();
+    if (!known) stand_ins->demand("the truth of a tensor");
+    natural = nb::bool_(*known);
+  } else {
+    natural = nb::steal(PyObject_Call(function, args, kwargs));
+    if (!natural.is_valid()) return nullptr;
+  }
+  return PyBool_FromLong(recorder.decisions().decide(value.as_node(), natural.ptr() == Py_True));
+}
+
+/// Pieces that Python takes one by one: it knows their number then.
+void note_iteration(Recorder& recorder, NodeId node, Py_ssize_t count) {
+  PyFrameObject* frame = PyEval_GetFrame();
+  if (!frame) return;
+  nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  auto* c = reinterpret_cast<PyCodeObject*>(code.ptr());
+  const bool by_loop = PyUnicode_CompareWithASCIIString(c->co_name, "__iter__") == 0 && !is_user_code(c);
+  Places& places = recorder.places();
+  const SourceId source = places.current();
+  if (source == kNoSource) return;
+  // `a, b = x` raises by itself where there are more or fewer.
+  static PyObject* const helper =
+      nb::object(nb::module_::import_("modulize._engine").attr("is_unpacked")).release().ptr();
+  const CodeSite& site = places.site(source);
+  if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop)))
+    return;
+  const NodeId length = recorder.add_function("builtins.len", {Value::node(node)}, ValueType::number);
+  recorder.add_function(
+      std::string(kLeak),
+      {Value::node(length), Value::integer(count), Value::string("the number of pieces at " + places.where(source))},
+      ValueType::other);
+}
+
+/// What forward gets of what the call of `node` has yielded: what Python learns by it is a decision, a check or a leak.
+PyObject* told(Recorder& recorder, const CallName& name, NodeId node, nb::object result) {
+  const bool is_bool = PyBool_Check(result.ptr());
+  if (name.tells == Tells::value) recorder.origins().mark_from_value(node);
+  if (is_bool && (name.tells == Tells::answer || name.tells == Tells::value)) {
+    recorder.graph()[node].type = ValueType::number;
+    return PyBool_FromLong(recorder.decisions().decide(node, result.ptr() == Py_True));
+  }
+  if (is_bool && name.tells == Tells::kind) {
+    recorder.graph()[node].type = ValueType::number;
+    add_check(recorder, node, Value::boolean(result.ptr() == Py_True),
+              "the answer of " + name.name + recorder.places().at_here());
+    return result.release().ptr();
+  }
+  if (result.is_none() && name.tells == Tells::answer) {
+    // `y.grad_fn is None`: Python asks nobody. On the other side there is something of which nothing is known.
+    const NodeId is_none = recorder.add_function("operator.is_", {Value::node(node), Value::none()}, ValueType::number);
+    if (recorder.decisions().decide(is_none, true)) return result.release().ptr();
+    return PyObject_CallNoArgs(reinterpret_cast<PyObject*>(&PyBaseObject_Type));
+  }
+  // Before the pieces are taken out, which fewer of them would not allow.
+  if (name.tells == Tells::pieces && PyTuple_Check(result.ptr()))
+    note_iteration(recorder, node, PyTuple_GET_SIZE(result.ptr()));
+  return recorder.wrap_result(result.ptr(), node, name.in_place);
+}
+
+/// A new reference, or null with a Python error set.
+PyObject* run(Recorder& recorder, const CallName& name, PyObject* function, PyObject* args, PyObject* kwargs) {
+  StandIns* const stand_ins = recorder.settings.stand_ins;
+  if (!stand_ins) return PyObject_Call(function, args, kwargs);
+  PyObject* const result = stand_ins->call(function, name, args, kwargs);
+  if (PyTuple_GET_SIZE(args) > 0 && (name.in_place || name.form == CallForm::setter))
+    stand_ins->forget(PyTuple_GET_ITEM(args, 0));
+  return result;
+}
+
+/// Records the call and runs it.
+PyObject* run_recorded(Recorder& recorder, const CallName& name, const CallName& recorded, PyObject* function,
+                       PyObject* args, PyObject* kwargs) {
+  const NodeId first = static_cast<NodeId>(recorder.graph().id_limit());
+  try {
+    if (name.may_raise) recorder.decisions().require_uncaught("a call that may raise by a value", true);
+    NodeId node = add_call(recorder, function, recorded, args, kwargs);
+    if (name.in_place && narrows(recorder.graph()[node], args)) node = write_back(recorder, node);
+    if (name.in_place && PyTuple_GET_SIZE(args) > 0) recorder.checkpointed().refuse_write(PyTuple_GET_ITEM(args, 0));
+    before_write(recorder, name, args, kwargs, true);
+    nb::object result = nb::steal(run(recorder, recorded, function, args, kwargs));
+    if (!result.is_valid()) {
+      drop_raised(recorder, first);
+      return nullptr;
+    }
+    if (result.is(nb::handle(Py_NotImplemented))) {
+      recorder.rollback(first);
+      return result.release().ptr();
+    }
+    return told(recorder, name, node, std::move(result));
+  } catch (...) {
+    recorder.rollback(first);
+    throw;
+  }
+}
+
+}  // namespace
+
+PyObject* torch_call(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs) {
+  const CallName name = FunctionNames::instance().find(function);
+  const PauseFlag quiet(recorder);
+  const bool is_method = name.form == CallForm::method;
+  if (is_method && name.tells == Tells::object) {
+    if (StandIns* const stand_ins = recorder.settings.stand_ins)
+      stand_ins->require_values(args, kwargs, false, "Tensor." + name.name);
+    return PyObject_Call(function, args, kwargs);
+  }
+  if (recorder.mode() == CaptureMode::running) {
+    if (is_method && name.name == "__bool__") return truth_of(recorder, function, args, kwargs);
+    if (hands_memory_out(name) || (is_method && name.tells == Tells::plain))
+      recorder.decisions().refuse_control_flow("Tensor." + name.name + "()");
+  }
+  if (name.name == "torch._assert" && PyTuple_GET_SIZE(args) > 0 && PyTuple_GET_ITEM(args, 0) == Py_True)
+    return PyObject_Call(function, args, kwargs);
+  if (PyCFunction_Check(function) && name.name.ends_with("_set_grad_enabled") && PyTuple_GET_SIZE(args) == 1) {
+    recorder.regions().set_gradients(recorder.to_value(PyTuple_GET_ITEM(args, 0)));
+    return PyObject_Call(function, args, kwargs);
+  }
+  refuse_function_transforms(recorder);
+  static const CallName kOpaque;
+  const CallName& recorded = recorder.settings.excluded_functions.contains(function) ? kOpaque : name;
+  if (recorder.mode() == CaptureMode::symbolic)
+    return make_proxy(recorder, add_call(recorder, function, recorded, args, kwargs));
+  return run_recorded(recorder, name, recorded, function, args, kwargs);
+}
+
+void before_unrecorded_call(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs) {
+  const CallName& name = FunctionNames::instance().find(function);
+  if (name.form == CallForm::function || name.form == CallForm::method)
+    before_write(recorder, name, args, kwargs, false);
 }
 
 }  // namespace modulize

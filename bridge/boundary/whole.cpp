@@ -15,7 +15,7 @@ constexpr int kClosureDepth = 4;
 Value function_value(Recorder& recorder, PyObject* function, int depth = 0);
 
 bool holds_recorded(Recorder& recorder, PyObject* object) {
-  return TorchTypes::instance().is_tensor(object) || recorder.has_origin(object);
+  return TorchTypes::instance().is_tensor(object) || has_origin(recorder, object);
 }
 
 // The value of a function; one that holds recorded values in its closure is made anew around them.
@@ -35,10 +35,10 @@ Value function_value(Recorder& recorder, PyObject* function, int depth) {
     }
   }
   PyObject* defaults = PyFunction_GetDefaults(function);
-  if (defaults && recorder.has_origin(defaults))
+  if (defaults && has_origin(recorder, defaults))
     throw Error(ErrorCode::CaptureError,
-                "a function under a transform of torch.func has a recorded tensor as a default" + recorder.place() +
-                    ": give it as an argument, or exclude the module");
+                "a function under a transform of torch.func has a recorded tensor as a default" +
+                    recorder.places().in_words() + ": give it as an argument, or exclude the module");
   if (held.empty()) return as_it_is;
   // Without what it holds here, so that two captures have the same function.
   nb::object empty_cells = checked(PySequence_List(cells));

@@ -61,43 +61,4 @@ void before_layer(Recorder& recorder, PyObject* module) {
   for (Py_ssize_t at = 0; PyDict_Next(parameters, &at, &key, &value);) writes.one(value);
 }
 
-namespace {
-
-nb::object storage_of(PyObject* tensor) {
-  nb::object storage = nb::steal(PyObject_CallMethod(tensor, "untyped_storage", nullptr));
-  if (!storage.is_valid()) PyErr_Clear();  // a tensor without one
-  return storage;
-}
-
-}  // namespace
-
-void Recorder::note_checkpointed(PyObject* result) {
-  if (mode_ == CaptureMode::symbolic) return;
-  const Pause quiet(*this);
-  for_each_tensor(result, [&](nb::handle tensor) {
-    if (nb::object storage = storage_of(tensor.ptr()); storage.is_valid()) checkpointed_.push_back(std::move(storage));
-  });
-  around_checkpoint_ = candidates();
-}
-
-void Recorder::refuse_write_of_checkpointed(PyObject* tensor) {
-  if (checkpointed_.empty() || !TorchTypes::instance().is_tensor(tensor)) return;
-  nb::object storage;
-  {
-    const Pause quiet(*this);
-    storage = storage_of(tensor);
-  }
-  if (!storage.is_valid()) return;
-  for (const nb::object& known : checkpointed_) {
-    if (!known.attr("data_ptr")().equal(storage.attr("data_ptr")())) continue;
-    const std::string why = "a write of what torch.utils.checkpoint yields";
-    KeepRequest made(why + place() +
-                         ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) "
-                         "that calls it",
-                     why, on_dynamic == "error" ? std::vector<KeepCandidate>() : around_checkpoint_);
-    if (!request) request = made;
-    throw made;
-  }
-}
-
 }  // namespace modulize

@@ -1,6 +1,7 @@
 // Which memory of the model a call of torch writes, or lets others write.
 #pragma once
 
+#include "bridge/record/function_names.h"
 #include "bridge/record/recorder.h"
 
 namespace modulize {

@@ -1,6 +1,8 @@
 #include "bridge/capture/arguments.h"
 
 #include "bridge/python/errors.h"
+#include "bridge/record/checks.h"
+#include "bridge/record/proxy.h"
 #include "bridge/values/generators.h"
 #include "bridge/values/structure.h"
 #include "ir/control.h"
@@ -10,22 +12,22 @@ namespace modulize {
 StructureCopy::Leaf ArgumentBuilder::copy_leaf_of(Recorder& recorder) {
   return [&recorder](nb::handle leaf) {
     if (!TorchTypes::instance().is_tensor(leaf.ptr()) && !is_generator(leaf.ptr())) return nb::borrow(leaf);
-    Recorder::Pause quiet(recorder);
+    Pause quiet(recorder);
     return copy_leaf(leaf);
   };
 }
 
 nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::string& text, bool is_variadic) {
   const TorchTypes& torch = TorchTypes::instance();
-  if (is_free(value)) return nb::steal(recorder_.make_proxy(node));
+  if (is_free(value)) return nb::steal(make_proxy(recorder_, node));
   PyObject* o = value.ptr();
   if (torch.is_tensor(o)) {
     if (recorder_.mode() == CaptureMode::symbolic) return nb::borrow(value);
-    Recorder::Pause quiet(recorder_);
+    Pause quiet(recorder_);
     return nb::steal(recorder_.wrap_result(copy_tensor(value).ptr(), node, true));
   }
   if (is_generator(o) && recorder_.mode() == CaptureMode::running) {
-    Recorder::Pause quiet(recorder_);
+    Pause quiet(recorder_);
     return nb::steal(recorder_.wrap_result(copy_generator(value).ptr(), node, false));
   }
   const bool sequence = PyList_CheckExact(o) || PyTuple_CheckExact(o) || Py_TYPE(o) == torch.size ||
@@ -46,7 +48,7 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
         is_variadic ? recorder_.add_function("builtins.len", {Value::node(node)}, ValueType::number)
                     : recorder_.add_function(std::string(kLength), {Value::node(node), kind, Value::string(text)},
                                              ValueType::number);
-    recorder_.add_check(length, Value::integer(count), "the length of " + text);
+    add_check(recorder_, length, Value::integer(count), "the length of " + text);
     for (Py_ssize_t i = 0; i < count; ++i) {
       nb::object item = nb::borrow(PySequence_Fast_GET_ITEM(o, i));
       items.append(build(item, element(node, Value::integer(i), item), text + "[" + std::to_string(i) + "]"));
@@ -61,7 +63,7 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
     const NodeId now = is_variadic ? recorder_.add_function("builtins.list", {Value::node(node)}, ValueType::other)
                                    : recorder_.add_function(std::string(kKeys),
                                                             {Value::node(node), Value::string(text)}, ValueType::other);
-    recorder_.add_check(now, recorder_.to_value(keys.ptr()), "the keys of " + text);
+    add_check(recorder_, now, recorder_.to_value(keys.ptr()), "the keys of " + text);
     made = nb::steal(PyObject_CallNoArgs(reinterpret_cast<PyObject*>(Py_TYPE(o))));
     if (!made.is_valid()) nb::raise_python_error();
     for (auto [key, item] : nb::borrow<nb::dict>(value)) {
@@ -77,7 +79,7 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
     if (PyAnySet_Check(o) && holds_tensor(o))
       throw Error(ErrorCode::CaptureError,
                   text + " is a " + type + ", whose items have no place of their own: give a list");
-    recorder_.add_check(node, recorder_.to_value(o), text);
+    add_check(recorder_, node, recorder_.to_value(o), text);
     return Py_IS_TYPE(o, &PySet_Type) ? objects_.copy(value) : nb::borrow(value);
   }
   --depth_;
@@ -90,12 +92,12 @@ nb::object ArgumentBuilder::build_object(nb::handle value, NodeId node, const st
     if (holds_tensor(value.ptr()))
       throw Error(ErrorCode::CaptureError, text + " is a " + nb::cast<std::string>(nb::type_name(value.type())) +
                                                " with tensors inside, which needs example_inputs");
-    recorder_.add_check(node, recorder_.to_value(value.ptr()), text);
+    add_check(recorder_, node, recorder_.to_value(value.ptr()), text);
     return nb::borrow(value);
   }
-  if (!objects_.knows(value.ptr())) recorder_.add_structure_check(node, structure_of(value), text);
+  if (!objects_.knows(value.ptr())) add_structure_check(recorder_, node, structure_of(value), text);
   nb::object made = objects_.copy(value);
-  Recorder::PauseFlag quiet(recorder_);
+  PauseFlag quiet(recorder_);
   recorder_.objects().adopt(made.ptr(), node);
   return made;
 }

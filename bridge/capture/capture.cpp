@@ -11,7 +11,9 @@
 #include "bridge/intercept/torch_functions.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/log.h"
+#include "bridge/record/function_names.h"
 #include "bridge/record/keep_candidates.h"
+#include "bridge/record/modules.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
 #include "bridge/record/regions.h"
@@ -48,10 +50,6 @@ void insert_all(std::unordered_set<PyObject*>& set, const nb::object& items) {
   for (nb::handle item : items) set.insert(item.ptr());
 }
 
-void exclude_tree(Recorder& recorder, nb::handle module) {
-  for (nb::handle child : module.attr("modules")()) recorder.excluded_modules.insert(child.ptr());
-}
-
 /// Refuses what a prepared model, which is of a class of its own, cannot do: `self.__class__ = Other`, and where all of
 /// forward is kept, `type(self).count += 1`, which would count in that class.
 void require_own_classes(nb::handle root, const ModuleScan& scan, const OutsideState& outside, bool is_root_kept) {
@@ -83,31 +81,32 @@ std::string text_of_error(nb::python_error& error) {
 
 namespace {
 
-void configure(Recorder& recorder, const CaptureOptions& options) {
+Settings settings_of(const CaptureOptions& options, const ModuleScan& scan) {
+  Settings out;
   if (!options.modules_to_exclude.is_none())
-    for (nb::handle module : options.modules_to_exclude) exclude_tree(recorder, module);
-  insert_all(recorder.excluded_classes, options.module_classes_to_exclude);
-  insert_all(recorder.excluded_functions, options.functions_to_exclude);
-  recorder.on_dynamic = options.on_dynamic;
-  recorder.spells_operators = options.spell_operators;
-  recorder.keep_blocks = options.keep_blocks;
-  recorder.outcomes = options.outcomes;
+    for (nb::handle module : options.modules_to_exclude) insert_all(out.excluded_modules, module.attr("modules")());
+  insert_all(out.excluded_classes, options.module_classes_to_exclude);
+  insert_all(out.excluded_functions, options.functions_to_exclude);
+  out.on_dynamic = options.on_dynamic;
+  out.spells_operators = options.spell_operators;
+  out.keeps_blocks = options.keep_blocks;
+  out.outcomes = options.outcomes;
   if (options.kept) {
-    for (const KeptFunction& kept : options.kept->functions)
-      recorder.kept_functions.emplace(kept.function.ptr(), &kept);
-    for (const ModuleScan::Entry& entry : recorder.scan().modules)
+    for (const KeptFunction& kept : options.kept->functions) out.kept_functions.emplace(kept.function.ptr(), &kept);
+    for (const ModuleScan::Entry& entry : scan.modules)
       if (const auto it = options.kept->modules.find(entry.path); it != options.kept->modules.end())
-        recorder.kept_modules.emplace(entry.module, it->second);
+        out.kept_modules.emplace(entry.module, it->second);
   }
-  recorder.flipped = options.flipped;
-  recorder.silent = options.silent;
-  recorder.decided = options.decided;
-  recorder.dtypes.tried = options.tried_dtypes;
+  out.flipped = options.flipped;
+  out.silent = options.silent;
+  out.decided = options.decided;
+  out.tried_dtypes = options.tried_dtypes;
+  return out;
 }
 
 /// What the capture says of the world that forward left, which is put back.
-void settle_world(Checkpoint& world, const OutsideState& outside, const ModuleScan& scan, bool running,
-                  const StandIns* stand_ins, Capture& capture) {
+void settle_world(Checkpoint& world, const OutsideState& outside, const Recorder& recorder, Capture& capture) {
+  const bool running = recorder.mode() == CaptureMode::running;
   capture.overwritten = world.tensors().written();
   // By running, what is another at every call shows in the second capture.
   if (!running) capture.outside_suspects = outside.suspects();
@@ -117,8 +116,8 @@ void settle_world(Checkpoint& world, const OutsideState& outside, const ModuleSc
       capture.written_state.push_back(name);
   };
   for (const std::string& name : capture.state_writes) add(name);
-  if (stand_ins)
-    for (PyObject* tensor : stand_ins->own_written()) add(scan.tensors.at(tensor));
+  if (const StandIns* const stand_ins = recorder.settings.stand_ins)
+    for (PyObject* tensor : stand_ins->own_written()) add(recorder.scan().tensors.at(tensor));
   OutsideChanges changes = world.take_outside_changes();
   if (!changes.empty() || !capture.outside_suspects.empty())
     capture.outside = std::make_shared<OutsideChanges>(std::move(changes));
@@ -144,19 +143,21 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   // Without inputs, containers are looked at once something is known to be written: most models write nothing, and the
   // capture is short.
   const bool follows_state = running || options.state;
+  const OutsideChanges::Found found(options.found);
   Checkpoint world(scan, {.with_values = running, .with_containers = follows_state, .outside = outside});
   if (options.other_random_numbers) world.generators().draw_others();
-  Recorder recorder(root, mode, scan, world, capture);
+  capture.root = nb::borrow(root);
   capture.graph.name = "net";
-  configure(recorder, options);
+  Recorder recorder(mode, settings_of(options, scan), scan, world, capture);
   std::optional<StateWrites> state;
   if (follows_state) recorder.state = &state.emplace(recorder, options.state);
   const bool is_root_kept = options.kept && options.kept->root;
   if (is_root_kept) recorder.state = nullptr;  // forward itself writes
   std::optional<StandIns> stand_ins;
   if (options.known_calls && running && !is_root_kept && KnownCalls::is_possible())
-    recorder.stand_ins = &stand_ins.emplace(recorder, *options.known_calls, options.known_outcomes, options.with_values);
-  const auto is_in_vain = [&] { return recorder.request || (stand_ins && stand_ins->demanded()); };
+    recorder.settings.stand_ins =
+        &stand_ins.emplace(recorder, *options.known_calls, options.known_outcomes, options.with_values);
+  const auto is_in_vain = [&] { return recorder.decisions().request() || (stand_ins && stand_ins->demanded()); };
 
   const bool is_outlined = options.kept && options.kept->forward.is_valid() && !options.kept->root;
   nb::object forward = is_outlined ? options.kept->forward.attr("__get__")(root) : nb::object(root.attr("forward"));
@@ -172,8 +173,8 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
                .kept = options.kept});
     ActiveRecorder active(recorder);
     ModeOnStack on_stack(recorder);
-    recorder.meet_globals_of(root.ptr());
-    recorder.use_module("", root.ptr());  // the root scope: its mode flag decides about dropout
+    recorder.settings.on_traced_module(root.ptr());
+    use_module(recorder, "", root.ptr());  // the root scope: its mode flag decides about dropout
     try {
       record_forward(root, options, recorder, forward);
       require_own_classes(root, scan, *outside, options.kept && options.kept->root);
@@ -190,11 +191,11 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   }
   // Forward may have caught them.
   if (stand_ins && stand_ins->demanded()) throw *stand_ins->demanded();
-  if (recorder.request) throw *recorder.request;
-  if (recorder.refusal) throw *recorder.refusal;
-  recorder.on_globals = nullptr;
+  if (recorder.decisions().request()) throw *recorder.decisions().request();
+  if (recorder.decisions().refusal()) throw *recorder.decisions().refusal();
+  recorder.settings.on_traced_module = nullptr;  // it holds the patches, which are gone
   for (const std::string& region : capture.without_modes) capture.sites.erase(region);
-  settle_world(world, *outside, scan, running, recorder.stand_ins, capture);
+  settle_world(world, *outside, recorder, capture);
   recorder.finish();
   // The user's own names that begin like ours may not be given to new modules.
   for (const std::string& path : scan.taken)

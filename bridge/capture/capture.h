@@ -7,8 +7,8 @@
 
 namespace modulize {
 
-/// What prepare_model was asked, checked by the Python skin.
-struct CaptureOptions {
+/// What prepare_model was asked, checked by the Python skin: the same for all captures of a preparation.
+struct PreparationOptions {
   bool is_running() const { return !example_inputs.is_none() || !example_kwargs.is_none(); }
 
   /// None: symbolic capture. A tuple: capture by running.
@@ -26,14 +26,22 @@ struct CaptureOptions {
   bool decompose_attention = false;
   /// The calls of blocks stand in the graph (ir/blocks.h).
   bool keep_blocks = false;
+  /// Calls that an operator of Python made stand in the graph as that operator, as torch.fx has them.
+  bool spell_operators = false;
   /// The model's own forward is called as a whole from the start, for this reason.
   std::optional<std::string> keep_root = {};
   /// The modules that kept code calls are prepared too.
   bool prepares_inner = true;
+};
+
+/// The same, and what this one capture is made with. What is borrowed outlives the capture.
+struct CaptureOptions : PreparationOptions {
   /// Of the root. A capture leaves the tree as it was, so that one serves all captures of a preparation.
   const ModuleScan* scan = nullptr;  // borrowed; none: made anew
   /// What the code of its modules names, likewise.
   std::shared_ptr<const OutsideState> outside = {};
+  /// What an earlier capture left outside of the model is there; borrowed, none: nothing.
+  const OutsideChanges* found = nullptr;
   const KeptWhole* kept = nullptr;  // borrowed
   /// What kernels yield, and how decisions came out for these inputs (record/stand_ins.h). Both borrowed; without the
   /// first every kernel is run, without the second these inputs are others.
@@ -46,14 +54,12 @@ struct CaptureOptions {
   const StatePlan* state = nullptr;  // borrowed; none: every attribute is written and none is read live
   /// Python's and numpy's generators give other numbers than outside.
   bool other_random_numbers = false;
-  /// Calls that an operator of Python made stand in the graph as that operator, as torch.fx has them.
-  bool spell_operators = false;
   /// Outcomes of decisions by key; those that are not here come out as they do.
   const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
   /// Questions about the world around forward (explore/ambient.h): those that get the other answer, those whose answer
   /// makes no difference, and those that are decisions. All others become checks.
   std::set<std::string> flipped = {}, silent = {}, decided = {};
-  /// Places where forward reads another dtype than the tensor's (DtypeReads::tried).
+  /// Places where forward reads another dtype than the tensor's (dtype_place).
   const std::set<std::string>* tried_dtypes = nullptr;  // borrowed
   /// What the next capture is made for, and where that is noted.
   CaptureCause cause = {};

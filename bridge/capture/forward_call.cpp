@@ -4,9 +4,14 @@
 #include <vector>
 
 #include "bridge/boundary/call_outside.h"
+#include "bridge/boundary/call_sites.h"
 #include "bridge/capture/arguments.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/checks.h"
+#include "bridge/record/modules.h"
+#include "bridge/record/proxy.h"
 #include "bridge/record/regions.h"
+#include "bridge/record/training_flag.h"
 #include "bridge/values/generators.h"
 #include "ir/runtime_calls.h"
 
@@ -127,7 +132,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
                   const nb::dict& fixed) {
   Capture& capture = recorder.capture();
   capture.is_root_kept = true;
-  recorder.note_kept("", options.kept->root->c_str());
+  note_kept(recorder, "", options.kept->root->c_str());
   ArgumentBuilder checks(recorder, nb::none());
   for (std::size_t i = 0; i < parameters.size(); ++i)
     if (const char* name = parameters[i].name.c_str(); fixed.contains(name))
@@ -135,7 +140,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
 
   const nb::object function = nb::getattr(forward, "__func__", nb::borrow(forward));
   ValueList positional;
-  if (!function.is(forward)) positional.push_back(Value::node(recorder.root_module()));
+  if (!function.is(forward)) positional.push_back(Value::node(root_module(recorder)));
   // Each argument as the signature takes it; `*args` and `**kwargs` need a call that spreads them.
   ValueDict keywords;
   Value variadic = Value::tuple({}), variadic_keywords = Value::dict({});
@@ -154,7 +159,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
       positional.push_back(value);
   }
   const std::string region = "forward";
-  const NodeId sites = recorder.enter_sites(region);
+  const NodeId sites = enter_sites(recorder, region);
   Node whole;
   whole.op = Opcode::call_function;
   if (spreads) {
@@ -167,7 +172,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
     for (auto& [key, value] : keywords) whole.kwargs.emplace_back(key.text(), std::move(value));
   }
   NodeId result = recorder.add_node(std::move(whole));
-  recorder.leave_sites(sites);
+  leave_sites(recorder, sites);
   if (!options.plain_outputs.is_none()) {
     Node plain;
     plain.op = Opcode::call_function;
@@ -207,103 +212,100 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
   recorder.graph().add(std::move(output));
 }
 
-}  // namespace
+/// What forward is called with.
+struct ForwardArguments {
+  std::vector<nb::object> positional;
+  nb::dict keywords;
+  nb::dict by_name;           // the copies of what was given
+  bool has_variadic = false;  // `*args` or `**kwargs` are among the parameters
+};
 
-void record_forward(nb::handle root, const CaptureOptions& options, Recorder& recorder, nb::handle forward) {
+bool is_variadic(const Parameter& parameter) {
+  return parameter.kind == ParameterKind::var_positional || parameter.kind == ParameterKind::var_keyword;
+}
+
+/// `*args` or `**kwargs` of a running capture. `value`: invalid where nothing came.
+void add_variadic(ForwardArguments& out, ArgumentBuilder& builder, const Parameter& parameter, NodeId node,
+                  nb::object value, const std::string& text) {
+  const bool positional = parameter.kind == ParameterKind::var_positional;
+  if (!value.is_valid()) value = positional ? nb::object(nb::tuple()) : nb::object(nb::dict());
+  const nb::object argument = builder.build(value, node, text, true);
+  out.by_name[parameter.name.c_str()] = argument;
+  if (positional)
+    for (nb::handle item : argument) out.positional.push_back(nb::borrow(item));
+  else
+    out.keywords.update(nb::borrow<nb::dict>(argument));
+}
+
+/// `given`: what came, by parameter. `nodes`: the placeholders.
+ForwardArguments build_arguments(const CaptureOptions& options, Recorder& recorder,
+                                 const std::vector<Parameter>& parameters, const std::vector<NodeId>& nodes,
+                                 const nb::dict& given) {
   const bool running = recorder.mode() == CaptureMode::running;
   nb::object ph_base = nb::handle(TorchTypes::instance().fx_tracing).attr("PHBase");
-  const std::vector<Parameter> parameters = signature_of(forward);
-  nb::dict given;
-  if (running)
-    given = bind_example(forward, options);
-  else if (!options.concrete_args.is_none())
-    given = nb::borrow<nb::dict>(options.concrete_args);
-  nb::dict fixed;
-  if (!options.concrete_args.is_none()) fixed = nb::borrow<nb::dict>(options.concrete_args);
-
-  const std::vector<NodeId> nodes = add_placeholders(recorder, parameters, fixed);
-
-  if (options.kept && options.kept->root) {
-    record_whole(options, recorder, forward, parameters, nodes, given, fixed);
-    return;
-  }
-
   const std::size_t by_position =
       options.example_inputs.is_none() ? 0 : static_cast<std::size_t>(PyObject_Length(options.example_inputs.ptr()));
   ArgumentBuilder builder(recorder, ph_base);
-  std::vector<nb::object> positional;
-  nb::dict keywords;
-  nb::dict arguments;
-  bool has_variadic = false;
+  ForwardArguments out;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& parameter = parameters[i];
+    const char* const name = parameter.name.c_str();
     const std::string text = "argument '" + parameter.name + "'";
-    const bool is_given = given.contains(parameter.name.c_str());
-    nb::object value = is_given ? nb::borrow(given[parameter.name.c_str()]) : parameter.default_value;
-    nb::object argument;
-    if (parameter.kind == ParameterKind::var_positional || parameter.kind == ParameterKind::var_keyword) {
-      has_variadic = true;
-      if (!running) {
-        positional.push_back(nb::steal(recorder.make_proxy(nodes[i])));
-        continue;
-      }
-      if (!value.is_valid())
-        value = parameter.kind == ParameterKind::var_positional ? nb::object(nb::tuple()) : nb::object(nb::dict());
-      argument = builder.build(value, nodes[i], text, true);
-      arguments[parameter.name.c_str()] = argument;
-      if (parameter.kind == ParameterKind::var_positional)
-        for (nb::handle item : argument) positional.push_back(nb::borrow(item));
+    const bool is_given = given.contains(name);
+    nb::object value = is_given ? nb::borrow(given[name]) : parameter.default_value;
+    if (is_variadic(parameter)) {
+      out.has_variadic = true;
+      if (running)
+        add_variadic(out, builder, parameter, nodes[i], std::move(value), text);
       else
-        keywords.update(nb::borrow<nb::dict>(argument));
+        out.positional.push_back(nb::steal(make_proxy(recorder, nodes[i])));
       continue;
     }
     if (running && is_given && parameter.default_value.is_valid() && parameter.default_value.is_none() &&
         (TorchTypes::instance().is_tensor(value.ptr()) || is_generator(value.ptr()) || has_parts(value.ptr())))
-      recorder.add_check(
-          recorder.add_function("operator.is_", {Value::node(nodes[i]), Value::none()}, ValueType::number),
-          Value::boolean(false), "whether " + text + " is None");
-    if (running || is_given || fixed_without_inputs(value))
-      argument = builder.build(value, nodes[i], text);
-    else
-      argument = nb::steal(recorder.make_proxy(nodes[i]));
-    if (is_given) arguments[parameter.name.c_str()] = argument;
-    if (running && (parameter.kind == ParameterKind::keyword_only || i >= by_position)) {
+      add_check(recorder,
+                recorder.add_function("operator.is_", {Value::node(nodes[i]), Value::none()}, ValueType::number),
+                Value::boolean(false), "whether " + text + " is None");
+    nb::object argument = running || is_given || fixed_without_inputs(value)
+                              ? builder.build(value, nodes[i], text)
+                              : nb::steal(make_proxy(recorder, nodes[i]));
+    if (is_given) out.by_name[name] = argument;
+    const bool is_keyword = parameter.kind == ParameterKind::keyword_only;
+    if (running && (is_keyword || i >= by_position)) {
       // As the example has it: decorators of forward look at what came by name, and at what did not come.
-      if (is_given) keywords[parameter.name.c_str()] = argument;
-    } else if (parameter.kind == ParameterKind::keyword_only)
-      keywords[parameter.name.c_str()] = argument;
-    else
-      positional.push_back(std::move(argument));
-  }
-
-  nb::object function = nb::borrow(forward);
-  if (!running && has_variadic) {
-    // With the variadic ones as plain parameters, keyword-only ones come before them in the code's order.
-    std::vector<nb::object> all;
-    const bool bound = nb::hasattr(forward, "__self__");
-    if (bound) all.push_back(nb::borrow(root));
-    std::size_t at = 0;
-    std::vector<nb::object> variadic;
-    for (const Parameter& parameter : parameters) {
-      if (parameter.kind == ParameterKind::keyword_only) continue;
-      if (parameter.kind == ParameterKind::var_positional || parameter.kind == ParameterKind::var_keyword)
-        variadic.push_back(positional[at++]);
-      else
-        all.push_back(positional[at++]);
+      if (is_given) out.keywords[name] = argument;
+    } else if (is_keyword) {
+      out.keywords[name] = argument;
+    } else {
+      out.positional.push_back(std::move(argument));
     }
-    for (const Parameter& parameter : parameters)
-      if (parameter.kind == ParameterKind::keyword_only) all.push_back(nb::borrow(keywords[parameter.name.c_str()]));
-    for (nb::object& v : variadic) all.push_back(v);
-    function = with_plain_parameters(forward, all.size());
-    positional = std::move(all);
-    keywords = nb::dict();
   }
+  return out;
+}
 
-  if (recorder.state) recorder.state->make_live();
-  nb::object result = call(function, positional, keywords);
-  if (!options.plain_outputs.is_none()) result = options.plain_outputs(result);
-  recorder.settle_training_read();
-  recorder.regions->finish();
+/// Without inputs: makes all arguments positional, and gives the function that takes them so.
+nb::object with_plain_arguments(nb::handle root, nb::handle forward, const std::vector<Parameter>& parameters,
+                                ForwardArguments& arguments) {
+  // With the variadic ones as plain parameters, keyword-only ones come before them in the code's order.
+  std::vector<nb::object> all, variadic;
+  if (nb::hasattr(forward, "__self__")) all.push_back(nb::borrow(root));
+  std::size_t at = 0;
+  for (const Parameter& parameter : parameters)
+    if (parameter.kind != ParameterKind::keyword_only)
+      (is_variadic(parameter) ? variadic : all).push_back(arguments.positional[at++]);
+  for (const Parameter& parameter : parameters)
+    if (parameter.kind == ParameterKind::keyword_only)
+      all.push_back(nb::borrow(arguments.keywords[parameter.name.c_str()]));
+  for (nb::object& v : variadic) all.push_back(v);
+  arguments.positional = std::move(all);
+  arguments.keywords = nb::dict();
+  return with_plain_parameters(forward, arguments.positional.size());
+}
+
+/// The end of forward: what it has left behind is written, then what it returned is the output.
+void add_output(Recorder& recorder, nb::handle result) {
+  settle_training_read(recorder);
+  recorder.regions().finish();
   Node output;
   output.op = Opcode::output;
   {
@@ -313,11 +315,36 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
     output.args.push_back(recorder.to_value(result.ptr()));
   }
   recorder.objects().refuse_hidden_tensors(output.args[0], "forward returns");
-  if (running) {
-    recorder.capture().output = result;
-    recorder.capture().arguments = arguments;
-  }
   recorder.graph().add(std::move(output));
+}
+
+}  // namespace
+
+void record_forward(nb::handle root, const CaptureOptions& options, Recorder& recorder, nb::handle forward) {
+  const bool running = recorder.mode() == CaptureMode::running;
+  const std::vector<Parameter> parameters = signature_of(forward);
+  nb::dict given, fixed;
+  if (!options.concrete_args.is_none()) fixed = nb::borrow<nb::dict>(options.concrete_args);
+  if (running)
+    given = bind_example(forward, options);
+  else
+    given = fixed;
+  const std::vector<NodeId> nodes = add_placeholders(recorder, parameters, fixed);
+  if (options.kept && options.kept->root) {
+    record_whole(options, recorder, forward, parameters, nodes, given, fixed);
+    return;
+  }
+  ForwardArguments arguments = build_arguments(options, recorder, parameters, nodes, given);
+  nb::object function = nb::borrow(forward);
+  if (!running && arguments.has_variadic) function = with_plain_arguments(root, forward, parameters, arguments);
+
+  if (recorder.state) recorder.state->make_live();
+  nb::object result = call(function, arguments.positional, arguments.keywords);
+  if (!options.plain_outputs.is_none()) result = options.plain_outputs(result);
+  add_output(recorder, result);
+  if (!running) return;
+  recorder.capture().output = result;
+  recorder.capture().arguments = arguments.by_name;
 }
 
 }  // namespace modulize

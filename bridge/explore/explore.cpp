@@ -145,7 +145,7 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
     throw Error(ErrorCode::CaptureError, "forward depends on what is not of the model (" + suspects + "): " + why +
                                              "; give example_inputs, or keep it in the model");
   };
-  const OutsideChanges::Found left_by_first(first.outside.get());
+  options.found = first.outside.get();
   options.other_random_numbers = true;
   options.because(CaptureReason::outside_state, suspects);
   Capture second;

@@ -37,7 +37,7 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
   options.known_outcomes = nullptr;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
-  const OutsideChanges::Found left_by_first(first.outside.get());
+  options.found = first.outside.get();
   return try_capture(root, options, second);
 }
 
@@ -75,7 +75,7 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     NodeId node = kNoNode;
     for (const NodeId id : first.graph.order()) {
       if (first.graph[id].op != Opcode::get_attr || first.graph[id].target != name) continue;
-      node = first.graph.first_user(id);
+      node = first_user(first.graph, id);
       if (node != kNoNode) break;
       node = id;
     }

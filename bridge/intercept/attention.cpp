@@ -9,11 +9,11 @@ void open_attention(Patches& patches, Recorder& recorder) {
   const nb::object torch_nn = nb::module_::import_("torch.nn");
   for (const char* name : {"MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer",
                            "TransformerEncoder", "TransformerDecoder", "Transformer"})
-    recorder.opened_classes.insert(nb::object(torch_nn.attr(name)).ptr());  // torch holds it
+    recorder.settings.opened_classes.insert(nb::object(torch_nn.attr(name)).ptr());  // torch holds it
 
   const nb::object ours = nb::module_::import_("modulize.nn._attention");
   const nb::object function = nb::module_::import_("torch.nn.functional").attr("multi_head_attention_forward");
-  recorder.opened_functions.emplace(function.ptr(), ours.attr("multi_head_attention_forward"));
+  recorder.settings.opened_functions.emplace(function.ptr(), ours.attr("multi_head_attention_forward"));
   patches.set_attribute(torch_nn.attr("MultiheadAttention"), "forward", ours.attr("module_forward"));
   patch_one_node(patches, ours.attr("additive_mask"));
 

@@ -8,6 +8,8 @@
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/weak_table.h"
+#include "bridge/record/function_names.h"
+#include "bridge/record/modules.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/regions.h"
 
@@ -33,7 +35,7 @@ PyObject* function_forward_slot(PyObject* self, PyObject* const* call, Py_ssize_
     }
     const CallName name = FunctionNames::instance().find(cls.ptr());
     const std::string callee = name.form == CallForm::function ? name.name : text_of(cls.attr("__qualname__"));
-    recorder->note_kept(callee, "a torch.autograd.Function: its backward is its own");
+    note_kept(*recorder, callee, "a torch.autograd.Function: its backward is its own");
     return record_whole(
         *recorder, CallKind::autograd_function, callee, args, kwargs,
         [&](Node& node) {

@@ -15,7 +15,7 @@ namespace {
 PyObject* record_through(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs, bool reentrant) {
   if (!reentrant) {
     nb::object result = nb::steal(PyObject_Call(function, args, kwargs));
-    if (result.is_valid()) recorder.note_checkpointed(result.ptr());
+    if (result.is_valid()) recorder.checkpointed().note(result.ptr());
     return result.release().ptr();
   }
   // A reentrant checkpoint gives no gradients to anything unless an argument asks for one.
@@ -23,11 +23,11 @@ PyObject* record_through(Recorder& recorder, PyObject* function, PyObject* args,
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
     if (TorchTypes::instance().is_tensor(PyTuple_GET_ITEM(args, i)) || is_proxy(PyTuple_GET_ITEM(args, i)))
       maker.args.push_back(recorder.to_value(PyTuple_GET_ITEM(args, i)));
-  recorder.regions->enter(args, std::move(maker));
+  recorder.regions().enter(args, std::move(maker));
   nb::object result = nb::steal(PyObject_Call(function, args, kwargs));
   PyObject *type, *value, *trace;
   PyErr_Fetch(&type, &value, &trace);
-  recorder.regions->leave(args);
+  recorder.regions().leave(args);
   PyErr_Restore(type, value, trace);
   return result.release().ptr();
 }

@@ -3,7 +3,8 @@
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/proxy.h"
-#include "bridge/record/regions.h"
+#include "bridge/record/recorder.h"
+#include "bridge/record/training_flag.h"
 #include "ir/regions.h"
 
 namespace modulize {
@@ -93,7 +94,8 @@ PyObject* init_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
     Regions::Maker maker{cls.name, {}, {}};
     const bool sets_gradients = std::string_view(cls.type) == "set_grad_enabled";
     if (sets_gradients && PyTuple_GET_SIZE(rest.ptr()) == 1)
-      maker.args.push_back(recorder->flag_value(PyTuple_GET_ITEM(rest.ptr(), 0)));
+      maker.args.push_back(
+          flag_value(*recorder, PyTuple_GET_ITEM(rest.ptr(), 0), static_cast<NodeId>(recorder->graph().id_limit())));
     else
       maker.args = values_of(*recorder, rest);
     maker.kwargs = keywords_of(*recorder, kwargs);
@@ -105,15 +107,15 @@ PyObject* init_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
     nb::object result = nb::none();
     // A symbol is no argument that torch would take, and nothing is computed here.
     if (!symbols) {
-      Recorder::Pause quiet(*recorder);
+      Pause quiet(*recorder);
       result = checked(PyObject_Call(original, args, kwargs));
     }
     NodeId acted = kNoNode;
     if (sets_gradients) {
       const Value mode = !maker.args.empty() ? maker.args[0] : maker.kwargs.empty() ? Value() : maker.kwargs[0].second;
-      acted = recorder->regions->set_gradients(mode);
+      acted = recorder->regions().set_gradients(mode);
     }
-    recorder->regions->made(PyTuple_GET_ITEM(args, 0), std::move(maker), acted);
+    recorder->regions().made(PyTuple_GET_ITEM(args, 0), std::move(maker), acted);
     return result.release().ptr();
   });
 }
@@ -121,7 +123,7 @@ PyMethodDef init_def = {"__init__", as_c_function(init_slot), METH_VARARGS | MET
 
 bool is_made_of_symbols(Recorder& recorder, PyObject* context) {
   if (recorder.mode() != CaptureMode::symbolic) return false;
-  const Regions::Maker* maker = recorder.regions->maker_of(context);
+  const Regions::Maker* maker = recorder.regions().maker_of(context);
   if (!maker) return false;
   bool symbols = false;
   for (const Value& v : maker->args) symbols |= v.has_node();
@@ -137,15 +139,15 @@ PyObject* enter_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     PyObject* context = PyTuple_GET_ITEM(args, 0);
     const ContextClass& cls = kClasses[PyLong_AsSsize_t(PyTuple_GET_ITEM(self, 1))];
-    recorder->regions->unset_gradients(context);
-    const Regions::Maker* made = recorder->regions->maker_of(context);
+    recorder->regions().unset_gradients(context);
+    const Regions::Maker* made = recorder->regions().maker_of(context);
     Regions::Maker maker = made ? *made : maker_from_state(*recorder, context, cls);
     nb::object result = nb::borrow(context);
     if (!is_made_of_symbols(*recorder, context)) {
-      Recorder::Pause quiet(*recorder);
+      Pause quiet(*recorder);
       result = checked(PyObject_Call(original, args, kwargs));
     }
-    recorder->regions->enter(context, std::move(maker));
+    recorder->regions().enter(context, std::move(maker));
     return result.release().ptr();
   });
 }
@@ -160,10 +162,10 @@ PyObject* exit_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
     PyObject* context = PyTuple_GET_ITEM(args, 0);
     nb::object result = nb::none();
     if (!is_made_of_symbols(*recorder, context)) {
-      Recorder::Pause quiet(*recorder);
+      Pause quiet(*recorder);
       result = checked(PyObject_Call(original, args, kwargs));
     }
-    recorder->regions->leave(context);
+    recorder->regions().leave(context);
     return result.release().ptr();
   });
 }
@@ -176,8 +178,8 @@ PyObject* decorate_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(original, args, kwargs);
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
-    recorder->regions->unset_gradients(PyTuple_GET_ITEM(args, 0));
-    Recorder::Pause quiet(*recorder);
+    recorder->regions().unset_gradients(PyTuple_GET_ITEM(args, 0));
+    Pause quiet(*recorder);
     return PyObject_Call(original, args, kwargs);
   });
 }
@@ -223,10 +225,10 @@ PyObject* generator_enter_slot(PyObject* self, PyObject* args, PyObject* kwargs)
       return PyObject_Call(original, args, kwargs);
     nb::object result;
     {
-      Recorder::Pause quiet(*recorder);
+      Pause quiet(*recorder);
       result = checked(PyObject_Call(original, args, kwargs));
     }
-    recorder->regions->enter(context.ptr(), std::move(maker));
+    recorder->regions().enter(context.ptr(), std::move(maker));
     return result.release().ptr();
   });
 }
@@ -240,13 +242,13 @@ PyObject* generator_exit_slot(PyObject* self, PyObject* args, PyObject* kwargs) 
   if (!recorder) return PyObject_Call(original, args, kwargs);
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     PyObject* context = PyTuple_GET_ITEM(args, 0);
-    if (!recorder->regions->is_open(context)) return PyObject_Call(original, args, kwargs);
+    if (!recorder->regions().is_open(context)) return PyObject_Call(original, args, kwargs);
     nb::object result;
     {
-      Recorder::Pause quiet(*recorder);
+      Pause quiet(*recorder);
       result = checked(PyObject_Call(original, args, kwargs));
     }
-    recorder->regions->leave(context);
+    recorder->regions().leave(context);
     return result.release().ptr();
   });
 }
@@ -264,7 +266,10 @@ PyObject* device_type_get(PyObject* self, void*) {
   if (!text.is_valid()) return nullptr;
   if (Recorder* recorder = Recorder::recording())
     return guarded<PyObject*>(nullptr, [&] {
-      recorder->note_device_type(self, text.ptr());
+      if (const NodeId device = recorder->origins().of_object(self); device != kNoNode)
+        recorder->origins().note(
+            text.ptr(),
+            recorder->add_function("builtins.getattr", {Value::node(device), Value::string("type")}, ValueType::other));
       return text.release().ptr();
     });
   return text.release().ptr();

@@ -18,7 +18,7 @@ PyObject* compare_slot(PyObject* a, PyObject* b, int op) {
   Recorder* recorder = Py_TYPE(a) == Py_TYPE(b) && (op == Py_EQ || op == Py_NE) ? Recorder::recording() : nullptr;
   if (!recorder) return original_compare(a, b, op);
   return guarded<PyObject*>(nullptr, [&] {
-    recorder->dtypes.compared(a, b);
+    recorder->dtypes().compared(a, b);
     return PyBool_FromLong((a == b) == (op == Py_EQ));
   });
 }
@@ -53,7 +53,7 @@ PyObject* property_get(PyObject* self, void* closure) {
   Recorder* recorder = answer.is_valid() ? Recorder::recording() : nullptr;
   if (!recorder) return answer.release().ptr();
   return guarded<PyObject*>(nullptr, [&] {
-    recorder->dtypes.asked(self, property.name, answer.is(nb::handle(Py_True)));
+    recorder->dtypes().asked(self, property.name, answer.is(nb::handle(Py_True)));
     return answer.release().ptr();
   });
 }
@@ -87,7 +87,7 @@ PyObject* limits_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   Recorder* recorder = limits.is_valid() ? Recorder::recording() : nullptr;
   if (!recorder || PyTuple_GET_SIZE(args) != 1 || kwargs) return limits.release().ptr();
   return guarded<PyObject*>(nullptr, [&] {
-    const NodeId dtype = recorder->dtypes.as_argument(PyTuple_GET_ITEM(args, 0));
+    const NodeId dtype = recorder->dtypes().as_argument(PyTuple_GET_ITEM(args, 0));
     if (dtype == kNoNode) return limits.release().ptr();
     const std::string name = "torch." + text_of(nb::handle(self).attr("__name__"));
     const NodeId made = recorder->add_function(name, {Value::node(dtype)}, ValueType::other);

@@ -2,6 +2,8 @@
 
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/checks.h"
+#include "bridge/record/environment.h"
 #include "bridge/record/recorder.h"
 #include "bridge/record/regions.h"
 
@@ -16,7 +18,7 @@ PyObject* answer(Recorder& recorder, const std::string& question, PyObject* args
   PyObject *key, *value;
   if (kwargs)
     for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);) values.push_back(recorder.to_value(value));
-  return PyBool_FromLong(recorder.ambient(question, std::move(values), truth));
+  return PyBool_FromLong(ambient(recorder, question, std::move(values), truth));
 }
 
 // A builtin. `self` is (original, question, the answer outside of the capture, or None where the capture changes
@@ -28,7 +30,7 @@ PyObject* builtin_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   return guarded<PyObject*>(nullptr, [&] {
     nb::object truth = checked(PyObject_Call(original, args, kwargs));
     PyObject* outside = PyTuple_GET_ITEM(self, 2);
-    if (outside != Py_None && !recorder->regions->gradients_are_set()) truth = nb::borrow(outside);
+    if (outside != Py_None && !recorder->regions().gradients_are_set()) truth = nb::borrow(outside);
     return answer(*recorder, text_of(PyTuple_GET_ITEM(self, 1)), args, kwargs, truth.is(nb::handle(Py_True)));
   });
 }
@@ -42,7 +44,7 @@ PyObject* function_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs)
   Recorder* recorder = truth.is_valid() ? Recorder::recording() : nullptr;
   if (!recorder) return truth.release().ptr();
   return guarded<PyObject*>(nullptr, [&] {
-    if (recorder->is_asked_by_torch(/*frames_above=*/1)) return truth.release().ptr();
+    if (is_asked_by_torch(/*frames_above=*/1)) return truth.release().ptr();
     return answer(*recorder, text_of(PyTuple_GET_ITEM(self, 2)), call[0], nullptr, truth.is(nb::handle(Py_True)));
   });
 }
@@ -71,11 +73,11 @@ constexpr const char* kSettings[] = {"get_float32_matmul_precision",
 PyObject* setting_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   nb::object answer = nb::steal(PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs));
   Recorder* recorder = answer.is_valid() ? Recorder::recording() : nullptr;
-  if (!recorder || PyTuple_GET_SIZE(args) > 0 || recorder->is_asked_by_torch(0)) return answer.release().ptr();
+  if (!recorder || PyTuple_GET_SIZE(args) > 0 || is_asked_by_torch(0)) return answer.release().ptr();
   return guarded<PyObject*>(nullptr, [&] {
-    const std::string name = text_of(PyTuple_GET_ITEM(self, 1)), line = recorder->here();
-    recorder->add_check(recorder->add_function(name, {}, ValueType::other), recorder->to_value(answer.ptr()),
-                        name + "()" + (line.empty() ? "" : " at " + line));
+    const std::string name = text_of(PyTuple_GET_ITEM(self, 1)), line = recorder->places().here();
+    add_check(*recorder, recorder->add_function(name, {}, ValueType::other), recorder->to_value(answer.ptr()),
+              name + "()" + (line.empty() ? "" : " at " + line));
     return answer.release().ptr();
   });
 }

@@ -13,7 +13,7 @@ namespace {
 PyObject* import_slot(PyObject* self, PyObject* const* call, Py_ssize_t) {
   auto* const patches = static_cast<Patches*>(PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 2), nullptr));
   return guarded<PyObject*>(nullptr, [&] {
-    std::optional<Recorder::Pause> quiet;
+    std::optional<Pause> quiet;
     if (Recorder* recorder = Recorder::current()) quiet.emplace(*recorder);
     patches->suspend();
     PyObject* const result = PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], call[1]);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bridge/boundary/call_outside.h"
+#include "bridge/boundary/opaque_call.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 
@@ -19,7 +20,7 @@ PyObject* one_node_body(CallKind kind, PyObject* self, PyObject* const* call, Py
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], kwargs);
   return guarded<PyObject*>(
-      nullptr, [&] { return recorder->opaque_call(kind, function, call[0], kwargs, why(*recorder, function)); });
+      nullptr, [&] { return opaque_call(*recorder, kind, function, call[0], kwargs, why(*recorder, function)); });
 }
 
 PyObject* excluded_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
@@ -29,8 +30,8 @@ PyMethodDef excluded_def = {"excluded", as_c_function(excluded_slot), METH_FASTC
 
 PyObject* kept_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs) {
   return one_node_body(CallKind::kept_function, self, call, nargs, [](Recorder& recorder, PyObject* function) {
-    const auto it = recorder.kept_functions.find(function);
-    return it == recorder.kept_functions.end() ? "kept" : it->second->why.c_str();
+    const auto it = recorder.settings.kept_functions.find(function);
+    return it == recorder.settings.kept_functions.end() ? "kept" : it->second->why.c_str();
   });
 }
 PyMethodDef kept_def = {"kept", as_c_function(kept_slot), METH_FASTCALL, nullptr};

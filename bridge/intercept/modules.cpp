@@ -2,8 +2,10 @@
 
 #include <vector>
 
+#include "bridge/boundary/module_call.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
 
 namespace modulize {
@@ -16,12 +18,12 @@ PyObject* original_module_call = nullptr;  // the Python function; immortal
 
 PyObject* module_call_slot(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   if (Recorder* recorder = Recorder::recording())
-    return guarded<PyObject*>(nullptr, [&] { return recorder->module_call(self, args, nargs, kwnames); });
+    return guarded<PyObject*>(nullptr, [&] { return module_call(*recorder, self, args, nargs, kwnames); });
   if (Recorder* recorder = Recorder::observing())
-    return guarded<PyObject*>(nullptr, [&] { return recorder->inner_call(self, args, nargs, kwnames); });
+    return guarded<PyObject*>(nullptr, [&] { return inner_call(*recorder, self, args, nargs, kwnames); });
   // Layers of torch have other kernels where a function mode is on the stack.
-  if (Recorder* recorder = Recorder::current(); recorder && recorder->is_watching())
-    return guarded<PyObject*>(nullptr, [&] { return recorder->watched_call(self, args, nargs, kwnames); });
+  if (Recorder* recorder = Recorder::current(); recorder && recorder->attention().is_watching())
+    return guarded<PyObject*>(nullptr, [&] { return watched_call(*recorder, self, args, nargs, kwnames); });
   // Vectorcall with `self` in front.
   const Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
   std::vector<PyObject*> all(static_cast<std::size_t>(1 + nargs + named));
@@ -46,7 +48,7 @@ PyObject* module_getattr_slot(PyObject* self, PyObject* const* args, Py_ssize_t 
   if (!found.is_valid()) return nullptr;
   Recorder* recorder = Recorder::recording();
   if (!recorder || !TorchTypes::instance().is_tensor(found.ptr())) return found.release().ptr();
-  return guarded<PyObject*>(nullptr, [&] { return recorder->make_proxy(recorder->to_value(found.ptr()).as_node()); });
+  return guarded<PyObject*>(nullptr, [&] { return make_proxy(*recorder, recorder->to_value(found.ptr()).as_node()); });
 }
 
 PyMethodDef module_getattr_def = {"__getattr__", as_c_function(module_getattr_slot), METH_FASTCALL | METH_KEYWORDS,

@@ -10,7 +10,8 @@
 namespace modulize {
 
 /// math.*, len and the like, which Python answers without asking torch. Those that the user's globals hold by name are
-/// replaced when their globals are met (Recorder::on_globals), and so are `others`: builtins and what stands for them.
+/// replaced when their globals are met (Settings::on_traced_module), and so are `others`: builtins and what stands for
+/// them.
 void patch_numbers(Patches& patches, Recorder& recorder,
                    const std::vector<std::pair<nb::object, nb::object>>& others = {});
 

@@ -5,6 +5,7 @@
 #include "bridge/boundary/whole.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/modules.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/regions.h"
 
@@ -31,7 +32,7 @@ PyObject* script_call_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
     }
     const std::string callee =
         target.empty() ? text_of(nb::getattr(function, "name", nb::str("a scripted function"))) : target;
-    recorder->note_kept(callee, "compiled by torch.jit");
+    note_kept(*recorder, callee, "compiled by torch.jit");
     return record_whole(
         *recorder, CallKind::script_function, callee, args, kwargs,
         [&](Node& node) {

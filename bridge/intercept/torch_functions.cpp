@@ -1,5 +1,7 @@
 #include "bridge/intercept/torch_functions.h"
 
+#include "bridge/boundary/call_sites.h"
+#include "bridge/boundary/torch_call.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
@@ -15,7 +17,7 @@ PyObject* handle_torch_function_slot(PyObject* original, PyObject* const* args, 
   Recorder* recorder = Recorder::recording();
   if (!recorder || nargs < 2) return PyObject_Vectorcall(original, args, static_cast<std::size_t>(nargs), kwnames);
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
-    if (!TorchTypes::instance().top_mode().is(recorder->function_mode))
+    if (!TorchTypes::instance().top_mode().is(recorder->attention().function_mode))
       return PyObject_Vectorcall(original, args, static_cast<std::size_t>(nargs), kwnames);
     nb::object call_args = nb::steal(PyTuple_New(nargs - 2));
     if (!call_args.is_valid()) nb::raise_python_error();
@@ -30,10 +32,11 @@ PyObject* handle_torch_function_slot(PyObject* original, PyObject* const* args, 
         if (PyDict_SetItem(call_kwargs.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0)
           nb::raise_python_error();
     }
-    if (const auto it = recorder->opened_functions.find(args[0]); it != recorder->opened_functions.end())
+    if (const auto it = recorder->settings.opened_functions.find(args[0]);
+        it != recorder->settings.opened_functions.end())
       return PyObject_Call(it->second.ptr(), call_args.ptr(), call_kwargs.is_valid() ? call_kwargs.ptr() : nullptr);
-    Recorder::Pause off(*recorder);
-    return recorder->torch_call(args[0], call_args.ptr(), call_kwargs.is_valid() ? call_kwargs.ptr() : nullptr);
+    Pause off(*recorder);
+    return torch_call(*recorder, args[0], call_args.ptr(), call_kwargs.is_valid() ? call_kwargs.ptr() : nullptr);
   });
 }
 
@@ -64,9 +67,9 @@ PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs
     nb::object call_args = nargs > 2 ? nb::borrow(args[2]) : nb::object(nb::tuple());
     PyObject* kwargs = nargs > 3 && args[3] != Py_None && PyDict_GET_SIZE(args[3]) ? args[3] : nullptr;
     Recorder* recorder = Recorder::recording();
-    if (recorder) return recorder->torch_call(args[0], call_args.ptr(), kwargs);
-    if (Recorder* running = Recorder::current()) running->before_unrecorded_call(args[0], call_args.ptr(), kwargs);
-    if (Recorder* observing = Recorder::observing()) observing->note_site(args[0], call_args.ptr(), kwargs);
+    if (recorder) return torch_call(*recorder, args[0], call_args.ptr(), kwargs);
+    if (Recorder* running = Recorder::current()) before_unrecorded_call(*running, args[0], call_args.ptr(), kwargs);
+    if (Recorder* observing = Recorder::observing()) note_site(*observing, args[0], call_args.ptr(), kwargs);
     return PyObject_Call(args[0], call_args.ptr(), kwargs);
   });
 }
@@ -98,8 +101,9 @@ ModeOnStack::ModeOnStack(Recorder& recorder) {
     throw Error(ErrorCode::UnsupportedError,
                 "capture by running needs torch 1.13 or later: prepare the model without example inputs");
   }
-  recorder.function_mode = function_mode();
-  nb::object done = nb::steal(PyObject_CallOneArg(TorchTypes::instance().push_mode, recorder.function_mode));
+  recorder.attention().function_mode = function_mode();
+  nb::object done =
+      nb::steal(PyObject_CallOneArg(TorchTypes::instance().push_mode, recorder.attention().function_mode));
   if (!done.is_valid()) nb::raise_python_error();
 }
 
@@ -120,8 +124,8 @@ PyObject* set_slot(PyObject* original, PyObject* args, PyObject* kwargs) {
   Recorder* recorder = Recorder::recording();
   if (!recorder) return PyObject_Call(original, args, kwargs);
   return guarded<PyObject*>(nullptr, [&] {
-    Recorder::Pause off(*recorder);
-    return recorder->torch_call(original, args, kwargs);
+    Pause off(*recorder);
+    return torch_call(*recorder, original, args, kwargs);
   });
 }
 PyMethodDef set_def = {"set_", as_c_function(set_slot), METH_VARARGS | METH_KEYWORDS, nullptr};

@@ -3,6 +3,7 @@
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
+#include "bridge/record/training_flag.h"
 
 namespace modulize {
 
@@ -23,7 +24,7 @@ PyObject* training_get(PyObject* self, void*) {
     // nn.Module declares the flag in its class, and __getattr__ has the last word.
     return PyObject_CallMethod(self, "__getattr__", "O", training_name());
   }
-  if (Recorder* recorder = Recorder::recording()) recorder->note_training_read(self);
+  if (Recorder* recorder = Recorder::recording()) note_training_read(*recorder, self);
   Py_INCREF(flag);
   return flag;
 }
@@ -37,12 +38,11 @@ int training_set(PyObject* self, PyObject* value, void*) {
   Recorder* recorder = Recorder::recording();
   if (recorder && recorder->scan().path_of(self))
     return guarded<int>(-1, [&]() -> int {
-      KeepRequest made("train() or eval() in forward" + recorder->place() +
-                           " is not followed: say it in an overridden train() of the model, or exclude the function "
-                           "(functions_to_exclude) or the module (modules_to_exclude) that does it",
-                       "train() or eval() in forward", recorder->candidates());
-      if (!recorder->request) recorder->request = made;
-      throw made;
+      Decisions& decisions = recorder->decisions();
+      decisions.ask_to_keep("train() or eval() in forward",
+                            " is not followed: say it in an overridden train() of the model, or exclude the function "
+                            "(functions_to_exclude) or the module (modules_to_exclude) that does it",
+                            decisions.candidates());
     });
   return value ? PyDict_SetItem(*slot, training_name(), value) : PyDict_DelItem(*slot, training_name());
 }

@@ -5,6 +5,7 @@
 #include "bridge/boundary/whole.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/modules.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/regions.h"
 #include "ir/runtime_calls.h"
@@ -38,7 +39,7 @@ PyObject* transform_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs
                     [](Recorder& recorder, Node& node, const std::string& transform) {
                       node.target = transform == "vmap" ? kVmap : kGradient;
                       if (transform != "vmap") node.args.push_back(Value::string(transform));
-                      recorder.note_kept(transform, "a function transform of torch.func");
+                      note_kept(recorder, transform, "a function transform of torch.func");
                     });
 }
 PyMethodDef transform_def = {"transform", as_c_function(transform_slot), METH_FASTCALL, nullptr};

@@ -2,6 +2,7 @@
 
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/checks.h"
 #include "bridge/record/proxy.h"
 #include "bridge/record/recorder.h"
 
@@ -18,9 +19,8 @@ PyObject* type_slot(PyObject* type, PyObject* args, PyObject*) {
     nb::object tensor = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().tensor));
     const NodeId asked = recorder->add_function(
         "builtins.isinstance", {recorder->to_value(object), recorder->to_value(tensor.ptr())}, ValueType::number);
-    const std::string line = recorder->here();
-    recorder->add_check(asked, Value::boolean(true),
-                        "whether a value is a tensor, as type() is asked" + (line.empty() ? "" : " at " + line));
+    add_check(*recorder, asked, Value::boolean(true),
+              "whether a value is a tensor, as type() is asked" + recorder->places().at_here());
     return tensor.release().ptr();
   });
 }

@@ -1,8 +1,11 @@
 #include "bridge/intercept/wrapped.h"
 
 #include "bridge/boundary/call_outside.h"
+#include "bridge/boundary/opaque_call.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
+#include "bridge/record/calls.h"
+#include "bridge/record/proxy.h"
 
 namespace modulize {
 
@@ -12,11 +15,11 @@ namespace {
 
 bool any_proxy(PyObject* args, PyObject* kwargs, Recorder& recorder) {
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
-    if (recorder.has_origin(PyTuple_GET_ITEM(args, i))) return true;
+    if (has_origin(recorder, PyTuple_GET_ITEM(args, i))) return true;
   PyObject *key, *value;
   if (kwargs)
     for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);)
-      if (recorder.has_origin(value)) return true;
+      if (has_origin(recorder, value)) return true;
   return false;
 }
 
@@ -26,8 +29,8 @@ PyObject* one_node_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
   if (!recorder) return PyObject_Call(function, args, kwargs);
   return guarded<PyObject*>(nullptr, [&] {
     if (!any_proxy(args, kwargs, *recorder)) return PyObject_Call(function, args, kwargs);
-    return recorder->opaque_call(CallKind::wrapped_function, function, args, kwargs,
-                                 "under torch.fx.wrap: give example_inputs to trace through it");
+    return opaque_call(*recorder, CallKind::wrapped_function, function, args, kwargs,
+                       "under torch.fx.wrap: give example_inputs to trace through it");
   });
 }
 PyMethodDef one_node_def = {"one_node", as_c_function(one_node_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
@@ -40,7 +43,7 @@ PyObject* wrapped_method_slot(PyObject* self, PyObject* args, PyObject* kwargs) 
   return guarded<PyObject*>(nullptr, [&] {
     if (!any_proxy(args, kwargs, *recorder)) return PyObject_Call(original, args, kwargs);
     CallName name{CallForm::method, nb::cast<std::string>(nb::handle(PyTuple_GET_ITEM(self, 1))), false};
-    return recorder->make_proxy(recorder->add_call(original, name, args, kwargs));
+    return make_proxy(*recorder, add_call(*recorder, original, name, args, kwargs));
   });
 }
 PyMethodDef wrapped_method_def = {"wrapped_method", as_c_function(wrapped_method_slot), METH_VARARGS | METH_KEYWORDS,

@@ -28,30 +28,28 @@ bool may_raise_symbolically(const Node& node) {
   return (find_op(node) || find_passive(node)) && raises_of_call(node.op, node.target) == Raises::by_values;
 }
 
-void Recorder::require_uncaught(const char* what, bool surely) {
-  if (mode_ == CaptureMode::symbolic || on_dynamic == "specialize") return;
-  if (surely && !not_caught_.insert(static_cast<std::uint64_t>(scope_) << 32 | current_source()).second) return;
-  const std::vector<RunningCode> running = running_codes();
+void Decisions::require_uncaught(const char* what, bool surely) {
+  const Settings& settings = recorder_.settings;
+  if (recorder_.mode() == CaptureMode::symbolic || settings.on_dynamic == "specialize") return;
+  Places& places = recorder_.places();
+  if (surely && !not_caught_.insert(static_cast<std::uint64_t>(places.scope()) << 32 | places.current()).second) return;
+  const std::vector<RunningCode> running = places.running_codes();
   for (std::size_t i = 0; i < running.size(); ++i) {
     if (!catches(running[i].code, running[i].line, surely)) continue;
     PyErr_Clear();
-    const std::string why = std::string(what) + " in code that catches what it raises";
-    KeepRequest made(
-        why + place() +
-            ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) that "
-            "catches it",
-        why, on_dynamic == "error" ? std::vector<KeepCandidate>() : keep_candidates(capture_, running, scope_, i));
-    if (!request) request = made;
-    throw made;
+    ask_to_keep(std::string(what) + " in code that catches what it raises",
+                ": exclude the function (functions_to_exclude) or the module (modules_to_exclude) that catches it",
+                settings.on_dynamic == "error" ? std::vector<KeepCandidate>()
+                                               : keep_candidates(recorder_.capture(), running, places.scope(), i));
   }
 }
 
-void Recorder::refuse_caught_symbols(SourceId source) {
+void Decisions::require_uncaught_symbols(SourceId source) {
   if (source == kNoSource || !not_caught_.insert(source).second) return;
-  const Site& site = sites_[source - 1];
-  if (catches(reinterpret_cast<PyObject*>(site.code), line_of(site.code, site.lasti), true))
-    throw Error(ErrorCode::CaptureError,
-                "forward catches what this code may raise for some values" + place() + ": give example_inputs");
+  const CodeSite& site = recorder_.places().site(source);
+  if (catches(reinterpret_cast<PyObject*>(site.code), site.line(), true))
+    throw Error(ErrorCode::CaptureError, "forward catches what this code may raise for some values" +
+                                             recorder_.places().in_words() + ": give example_inputs");
 }
 
 }  // namespace modulize

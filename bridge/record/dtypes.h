@@ -6,24 +6,21 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <unordered_map>
-#include <utility>
 #include <vector>
 
-#include "bridge/record/capture.h"
-#include "ir/graph.h"
+#include "bridge/record/origins.h"
 
 namespace modulize {
 
-class Patches;
 class Recorder;
 
-/// Of one capture.
+/// Of one capture, whose Origins hold the reads.
 class DtypeReads {
  public:
   explicit DtypeReads(Recorder& recorder) : recorder_(recorder) {}
 
-  /// `node` has yielded `dtype`. Returns the one that forward gets, which is another at a place that is tried out.
+  /// `node` has yielded `dtype`. Returns the one that forward gets, which is another at a place that is tried out
+  /// (Settings::tried_dtypes).
   PyObject* note(PyObject* dtype, NodeId node);
   /// The read that a dtype among arguments means; kNoNode if it was never read, or is written out (torch.float32).
   NodeId as_argument(PyObject* dtype);
@@ -33,33 +30,19 @@ class DtypeReads {
   void compared(PyObject* a, PyObject* b);
   /// Leaks for the reads that nothing has accounted for. Call once, at the end.
   void finish();
-  /// Places (" at file:line, time 1") whose reads yield another dtype than the tensor's. Borrowed; null: none.
-  const std::set<std::string>* tried = nullptr;
 
  private:
-  struct Read {
-    PyObject* dtype;  // what forward got; immortal
-    NodeId node;
-    std::string line;      // "file:line" of the read
-    std::int64_t time;     // the n-th read there
-    const void* frame;     // that read it; compared only
-    bool is_stored;        // in a variable, so that any later use may mean it
-    bool is_lie;           // another than the tensor's
-    bool is_used = false;  // follows the read, or is checked
-  };
   /// Does the code that runs have the dtype written out among the operands of its call or comparison?
   bool is_written_out(PyObject* dtype);
   std::vector<std::size_t> meant_by(PyObject* dtype);
-  void check_equal(Read& read, const Value& other, bool equal);
+  void check_equal(Origins::Read& read, const Value& other, bool equal);
 
   Recorder& recorder_;
-  std::vector<Read> reads_;
-  std::unordered_map<PyObject*, std::size_t> last_;
   std::map<std::string, std::int64_t> times_;  // reads by line
   std::size_t lies_ = 0;
 };
 
-/// Where a dtype is read, as DtypeReads::tried names it: " at file:line, time 2".
+/// Where a dtype is read, as Settings::tried_dtypes names it: " at file:line, time 2".
 std::string dtype_place(const std::string& line, std::int64_t time);
 
 }  // namespace modulize

@@ -6,7 +6,7 @@
 namespace modulize {
 
 /// While one lives, the Python code that made it is the entry of this thread's captures: places are looked for below
-/// it. Defined in source_map.cpp. GIL held.
+/// it. Defined in places.cpp. GIL held.
 class EntryMarker {
  public:
   EntryMarker();

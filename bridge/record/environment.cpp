@@ -1,34 +1,36 @@
-// The answers to what forward asks about the world around it: torch.jit.is_tracing(), torch.is_grad_enabled(), ...
+#include "bridge/record/environment.h"
+
 #include <frameobject.h>
 
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
-#include "bridge/record/regions.h"
+#include "bridge/record/checks.h"
 
 namespace modulize {
 
-// The one place where such an answer is given.
-bool Recorder::ambient(const std::string& question, ValueList args, bool answer) {
-  if (regions->answers(question)) return answer;
+bool ambient(Recorder& recorder, const std::string& question, ValueList args, bool answer) {
+  const Settings& settings = recorder.settings;
+  if (recorder.regions().answers(question)) return answer;
   const bool natural = answer;
-  if (flipped.contains(question)) answer = !answer;
-  if (silent.contains(question)) return answer;
+  if (settings.flipped.contains(question)) answer = !answer;
+  if (settings.silent.contains(question)) return answer;
   // Asked again in the same region, it is the same answer.
-  const NodeId region = regions->place();
-  for (const AmbientQuestion& known : capture_.ambient_questions)
-    if (known.question == question && known.region == region && graph()[known.value].args == args) return known.answer;
-  const std::string line = here();
-  const NodeId value = add_function(question, std::move(args), ValueType::number);
-  if (decided.contains(question) && on_dynamic == "branch")
-    answer = decide(value, answer);
+  const NodeId region = recorder.regions().place();
+  std::vector<AmbientQuestion>& asked = recorder.capture().ambient_questions;
+  for (const AmbientQuestion& known : asked)
+    if (known.question == question && known.region == region && recorder.graph()[known.value].args == args)
+      return known.answer;
+  const std::string at = recorder.places().at_here();
+  const NodeId value = recorder.add_function(question, std::move(args), ValueType::number);
+  if (settings.decided.contains(question) && settings.on_dynamic == "branch")
+    answer = recorder.decisions().decide(value, answer);
   else
     // The same whether flipped or not, so that the graphs of two worlds can be compared.
-    add_check(value, Value::boolean(natural), question + "()" + (line.empty() ? "" : " at " + line));
-  capture_.ambient_questions.push_back({question, region, value, answer});
+    add_check(recorder, value, Value::boolean(natural), question + "()" + at);
+  asked.push_back({question, region, value, answer});
   return answer;
 }
 
-bool Recorder::is_asked_by_torch(int frames_above) {
+bool is_asked_by_torch(int frames_above) {
   PyFrameObject* frame = PyEval_GetFrame();
   Py_XINCREF(frame);
   for (; frame && frames_above > 0; --frames_above) {

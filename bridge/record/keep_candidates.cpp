@@ -70,7 +70,7 @@ void add_candidates(const Capture& capture, const Graph& graph, NodeId node, std
       out.push_back({.module = module.target});
   }
   // Arguments and results are taken apart before anything happens with the parts.
-  if (is_call_of(at, "operator.getitem")) add_candidates(capture, graph, graph.first_user(node), out);
+  if (is_call_of(at, "operator.getitem")) add_candidates(capture, graph, first_user(graph, node), out);
   const auto it = capture.codes.find(graph.where(at));
   if (it == capture.codes.end()) return;
   for (KeepCandidate& candidate : keep_candidates(capture, it->second, at.scope)) out.push_back(std::move(candidate));

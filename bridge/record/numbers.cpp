@@ -1,32 +1,48 @@
-// What traced numbers ask of the capture that runs.
+#include "bridge/record/numbers.h"
+
 #include <frameobject.h>
 
 #include <utility>
 
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
+#include "bridge/record/checks.h"
 #include "ir/control.h"
 
 namespace modulize {
 
-PyObject* Recorder::number_operation(const char* name, PyObject* const* operands, int count, PyObject* result) {
-  nb::object owned = nb::steal(result);
-  ValueList args;
-  bool value_derived = false;
-  for (int i = 0; i < count; ++i) {
-    Value v = to_value(operands[i]);
-    value_derived |= is_from_value(v);
-    args.push_back(std::move(v));
-  }
-  const std::string_view text = name;
-  if (value_derived) require_uncaught("arithmetic on a number read from a tensor", true);
-  const NodeId node = add_function(text.find('.') == text.npos ? "operator." + std::string(text) : std::string(text),
-                                   std::move(args), ValueType::number);
-  if (value_derived) mark_read_from_value(node);
-  return wrap_result(owned.ptr(), node, false);
+bool decide_number(Recorder& recorder, NodeId value, bool natural) {
+  if (recorder.origins().is_from_value(Value::node(value))) return recorder.decisions().decide(value, natural);
+  add_check(recorder, value, Value::boolean(natural), "a decision on sizes" + recorder.places().at_here());
+  return natural;
 }
 
 namespace {
+
+/// The operands as arguments; `from_value`: is one of them read from a tensor?
+ValueList operand_values(Recorder& recorder, PyObject* const* operands, int count, bool& from_value) {
+  ValueList args;
+  for (int i = 0; i < count; ++i) {
+    args.push_back(recorder.to_value(operands[i]));
+    from_value |= recorder.origins().is_from_value(args.back());
+  }
+  return args;
+}
+
+/// Steals `result`.
+PyObject* number_operation(Recorder& recorder, const char* name, PyObject* const* operands, int count,
+                           PyObject* result) {
+  const nb::object owned = nb::steal(result);
+  bool from_value = false;
+  ValueList args = operand_values(recorder, operands, count, from_value);
+  const std::string_view text = name;
+  if (from_value) recorder.decisions().require_uncaught("arithmetic on a number read from a tensor", true);
+  const NodeId node =
+      recorder.add_function(text.find('.') == text.npos ? "operator." + std::string(text) : std::string(text),
+                            std::move(args), ValueType::number);
+  if (from_value) recorder.origins().mark_from_value(node);
+  return recorder.wrap_result(owned.ptr(), node, false);
+}
+
 /// Is it Tensor.__iter__ that runs? It refuses tensors without dimensions, and so does the unbind that it returns.
 bool is_in_tensor_iter() {
   static PyObject* const iter_code =
@@ -34,50 +50,48 @@ bool is_in_tensor_iter() {
   PyFrameObject* const frame = PyEval_GetFrame();
   return frame && nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame))).is(nb::handle(iter_code));
 }
-}  // namespace
 
-bool Recorder::number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
+bool number_decision(Recorder& recorder, const char* name, PyObject* const* operands, int count, bool truth) {
   if (is_in_tensor_iter()) return truth;
-  ValueList args;
-  bool by_value = false;
-  for (int i = 0; i < count; ++i) {
-    Value v = to_value(operands[i]);
-    by_value |= is_from_value(v);
-    args.push_back(std::move(v));
-  }
-  const NodeId condition = add_function("operator." + std::string(name), std::move(args), ValueType::number);
-  if (by_value) mark_read_from_value(condition);
-  return decide_number(condition, truth);
+  bool from_value = false;
+  ValueList args = operand_values(recorder, operands, count, from_value);
+  const NodeId condition = recorder.add_function("operator." + std::string(name), std::move(args), ValueType::number);
+  if (from_value) recorder.origins().mark_from_value(condition);
+  return decide_number(recorder, condition, truth);
 }
 
-bool Recorder::decide_number(NodeId value, bool natural) {
-  if (is_from_value(Value::node(value))) return decide(value, natural);
-  const std::string line = here();
-  add_check(value, Value::boolean(natural), "a decision on sizes" + (line.empty() ? "" : " at " + line));
-  return natural;
-}
-
-void Recorder::number_leak(const char* what, PyObject* number) {
-  const Value value = to_value(number);
+/// Python learns the number by `what`: of a size that is a leak, of a value the end.
+void number_leak(Recorder& recorder, const char* what, PyObject* number) {
+  const Value value = recorder.to_value(number);
   if (!value.is_node()) return;
-  if (is_from_value(value)) refuse_control_flow(std::string(what) + " of a number read from a tensor");
-  // Before Python's: the number may be asked for again at once, for a key twice.
-  if (value.as_node() == last_leak_) return;
-  last_leak_ = value.as_node();
-  nb::object plain = checked(plain_number(number));
-  const std::string line = here();
-  add_function(std::string(kLeak),
-               {value, to_value(plain.ptr()),
-                Value::string(std::string("a size that Python uses as ") + what + (line.empty() ? "" : " at " + line))},
-               ValueType::other);
+  if (recorder.origins().is_from_value(value))
+    recorder.decisions().refuse_control_flow(std::string(what) + " of a number read from a tensor");
+  if (recorder.origins().has_just_leaked(value.as_node())) return;
+  const nb::object plain = checked(plain_number(number));
+  const NodeId leak = recorder.add_function(
+      std::string(kLeak),
+      {value, recorder.to_value(plain.ptr()),
+       Value::string(std::string("a size that Python uses as ") + what + recorder.places().at_here())},
+      ValueType::other);
+  recorder.origins().note_leak(value.as_node(), leak);
 }
+
+/// Is one of the operands a number of this capture?
+bool is_any_ours(Recorder& recorder, PyObject* const* operands, int count) {
+  NumberOrigin origin;
+  for (int i = 0; i < count; ++i)
+    if (traced_origin(operands[i], &origin) && origin.capture == recorder.origins().capture()) return true;
+  return false;
+}
+
+}  // namespace
 
 bool note_number_leak(const char* what, PyObject* self) {
   Recorder* recorder = Recorder::recording();
   NumberOrigin origin;
-  if (!recorder || !traced_origin(self, &origin) || origin.capture != recorder->id()) return true;
+  if (!recorder || !traced_origin(self, &origin) || origin.capture != recorder->origins().capture()) return true;
   return guarded<bool>(false, [&] {
-    recorder->number_leak(what, self);
+    number_leak(*recorder, what, self);
     return true;
   });
 }
@@ -86,27 +100,21 @@ PyObject* record_number_operation(const char* name, PyObject* const* operands, i
   if (result == Py_NotImplemented) return result;
   Recorder* recorder = Recorder::recording();
   if (!recorder) return result;
-  bool ours = false;
-  NumberOrigin origin;
-  for (int i = 0; i < count; ++i) ours |= traced_origin(operands[i], &origin) && origin.capture == recorder->id();
-  if (!ours) return result;
+  if (!is_any_ours(*recorder, operands, count)) return result;
   if (!result)
     return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
       nb::python_error raised;
-      recorder->require_uncaught("arithmetic that raises", false);
+      recorder->decisions().require_uncaught("arithmetic that raises", false);
       throw raised;
     });
-  return guarded<PyObject*>(nullptr, [&] { return recorder->number_operation(name, operands, count, result); });
+  return guarded<PyObject*>(nullptr, [&] { return number_operation(*recorder, name, operands, count, result); });
 }
 
 int record_number_decision(const char* name, PyObject* const* operands, int count, bool truth) {
   Recorder* recorder = Recorder::recording();
   if (!recorder) return truth;
-  bool ours = false;
-  NumberOrigin origin;
-  for (int i = 0; i < count; ++i) ours |= traced_origin(operands[i], &origin) && origin.capture == recorder->id();
-  if (!ours) return truth;
-  return guarded<int>(-1, [&] { return recorder->number_decision(name, operands, count, truth) ? 1 : 0; });
+  if (!is_any_ours(*recorder, operands, count)) return truth;
+  return guarded<int>(-1, [&] { return number_decision(*recorder, name, operands, count, truth) ? 1 : 0; });
 }
 
 }  // namespace modulize

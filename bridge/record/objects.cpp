@@ -1,6 +1,7 @@
 #include "bridge/record/objects.h"
 
 #include "bridge/python/errors.h"
+#include "bridge/record/checks.h"
 #include "bridge/record/recorder.h"
 #include "ir/control.h"
 
@@ -71,7 +72,8 @@ void KnownObjects::adopt(PyObject* object, NodeId node, bool is_result) {
   if (const auto it = known_.find(object); it != known_.end()) {
     // The same object by another way: the prepared model's must be one object as well.
     if (it->second.node != node && Py_TYPE(object) != &PyTuple_Type)
-      recorder_.add_check(
+      add_check(
+          recorder_,
           recorder_.add_function("operator.is_", {Value::node(node), Value::node(it->second.node)}, ValueType::number),
           Value::boolean(true), "that two inputs hold the same " + type_name(object));
     return;
@@ -132,9 +134,9 @@ std::optional<Value> KnownObjects::find(PyObject* object) {
   if (it->second.node == kNoNode) {
     // It is being made, and a part of it refers back to it: made empty now, it gets its parts one by one.
     if (!is_plain_object(object))
-      throw Error(
-          ErrorCode::CaptureError,
-          "a " + type_name(object) + " that contains itself cannot be made by the prepared model" + recorder_.place());
+      throw Error(ErrorCode::CaptureError, "a " + type_name(object) +
+                                               " that contains itself cannot be made by the prepared model" +
+                                               recorder_.places().in_words());
     const NodeId made = recorder_.add_function(
         std::string(kRebuild), {recorder_.to_value(type_of(object).ptr()), Value::none(), Value::none()},
         ValueType::other);
@@ -238,8 +240,8 @@ void KnownObjects::reread_all() {
       const NodeId known = torch.is_tensor(value) ? recorder_.node_of(value) : kNoNode;
       const NodeId at = part_node(node, now[k]);
       if (known != kNoNode) {
-        recorder_.check_made(
-            nb::bool_(true),
+        check_made(
+            recorder_, nb::bool_(true),
             recorder_.add_function("operator.is_", {Value::node(at), Value::node(known)}, ValueType::number),
             "that a call that was not looked into put the same tensor into " + type_name(order_[i]) + now[k].text(),
             false);
@@ -248,9 +250,8 @@ void KnownObjects::reread_all() {
       } else if (has_parts(value)) {
         if (!known_.contains(value)) adopt(value, at);
       } else {
-        recorder_.check_made(now[k].value, at,
-                             "what a call that was not looked into left in " + type_name(order_[i]) + now[k].text(),
-                             false);
+        check_made(recorder_, now[k].value, at,
+                   "what a call that was not looked into left in " + type_name(order_[i]) + now[k].text(), false);
       }
     }
   }
@@ -273,7 +274,7 @@ void KnownObjects::rollback(NodeId first) {
 namespace {
 
 bool holds_recorded(Recorder& recorder, PyObject* object, std::unordered_map<PyObject*, nb::object>& seen) {
-  if (!has_parts(object)) return recorder.has_origin(object);
+  if (!has_parts(object)) return has_origin(recorder, object);
   if (!seen.emplace(object, nb::borrow(object)).second) return false;
   for (const Part& part : parts_of(object))
     if (holds_recorded(recorder, part.value.ptr(), seen)) return true;
@@ -292,7 +293,7 @@ namespace {
 
 /// What a call `type(*args, **kwargs)` gives, nothing if it raises. Nothing is recorded.
 nb::object try_call(Recorder& recorder, nb::handle type, const nb::object& args, const nb::dict& kwargs) {
-  Recorder::Pause quiet(recorder);
+  Pause quiet(recorder);
   nb::object made = nb::steal(PyObject_Call(type.ptr(), args.ptr(), kwargs.ptr()));
   if (!made.is_valid()) PyErr_Clear();  // then it is made without its constructor
   return made;
@@ -343,109 +344,122 @@ Spelling spelling_of(Recorder& recorder, PyObject* object, const std::vector<Par
 
 }  // namespace
 
-Value KnownObjects::rebuild(PyObject* object) {
-  const nb::object type = type_of(object);
-  const std::vector<Part> parts = parts_of(object);
-  nb::list item_list, attribute_names;
-  nb::dict item_dict;
-  for (const Part& part : parts) {
-    if (part.is_attribute)
-      attribute_names.append(part.key);
-    else if (is_mapping(object))
-      item_dict[part.key] = part.value;
-    else
-      item_list.append(part.value);
+// The nodes that make one object anew.
+class KnownObjects::Rebuilding {
+ public:
+  Rebuilding(KnownObjects& objects, PyObject* object)
+      : objects_(objects),
+        recorder_(objects.recorder_),
+        object_(object),
+        type_(type_of(object)),
+        parts_(parts_of(object)) {}
+
+  /// The node that yields it. The object stands in the table, without a node, while its parts are recorded.
+  NodeId record() {
+    nb::dict fields;
+    const Spelling spelling = find_spelling(fields);
+    objects_.known_.emplace(object_, Entry{nb::borrow(object_), kNoNode, {}, true});
+    objects_.order_.push_back(object_);
+    const NodeId made = spelling == Spelling::none ? without_constructor() : by_constructor(spelling, fields);
+    Entry& entry = objects_.known_.at(object_);
+    entry.node = made;
+    entry.written = parts_;
+    entry.busy = false;
+    return made;
   }
 
-  nb::dict fields;
-  const Spelling spelling = spelling_of(recorder_, object, parts, item_list, item_dict, fields);
+ private:
+  Spelling find_spelling(nb::dict& fields) const {
+    nb::list item_list;
+    nb::dict item_dict;
+    for (const Part& part : parts_) {
+      if (part.is_attribute) continue;
+      if (is_mapping(object_))
+        item_dict[part.key] = part.value;
+      else
+        item_list.append(part.value);
+    }
+    return spelling_of(recorder_, object_, parts_, item_list, item_dict, fields);
+  }
 
-  Node node;
-  node.type = ValueType::other;
-  const auto call_class = [&] {
-    Value name = recorder_.to_value(type.ptr());
+  void call_class(Node& node) {
+    Value name = recorder_.to_value(type_.ptr());
     if (name.is(ValueKind::name))
       node.target = name.text();
     else
       node.callee = std::move(name);
-  };
-  const auto mapping = [&] {
-    ValueDict items;
-    for (const Part& part : parts)
-      if (!part.is_attribute) items.emplace_back(recorder_.to_value(part.key.ptr()), part_value(part.value));
-    return Value::dict(std::move(items));
-  };
-  const auto sequence = [&] {
-    ValueList items;
-    for (const Part& part : parts)
-      if (!part.is_attribute) items.push_back(part_value(part.value));
-    return items;
-  };
-  known_.emplace(object, Entry{nb::borrow(object), kNoNode, {}, true});
-  order_.push_back(object);
-  switch (spelling) {
-    case Spelling::fields:
-      for (auto [key, value] : fields) node.kwargs.emplace_back(text_of(key), part_value(nb::borrow(value)));
-      call_class();
-      break;
-    case Spelling::items:
-      node.args = sequence();
-      call_class();
-      break;
-    case Spelling::one_sequence:
-      node.args.push_back(Value::list(sequence()));
-      call_class();
-      break;
-    case Spelling::mapping:
-      node.args.push_back(mapping());
-      call_class();
-      break;
-    case Spelling::none: {
-      std::vector<std::pair<std::string, Value>> attributes;
-      for (const Part& part : parts)
-        if (part.is_attribute) attributes.emplace_back(text_of(part.key), part_value(part.value));
-      NodeId early = known_.at(object).node;
-      const bool is_default_dict = Py_TYPE(object) == layout_of_default_dict();
-      if (early == kNoNode && is_default_dict) {
-        call_class();
-        node.args = {recorder_.to_value(nb::object(nb::handle(object).attr("default_factory")).ptr()), mapping()};
-        break;
-      }
-      if (early == kNoNode) {
-        node.target = kRebuild;
-        node.args = {recorder_.to_value(type.ptr()), Value::none(), Value::none()};
-        if (is_mapping(object))
-          node.args[1] = mapping();
-        else if (!is_plain_object(object))
-          node.args[1] = Value::list(sequence());
-        if (nb::hasattr(type, "default_factory"))
-          attributes.emplace_back("default_factory",
-                                  recorder_.to_value(nb::object(nb::handle(object).attr("default_factory")).ptr()));
-        if (nb::hasattr(type, "maxlen"))
-          node.args[2] = recorder_.to_value(nb::object(nb::handle(object).attr("maxlen")).ptr());
-        std::vector<std::pair<std::string, Value>> late;
-        for (auto& [name, value] : attributes)
-          (is_keyword_argument(name) ? node.kwargs : late).emplace_back(name, std::move(value));
-        attributes = std::move(late);
-        early = recorder_.add_node(std::move(node));
-      }
-      for (auto& [name, value] : attributes)
-        recorder_.add_function(std::string(kSetAttribute), {Value::node(early), Value::string(name), std::move(value)},
-                               ValueType::other);
-      Entry& entry = known_.at(object);
-      entry.node = early;
-      entry.written = parts;
-      entry.busy = false;
-      return Value::node(early);
-    }
   }
-  const NodeId made = recorder_.add_node(std::move(node));
-  Entry& entry = known_.at(object);
-  entry.node = made;
-  entry.written = parts;
-  entry.busy = false;
-  return Value::node(made);
-}
+  Value mapping() {
+    ValueDict items;
+    for (const Part& part : parts_)
+      if (!part.is_attribute) items.emplace_back(recorder_.to_value(part.key.ptr()), objects_.part_value(part.value));
+    return Value::dict(std::move(items));
+  }
+  ValueList sequence() {
+    ValueList items;
+    for (const Part& part : parts_)
+      if (!part.is_attribute) items.push_back(objects_.part_value(part.value));
+    return items;
+  }
+  Value attribute_of(const char* name) { return recorder_.to_value(nb::object(nb::handle(object_).attr(name)).ptr()); }
+
+  NodeId by_constructor(Spelling spelling, const nb::dict& fields) {
+    Node node;
+    node.type = ValueType::other;
+    if (spelling == Spelling::fields)
+      for (auto [key, value] : fields) node.kwargs.emplace_back(text_of(key), objects_.part_value(nb::borrow(value)));
+    else if (spelling == Spelling::items)
+      node.args = sequence();
+    else if (spelling == Spelling::one_sequence)
+      node.args.push_back(Value::list(sequence()));
+    else
+      node.args.push_back(mapping());
+    call_class(node);
+    return recorder_.add_node(std::move(node));
+  }
+
+  NodeId without_constructor() {
+    std::vector<std::pair<std::string, Value>> attributes;
+    for (const Part& part : parts_)
+      if (part.is_attribute) attributes.emplace_back(text_of(part.key), objects_.part_value(part.value));
+    NodeId made = objects_.known_.at(object_).node;  // a part that refers back to it had it made early
+    Node node;
+    node.type = ValueType::other;
+    if (made == kNoNode && Py_TYPE(object_) == layout_of_default_dict()) {
+      call_class(node);
+      node.args = {attribute_of("default_factory"), mapping()};
+      return recorder_.add_node(std::move(node));
+    }
+    if (made == kNoNode) {
+      node.target = kRebuild;
+      node.args = {recorder_.to_value(type_.ptr()), Value::none(), Value::none()};
+      if (is_mapping(object_))
+        node.args[1] = mapping();
+      else if (!is_plain_object(object_))
+        node.args[1] = Value::list(sequence());
+      if (nb::hasattr(type_, "default_factory"))
+        attributes.emplace_back("default_factory", attribute_of("default_factory"));
+      if (nb::hasattr(type_, "maxlen")) node.args[2] = attribute_of("maxlen");
+      std::vector<std::pair<std::string, Value>> late;
+      for (auto& [name, value] : attributes)
+        (is_keyword_argument(name) ? node.kwargs : late).emplace_back(name, std::move(value));
+      attributes = std::move(late);
+      made = recorder_.add_node(std::move(node));
+    }
+    for (auto& [name, value] : attributes)
+      recorder_.add_function(std::string(kSetAttribute), {Value::node(made), Value::string(name), std::move(value)},
+                             ValueType::other);
+    return made;
+  }
+
+  KnownObjects& objects_;
+  Recorder& recorder_;
+  PyObject* const object_;
+  const nb::object type_;
+  const std::vector<Part> parts_;
+};
+
+Value KnownObjects::rebuild(PyObject* object) { return Value::node(Rebuilding(*this, object).record()); }
 
 namespace {
 
@@ -465,7 +479,7 @@ bool hides_recorded(Recorder& recorder, PyObject* object, int depth) {
   const TorchTypes& torch = TorchTypes::instance();
   NumberOrigin origin;
   if (torch.is_tensor(object)) return recorder.node_of(object) != kNoNode;
-  if (traced_origin(object, &origin)) return origin.capture == recorder.id();
+  if (traced_origin(object, &origin)) return origin.capture == recorder.origins().capture();
   if (depth <= 0 || PyType_Check(object) || PyModule_Check(object) || PyType_IsSubtype(Py_TYPE(object), torch.module))
     return false;
   Visit next{recorder, depth - 1};

@@ -75,6 +75,7 @@ class KnownObjects {
   void refuse_hidden_tensors(const Value& value, const std::string& what);
 
  private:
+  class Rebuilding;
   struct Entry {
     nb::object object;
     NodeId node;

@@ -39,10 +39,18 @@ PyObject* keep_name(PyObject* name) {
       "a symbolic value of an earlier capture is used outside of it: forward stored it somewhere; give example_inputs");
 }
 
+PyObject* make_proxy_object(std::uint32_t capture, NodeId node) {
+  PyTypeObject* t = proxy_type();
+  PyObject* out = t->tp_alloc(t, 0);
+  if (!out) nb::raise_python_error();
+  fields(out) = {capture, node, kNoNode, nullptr};
+  return out;
+}
+
 /// The recorder that owns `self`. Throws when none records.
 Recorder& owner(PyObject* self) {
   Recorder* recorder = Recorder::current();
-  if (!recorder || recorder->id() != fields(self).capture) refuse_stale();
+  if (!recorder || recorder->origins().capture() != fields(self).capture) refuse_stale();
   return *recorder;
 }
 
@@ -57,7 +65,7 @@ PyObject* record(const char* target, PyObject* const* operands, int count) {
     Recorder& recorder = owner_of_any(operands, count);
     ValueList args;
     for (int i = 0; i < count; ++i) args.push_back(recorder.to_value(operands[i]));
-    return recorder.make_proxy(recorder.add_function(target, std::move(args), ValueType::unknown));
+    return make_proxy(recorder, recorder.add_function(target, std::move(args), ValueType::unknown));
   });
 }
 
@@ -123,12 +131,12 @@ int proxy_setitem(PyObject* self, PyObject* key, PyObject* value) {
 
 template <class Result>
 Result refuse(PyObject* self, Result failed, const char* what) {
-  return guarded<Result>(failed, [&]() -> Result { owner(self).refuse_control_flow(what); });
+  return guarded<Result>(failed, [&]() -> Result { owner(self).decisions().refuse_control_flow(what); });
 }
 int proxy_bool(PyObject* self) {
   return guarded<int>(-1, [&] {
     Recorder& recorder = owner(self);
-    return recorder.decide(proxy_node(self, recorder), true) ? 1 : 0;
+    return recorder.decisions().decide(proxy_node(self, recorder), true) ? 1 : 0;
   });
 }
 Py_hash_t proxy_hash(PyObject* self) { return refuse<Py_hash_t>(self, -1, "a key of a dict or set"); }
@@ -148,7 +156,8 @@ PyObject* proxy_repr(PyObject* self) {
   return guarded<PyObject*>(nullptr, [&] {
     Recorder* recorder = Recorder::current();
     const ProxyFields& f = fields(self);
-    if (!recorder || recorder->id() != f.capture) return PyUnicode_FromString("Proxy(of an earlier capture)");
+    if (!recorder || recorder->origins().capture() != f.capture)
+      return PyUnicode_FromString("Proxy(of an earlier capture)");
     if (f.node == kNoNode)
       return PyUnicode_FromFormat("Proxy(%s.%U)", recorder->graph()[f.root].name.c_str(), f.attribute);
     return PyUnicode_FromFormat("Proxy(%s)", recorder->graph()[f.node].name.c_str());
@@ -158,7 +167,7 @@ PyObject* text_told(PyObject*, PyObject*) {
   return guarded<PyObject*>(nullptr, [&]() -> PyObject* {
     Recorder* recorder = Recorder::current();
     if (recorder && recorder->mode() == CaptureMode::symbolic)
-      recorder->refuse_control_flow("a text made of a symbolic value, which is compared or taken apart,");
+      recorder->decisions().refuse_control_flow("a text made of a symbolic value, which is compared or taken apart,");
     Py_RETURN_NONE;
   });
 }
@@ -208,7 +217,7 @@ PyObject* proxy_keys(PyObject* self, PyObject*) {
     node.op = Opcode::call_method;
     node.target = "keys";
     node.args = {Value::node(proxy_node(self, recorder))};
-    return recorder.make_proxy(recorder.add_node(std::move(node)));
+    return make_proxy(recorder, recorder.add_node(std::move(node)));
   });
 }
 
@@ -217,7 +226,7 @@ PyObject* call_quietly(PyObject* bound, PyObject* args, PyObject* kwargs) {
   return guarded<PyObject*>(nullptr, [&] {
     Recorder* recorder = Recorder::current();
     if (!recorder) return PyObject_Call(bound, args, kwargs);
-    Recorder::Pause quiet(*recorder);
+    Pause quiet(*recorder);
     return PyObject_Call(bound, args, kwargs);
   });
 }
@@ -234,7 +243,7 @@ PyObject* known_metadata(Recorder& recorder, NodeId node, PyObject* name) {
   if (!fact) return nullptr;
   for (const auto& [tensor, path] : recorder.scan().tensors)
     if (path == n.target) {
-      Recorder::Pause quiet(recorder);
+      Pause quiet(recorder);
       PyObject* out = PyObject_GetAttr(tensor, name);
       if (!out) nb::raise_python_error();
       if (!PyCallable_Check(out)) return out;
@@ -261,7 +270,7 @@ PyObject* proxy_getattr(PyObject* self, PyObject* name) {
   if (Recorder::recording() && PyUnicode_CompareWithASCIIString(name, "__class__") == 0)
     return guarded<PyObject*>(nullptr, [&] {
       Recorder& recorder = owner(self);
-      if (class_decides(recorder, self)) recorder.refuse_control_flow("the class of a symbol");
+      if (class_decides(recorder, self)) recorder.decisions().refuse_control_flow("the class of a symbol");
       return PyObject_GenericGetAttr(self, name);
     });
   if (_PyType_Lookup(Py_TYPE(self), name)) return PyObject_GenericGetAttr(self, name);
@@ -275,7 +284,7 @@ PyObject* proxy_getattr(PyObject* self, PyObject* name) {
       return nullptr;
     }
     Recorder& recorder = owner(self);
-    if (n == "_version") recorder.refuse_control_flow("'_version', the number of writes to a tensor,");
+    if (n == "_version") recorder.decisions().refuse_control_flow("'_version', the number of writes to a tensor,");
     const NodeId root = proxy_node(self, recorder);
     if (PyObject* fact = known_metadata(recorder, root, name)) return fact;
     PyObject* out = make_proxy_object(fields(self).capture, kNoNode);
@@ -292,7 +301,8 @@ int proxy_setattr(PyObject* self, PyObject* name, PyObject* value) {
   }
   if (!PyObject_HasAttr(reinterpret_cast<PyObject*>(TorchTypes::instance().tensor), name))
     return guarded<int>(-1, [&]() -> int {
-      owner(self).refuse_control_flow("writing '" + text_of(name) + "', which tensors do not have, to an argument");
+      owner(self).decisions().refuse_control_flow("writing '" + text_of(name) +
+                                                  "', which tensors do not have, to an argument");
     });
   PyObject* operands[3] = {self, name, value};
   PyObject* done = record("builtins.setattr", operands, 3);
@@ -319,7 +329,7 @@ PyObject* proxy_call(PyObject* self, PyObject* args, PyObject* kwargs) {
     if (kwargs)
       for (Py_ssize_t at = 0; PyDict_Next(kwargs, &at, &key, &value);)
         node.kwargs.emplace_back(nb::cast<std::string>(nb::handle(key)), recorder.to_value(value));
-    return recorder.make_proxy(recorder.add_node(std::move(node)));
+    return make_proxy(recorder, recorder.add_node(std::move(node)));
   });
 }
 
@@ -355,15 +365,16 @@ PyObject* proxy_iter(PyObject* self) {
     Recorder& recorder = owner(self);
     const long count = unpack_count();
     if (count < 0)
-      recorder.refuse_control_flow(
+      recorder.decisions().refuse_control_flow(
           "iterating over a value of unknown length (a 'for' loop, '*' unpacking, list() or tuple())");
     const NodeId node = proxy_node(self, recorder);
     nb::object items = nb::steal(PyTuple_New(count));
     if (!items.is_valid()) nb::raise_python_error();
     for (long i = 0; i < count; ++i)
-      PyTuple_SET_ITEM(items.ptr(), i,
-                       recorder.make_proxy(recorder.add_function(
-                           "operator.getitem", {Value::node(node), Value::integer(i)}, ValueType::unknown)));
+      PyTuple_SET_ITEM(
+          items.ptr(), i,
+          make_proxy(recorder, recorder.add_function("operator.getitem", {Value::node(node), Value::integer(i)},
+                                                     ValueType::unknown)));
     return PyObject_GetIter(items.ptr());
   });
 }
@@ -375,8 +386,8 @@ PyObject* proxy_torch_function(PyObject*, PyObject* args, PyObject*) {
     Recorder* recorder = Recorder::current();
     if (!recorder || recorder->mode() != CaptureMode::symbolic) refuse_stale();
     nb::object positional = call_args ? nb::borrow(call_args) : nb::object(nb::tuple());
-    return recorder->torch_call(function, positional.ptr(),
-                                call_kwargs && call_kwargs != Py_None ? call_kwargs : nullptr);
+    return torch_call(*recorder, function, positional.ptr(),
+                      call_kwargs && call_kwargs != Py_None ? call_kwargs : nullptr);
   });
 }
 
@@ -477,7 +488,7 @@ bool is_proxy(PyObject* object) { return type && Py_TYPE(object) == type; }
 NodeId proxy_node(PyObject* object, Recorder& recorder) {
   if (!is_proxy(object)) return kNoNode;
   ProxyFields& f = fields(object);
-  if (f.capture != recorder.id()) refuse_stale();
+  if (f.capture != recorder.origins().capture()) refuse_stale();
   if (f.node == kNoNode)
     f.node = recorder.add_function("builtins.getattr",
                                    {Value::node(f.root), Value::string(nb::cast<std::string>(nb::handle(f.attribute)))},
@@ -485,14 +496,6 @@ NodeId proxy_node(PyObject* object, Recorder& recorder) {
   return f.node;
 }
 
-PyObject* make_proxy_object(std::uint32_t capture, NodeId node) {
-  PyTypeObject* t = proxy_type();
-  PyObject* out = t->tp_alloc(t, 0);
-  if (!out) nb::raise_python_error();
-  fields(out) = {capture, node, kNoNode, nullptr};
-  return out;
-}
-
-PyObject* Recorder::make_proxy(NodeId node) { return make_proxy_object(id_, node); }
+PyObject* make_proxy(Recorder& recorder, NodeId node) { return make_proxy_object(recorder.origins().capture(), node); }
 
 }  // namespace modulize

@@ -14,7 +14,13 @@ bool is_proxy(PyObject* object);
 /// Throws CaptureError for a proxy of another capture.
 NodeId proxy_node(PyObject* object, Recorder& recorder);
 
-/// A new reference to a proxy of `node`.
-PyObject* make_proxy_object(std::uint32_t capture, NodeId node);
+/// A call that torch dispatched to a capture, which a proxy or the function mode has got: records
+/// `function(*args, **kwargs)` and runs it (running), or only records it (symbolic). `args` is a tuple, `kwargs` a dict
+/// or null. New reference, null with a Python error set. GIL held; throws Error or nb::python_error. Defined in
+/// boundary/torch_call.cpp.
+PyObject* torch_call(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs);
+
+/// A symbolic value of `node`: a new reference.
+PyObject* make_proxy(Recorder& recorder, NodeId node);
 
 }  // namespace modulize

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "bridge/python/errors.h"
+#include "bridge/record/recorder.h"
+#include "bridge/record/training_flag.h"
 #include "ir/regions.h"
 
 namespace modulize {
@@ -24,8 +26,8 @@ const Regions::Maker* Regions::maker_of(PyObject* context) const {
 }
 
 void Regions::enter(PyObject* context, Maker maker) {
-  recorder_.settle_training_read();
-  Open open{context, kNoNode, kRootScope, maker.name, true, recorder_.place()};
+  settle_training_read(recorder_);
+  Open open{context, kNoNode, kRootScope, maker.name, true, recorder_.places().in_words()};
   for (const Value& v : maker.args) open.fixed &= !v.has_node();
   for (const auto& [key, v] : maker.kwargs) open.fixed &= !v.has_node();
   Node node;
@@ -43,7 +45,7 @@ void Regions::enter(PyObject* context, Maker maker) {
 void Regions::leave(PyObject* context) {
   const auto it = std::find_if(open_.rbegin(), open_.rend(), [&](const Open& o) { return o.context == context; });
   if (it == open_.rend())
-    throw Error(ErrorCode::CaptureError, "forward leaves a context" + recorder_.place() +
+    throw Error(ErrorCode::CaptureError, "forward leaves a context" + recorder_.places().in_words() +
                                              " that it did not enter: exclude the module (modules_to_exclude) that "
                                              "does it");
   if (it != open_.rbegin())
@@ -51,14 +53,14 @@ void Regions::leave(PyObject* context) {
                                              open_.back().name + ", which it entered after it" + open_.back().where +
                                              ": such regions cannot be captured; exclude the module "
                                              "(modules_to_exclude) that does it");
-  recorder_.settle_training_read();
+  settle_training_read(recorder_);
   const Open open = std::move(open_.back());
   open_.pop_back();
   nb::object owned = nb::steal(open.context);
   const NodeId node = recorder_.add_function(std::string(kLeave), {Value::node(open.node)}, ValueType::other);
   if (recorder_.graph()[node].scope != open.scope)
     throw Error(ErrorCode::CaptureError, open.name + ", entered" + open.where + ", is left in another module call" +
-                                             recorder_.place() +
+                                             recorder_.places().in_words() +
                                              ": such regions cannot be captured; exclude the module "
                                              "(modules_to_exclude) that does it");
 }
@@ -91,7 +93,7 @@ void Regions::unset_gradients(PyObject* context) {
   if (it == made_.end() || it->second.acted == kNoNode) return;
   if (it->second.limit != recorder_.graph().id_limit())
     throw Error(ErrorCode::CaptureError,
-                "torch.set_grad_enabled is called" + recorder_.place() +
+                "torch.set_grad_enabled is called" + recorder_.places().in_words() +
                     " and entered only later, so that it acts on what is between: write it into the with statement");
   // A `with` statement: what the call did is part of the region.
   recorder_.rollback(it->second.acted);

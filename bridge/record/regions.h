@@ -5,9 +5,12 @@
 #include <unordered_map>
 #include <vector>
 
-#include "bridge/record/recorder.h"
+#include "bridge/python/python.h"
+#include "ir/graph.h"
 
 namespace modulize {
+
+class Recorder;
 
 /// The regions of one capture. GIL held; throws Error or nb::python_error.
 class Regions {

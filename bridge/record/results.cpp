@@ -2,8 +2,7 @@
 #include <utility>
 
 #include "bridge/python/errors.h"
-#include "bridge/record/recorder.h"
-#include "ir/control.h"
+#include "bridge/record/checks.h"
 
 namespace modulize {
 
@@ -12,14 +11,15 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   Node& n = graph()[node];
   if (torch.is_tensor(result)) {
     n.type = ValueType::tensor;
-    if (!in_place && (tag_of(result) != kNoNode || scan_.tensors.contains(result) || constants_.contains(result))) {
+    if (!in_place &&
+        (origins_.of_tensor(result) != kNoNode || scan_.tensors.contains(result) || origins_.is_constant(result))) {
       // The call gave an argument back (`contiguous`, dropout in eval mode). Another object for the same data keeps the
       // two apart: in another mode, or for another layout, they are two tensors.
       nb::object alias = checked(PyObject_CallOneArg(torch.detach, result));
-      tag(alias.ptr(), node);
+      origins_.tag(alias.ptr(), node);
       return alias.release().ptr();
     }
-    tag(result, node);
+    origins_.tag(result, node);
     Py_INCREF(result);
     return result;
   }
@@ -36,27 +36,24 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   }
   if (PyLong_CheckExact(result)) {
     n.type = ValueType::number;
-    return make_traced_int(result, {id_, node, -1});
+    return make_traced_int(result, {origins_.capture(), node, -1});
   }
   if (PyFloat_CheckExact(result)) {
     n.type = ValueType::number;
-    return make_traced_float(PyFloat_AS_DOUBLE(result), {id_, node, -1});
+    return make_traced_float(PyFloat_AS_DOUBLE(result), {origins_.capture(), node, -1});
   }
   if (PyTuple_Check(result) || PyList_CheckExact(result)) return wrap_sequence(result, node, in_place);
   n.type = ValueType::other;
   if (Py_TYPE(result) == torch.dtype) {
-    result = dtypes.note(result, node);
+    result = dtypes_.note(result, node);
   } else if (Py_TYPE(result) == torch.device) {
-    Py_INCREF(result);  // kept alive, so that its identity means this read
-    if (!devices_.insert_or_assign(result, node).second) Py_DECREF(result);
+    origins_.note(result, node);
   } else if (has_parts(result)) {
     objects_.adopt_result(result, node);
   } else if (mode_ == CaptureMode::running && !PyUnicode_Check(result) && !PyBytes_Check(result) &&
              !PyType_Check(result) && !PyCallable_Check(result) && !PyObject_TypeCheck(result, torch.module) &&
              Py_TYPE(result) != torch.layout && Py_TYPE(result) != torch.memory_format) {
-    // An array of numpy's: kept alive, so that its identity means this call.
-    Py_INCREF(result);
-    if (!whole_results_.insert_or_assign(result, node).second) Py_DECREF(result);
+    origins_.note(result, node);  // an array of numpy's
   }
   Py_INCREF(result);
   return result;
@@ -66,15 +63,14 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
   const TorchTypes& torch = TorchTypes::instance();
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(result);
   if (PyList_CheckExact(result) && count > 0)
-    if (const NodeId known = whole_sequence(result); known != kNoNode && sequences_.at(known).list.is(result)) {
+    if (const NodeId known = whole_sequence(result); known != kNoNode && origins_.sequence(known)->list.is(result)) {
       // Code that is kept whole gave a list back that it had got.
-      add_check(add_function("operator.is_", {Value::node(node), Value::node(known)}, ValueType::number),
+      add_check(*this, add_function("operator.is_", {Value::node(node), Value::node(known)}, ValueType::number),
                 Value::boolean(true), "that a call gives the same list back");
       Py_INCREF(result);
       return result;
     }
-  sequences_.insert_or_assign(
-      node, Sequence{count, Py_TYPE(result), PyList_CheckExact(result) ? nb::borrow(result) : nb::object()});
+  origins_.note_sequence(node, {count, Py_TYPE(result), PyList_CheckExact(result) ? nb::borrow(result) : nb::object()});
   bool numbers = count > 0 || Py_TYPE(result) == torch.size;
   const auto is_number = [](PyObject* item) {
     NumberOrigin origin;
@@ -89,7 +85,7 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
       PyObject* item = PySequence_Fast_GET_ITEM(result, i);
       NumberOrigin origin;
       const nb::object plain = traced_origin(item, &origin) ? checked(plain_number(item)) : nb::borrow(item);
-      origin = {id_, node, static_cast<std::int32_t>(i)};
+      origin = {origins_.capture(), node, static_cast<std::int32_t>(i)};
       nb::object number =
           checked(PyFloat_CheckExact(plain.ptr()) ? make_traced_float(PyFloat_AS_DOUBLE(plain.ptr()), origin)
                                                   : make_traced_int(plain.ptr(), origin));

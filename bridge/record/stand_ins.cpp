@@ -20,9 +20,9 @@ constexpr std::size_t kCheap = std::size_t{1} << 16, kCheapIntegers = std::size_
 constexpr int kMaxDepth = 4;
 
 constexpr std::pair<const char*, StandInMode> kModes[] = {{"on", StandInMode::on},
-                                                           {"off", StandInMode::off},
-                                                           {"all", StandInMode::all},
-                                                           {"all_invalid", StandInMode::all_invalid}};
+                                                          {"off", StandInMode::off},
+                                                          {"all", StandInMode::all},
+                                                          {"all_invalid", StandInMode::all_invalid}};
 std::optional<StandInMode> chosen_mode;
 
 struct Functions {
@@ -95,7 +95,11 @@ nb::object with_tensors(PyObject* object, const std::unordered_map<PyObject*, nb
 nb::object contents_of(const nb::object& tensor) {
   if (nb::cast<std::size_t>(tensor.attr("numel")()) > kCheap) return {};
   static PyObject* const bytes = nb::object(nb::module_::import_("torch").attr("uint8")).release().ptr();
-  return tensor.attr("detach")().attr("reshape")(-1).attr("contiguous")().attr("view")(nb::handle(bytes)).attr("clone")();
+  return tensor.attr("detach")()
+      .attr("reshape")(-1)
+      .attr("contiguous")()
+      .attr("view")(nb::handle(bytes))
+      .attr("clone")();
 }
 
 long long version_of(PyObject* tensor) {
@@ -141,9 +145,9 @@ struct LearntCall {
   };
   struct Piece {
     enum class Kind : std::uint8_t { none, argument, fresh, items } kind = Kind::none;
-    std::size_t argument = 0;         // its number among the key's tensors
-    Shape shape = {};                 // of what is fresh
-    nb::object type = {};             // of items
+    std::size_t argument = 0;  // its number among the key's tensors
+    Shape shape = {};          // of what is fresh
+    nb::object type = {};      // of items
     std::vector<Piece> items = {};
   };
   Kind kind = Kind::values;
@@ -156,9 +160,7 @@ struct LearntCall {
 KnownCalls::KnownCalls() = default;
 KnownCalls::~KnownCalls() = default;
 
-bool KnownCalls::is_possible() {
-  return stand_in_mode() != StandInMode::off && Functions::instance().is_complete;
-}
+bool KnownCalls::is_possible() { return stand_in_mode() != StandInMode::off && Functions::instance().is_complete; }
 
 StandInMode stand_in_mode_of(const std::string& text) {
   for (const auto& [name, mode] : kModes)
@@ -209,7 +211,7 @@ const TensorFacts& StandIns::facts(PyObject* tensor) {
     if (fresh) it->second = facts_of(tensor);
     return it->second;
   }
-  const NodeId node = recorder_.tag_of(tensor);
+  const NodeId node = recorder_.origins().of_tensor(tensor);
   if (node == kNoNode) return other_ = facts_of(tensor);
   const auto [it, fresh] = facts_.try_emplace(node);
   if (fresh) it->second = facts_of(tensor);
@@ -218,7 +220,11 @@ const TensorFacts& StandIns::facts(PyObject* tensor) {
 
 void StandIns::forget(PyObject* tensor) {
   own_facts_.clear();  // it may be a view of one
-  facts_.erase(recorder_.tag_of(tensor));
+  facts_.erase(recorder_.origins().of_tensor(tensor));
+}
+
+void StandIns::rollback(NodeId first) {
+  std::erase_if(facts_, [&](const auto& entry) { return entry.first >= first; });
 }
 
 bool StandIns::holds_any(const std::vector<PyObject*>& tensors) {
@@ -315,49 +321,147 @@ PyObject* StandIns::answer(Question& question) {
   if (learnt.kind == LearntCall::Kind::values || with_values_) return run(question);
   if (!question.has_any) {
     const std::size_t elements = key.elements() + learnt.elements;
-    const bool is_cheap = stand_in_mode() == StandInMode::on ? elements <= (learnt.integers_alone ? kCheapIntegers : kCheap)
-                                                  : learnt.integers_alone;
+    const bool is_cheap = stand_in_mode() == StandInMode::on
+                              ? elements <= (learnt.integers_alone ? kCheapIntegers : kCheap)
+                              : learnt.integers_alone;
     if (is_cheap) return run(question);
   }
   ++known_.left_out;
   return stand_for(question, learnt);
 }
 
-PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
-  const std::vector<PyObject*>& tensors = question.key.tensors();
-  std::vector<nb::object> used;  // in place of the key's tensors
-  std::unordered_map<PyObject*, nb::object> zeros;
-  const std::size_t of_call = tensors.size();
-  for (std::size_t i = 0; i < of_call; ++i) {
-    nb::object tensor = nb::borrow(tensors[i]);
-    const bool is_argument =
-        std::find(question.tensors.begin(), question.tensors.end(), tensors[i]) != question.tensors.end();
-    if (with_zeros && is_argument && is_one(tensors[i])) {
-      const Shape shape = shape_of(tensors[i]);
-      long long extent = 1;
-      for (std::size_t d = 0; d < nb::len(shape.size); ++d)
-        extent += (nb::cast<long long>(shape.size[d]) - 1) * nb::cast<long long>(shape.stride[d]);
-      using namespace nb::literals;
-      tensor = Functions::instance()
-                   .zeros(nb::make_tuple(std::max(extent, 0LL)), "dtype"_a = shape.dtype, "device"_a = shape.device)
-                   .attr("as_strided")(shape.size, shape.stride);
-      zeros.emplace(tensors[i], tensor);
+namespace {
+
+/// The tensors of a call, as they were before it.
+struct Before {
+  struct Tensor {
+    nb::object tensor;  // what the call gets
+    long long version;
+    TensorFacts facts;
+    nb::object contents;
+  };
+  std::vector<Tensor> tensors;
+
+  void add(nb::object tensor) {
+    Tensor one{tensor, version_of(tensor.ptr()), facts_of(tensor.ptr()), contents_of(tensor)};
+    tensors.push_back(std::move(one));
+  }
+};
+
+/// Looks at what one call has yielded and written.
+class Lesson {
+ public:
+  explicit Lesson(const Before& before) : before_(before), learnt_(std::make_unique<LearntCall>()) {}
+
+  std::unique_ptr<LearntCall> learn(PyObject* result) {
+    learnt_->result = piece(result, 0);
+    for (std::size_t i = 0; i < before_.tensors.size(); ++i) note_write(i);
+    is_free_ &= learnt_->writes.empty();
+    if (has_views_ && !is_free_) is_told_ = false;
+    learnt_->kind = !is_told_ ? LearntCall::Kind::values : is_free_ ? LearntCall::Kind::free : LearntCall::Kind::stands;
+    return std::move(learnt_);
+  }
+  /// Storages of what it has yielded that were not there before.
+  const std::vector<const void*>& fresh() const { return fresh_; }
+
+ private:
+  using Piece = LearntCall::Piece;
+
+  Piece piece(PyObject* object, int depth) {
+    Piece out;
+    if (object == Py_None) return out;
+    if (TorchTypes::instance().is_tensor(object)) return tensor(object);
+    if ((PyTuple_Check(object) || PyList_CheckExact(object)) && depth < kMaxDepth &&
+        Py_TYPE(object) != TorchTypes::instance().size) {
+      out.kind = Piece::Kind::items;
+      out.type = nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(object)));
+      for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object); ++i)
+        out.items.push_back(piece(PySequence_Fast_GET_ITEM(object, i), depth + 1));
+      return out;
     }
-    used.push_back(std::move(tensor));
+    has_others_ = true;  // a number, a dtype
+    if (!is_free_) is_told_ = false;
+    return out;
   }
-  const nb::object args = zeros.empty() ? nb::borrow(question.args) : with_tensors(question.args, zeros);
-  const nb::object kwargs = !question.kwargs || zeros.empty() ? nb::borrow(question.kwargs)
-                                                              : with_tensors(question.kwargs, zeros);
-  std::vector<long long> versions;
-  std::vector<const void*> storages;
-  std::vector<std::string> facts;
-  std::vector<nb::object> contents;
-  for (const nb::object& tensor : used) {
-    contents.push_back(contents_of(tensor));
-    versions.push_back(version_of(tensor.ptr()));
-    storages.push_back(modulize::storage_of(tensor.ptr()));
-    facts.push_back(facts_of(tensor.ptr()).bytes);
+
+  Piece tensor(PyObject* object) {
+    Piece out;
+    for (std::size_t i = 0; i < before_.tensors.size(); ++i)
+      if (before_.tensors[i].tensor.ptr() == object) {
+        out.kind = Piece::Kind::argument;
+        out.argument = i;
+        return out;
+      }
+    const TensorFacts facts = facts_of(object);
+    if (!facts.is_complete || Py_TYPE(object) != TorchTypes::instance().tensor ||
+        nb::handle(object).attr("requires_grad").ptr() == Py_True)
+      is_told_ = false;
+    const auto shares = [&](const Before::Tensor& one) { return one.facts.storage == facts.storage; };
+    if (std::any_of(before_.tensors.begin(), before_.tensors.end(), shares)) {
+      has_views_ = true;
+      return out;
+    }
+    is_free_ = false;
+    // Results that share memory with one another, or look at a part of hidden memory, beside what is no tensor.
+    if (has_others_ || std::find(fresh_.begin(), fresh_.end(), facts.storage) != fresh_.end() ||
+        nb::cast<long long>(nb::handle(object).attr("storage_offset")()) != 0)
+      is_told_ = false;
+    fresh_.push_back(facts.storage);
+    out.kind = Piece::Kind::fresh;
+    out.shape = shape_of(object);
+    learnt_->elements += facts.elements;
+    if (facts.kind == NumberKind::floating) learnt_->integers_alone = false;
+    return out;
   }
+
+  void note_write(std::size_t i) {
+    const Before::Tensor& was = before_.tensors[i];
+    const TensorFacts now = facts_of(was.tensor.ptr());
+    const long long version = version_of(was.tensor.ptr());
+    // `squeeze_`, `set_`: the argument is another tensor afterwards. Without versions nothing is known.
+    if (now.storage != was.facts.storage || now.bytes != was.facts.bytes || version < 0) is_told_ = false;
+    // Batch norm writes its statistics without counting them as a change.
+    const bool is_same =
+        !was.contents.is_valid() || nb::cast<bool>(Functions::instance().equal(was.contents, contents_of(was.tensor)));
+    if (version == was.version && is_same) return;
+    learnt_->writes.emplace_back(i, version - was.version);
+    if (now.kind == NumberKind::floating) learnt_->integers_alone = false;
+  }
+
+  const Before& before_;
+  std::unique_ptr<LearntCall> learnt_;
+  std::vector<const void*> fresh_;
+  bool is_told_ = true, is_free_ = true, has_views_ = false, has_others_ = false;
+};
+
+/// A tensor like it that holds zeros.
+nb::object zeros_like(PyObject* tensor) {
+  using namespace nb::literals;
+  const Shape shape = shape_of(tensor);
+  long long extent = 1;  // of memory
+  for (std::size_t d = 0; d < nb::len(shape.size); ++d)
+    extent += (nb::cast<long long>(shape.size[d]) - 1) * nb::cast<long long>(shape.stride[d]);
+  return Functions::instance()
+      .zeros(nb::make_tuple(std::max(extent, 0LL)), "dtype"_a = shape.dtype, "device"_a = shape.device)
+      .attr("as_strided")(shape.size, shape.stride);
+}
+
+}  // namespace
+
+PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
+  Before before;
+  std::unordered_map<PyObject*, nb::object> zeros;
+  for (PyObject* tensor : question.key.tensors()) {
+    const auto& own = question.tensors;  // the call's; a layer's are there, if not as eager has them
+    if (with_zeros && std::find(own.begin(), own.end(), tensor) != own.end() && is_one(tensor))
+      before.add(zeros[tensor] = zeros_like(tensor));
+    else
+      before.add(nb::borrow(tensor));
+  }
+  const bool is_other = !zeros.empty();
+  const nb::object args = is_other ? with_tensors(question.args, zeros) : nb::borrow(question.args);
+  const nb::object kwargs =
+      is_other && question.kwargs ? with_tensors(question.kwargs, zeros) : nb::borrow(question.kwargs);
   nb::object result = nb::steal(question.run(args.ptr(), kwargs.ptr()));
   if (!result.is_valid()) {
     if (!with_zeros) return nullptr;
@@ -366,79 +470,16 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
     demand(question.name + ", which raises on zeros");
   }
   ++known_.run;
-
-  auto learnt = std::make_unique<LearntCall>();
-  const TorchTypes& torch = TorchTypes::instance();
-  bool is_told = std::none_of(versions.begin(), versions.end(), [](long long v) { return v < 0; }) &&
-                 std::none_of(storages.begin(), storages.end(), [](const void* s) { return !s; });
-  bool is_free = true, has_views = false;  // of kernels, of arguments
-  std::vector<const void*> fresh;
-  const std::function<LearntCall::Piece(PyObject*, int)> piece_of = [&](PyObject* object, int depth) {
-    using Piece = LearntCall::Piece;
-    Piece piece;
-    if (object == Py_None) return piece;
-    if (torch.is_tensor(object)) {
-      for (std::size_t i = 0; i < used.size(); ++i)
-        if (used[i].ptr() == object) {
-          piece.kind = Piece::Kind::argument;
-          piece.argument = i;
-          return piece;
-        }
-      const void* const storage = modulize::storage_of(object);
-      const TensorFacts own = facts_of(object);
-      if (!storage || !own.is_complete || Py_TYPE(object) != torch.tensor ||
-          nb::handle(object).attr("requires_grad").ptr() == Py_True)
-        is_told = false;
-      if (std::find(storages.begin(), storages.end(), storage) != storages.end()) {
-        has_views = true;
-        return piece;
-      }
-      is_free = false;
-      // Results that share memory with one another, or look at a part of hidden memory.
-      if (std::find(fresh.begin(), fresh.end(), storage) != fresh.end() ||
-          nb::cast<long long>(nb::handle(object).attr("storage_offset")()) != 0)
-        is_told = false;
-      fresh.push_back(storage);
-      piece.kind = Piece::Kind::fresh;
-      piece.shape = shape_of(object);
-      learnt->elements += own.elements;
-      if (kind_of_dtype(piece.shape.dtype.ptr()) == NumberKind::floating) learnt->integers_alone = false;
-      return piece;
-    }
-    if ((PyTuple_Check(object) || PyList_CheckExact(object)) && depth < kMaxDepth && Py_TYPE(object) != torch.size) {
-      piece.kind = Piece::Kind::items;
-      piece.type = nb::borrow(reinterpret_cast<PyObject*>(Py_TYPE(object)));
-      for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object); ++i)
-        piece.items.push_back(piece_of(PySequence_Fast_GET_ITEM(object, i), depth + 1));
-      return piece;
-    }
-    if (!is_free) is_told = false;
-    return piece;  // a number, a dtype: of what runs no kernel
-  };
-  learnt->result = piece_of(result.ptr(), 0);
-  for (std::size_t i = 0; i < used.size(); ++i) {
-    // `squeeze_`, `set_`: the argument is another tensor afterwards.
-    if (modulize::storage_of(used[i].ptr()) != storages[i] || facts_of(used[i].ptr()).bytes != facts[i]) is_told = false;
-    const long long now = version_of(used[i].ptr());
-    // Batch norm writes its statistics without counting them as a change.
-    const bool is_same = !contents[i].is_valid() || nb::cast<bool>(Functions::instance().equal(contents[i], contents_of(used[i])));
-    if (now == versions[i] && is_same) continue;
-    learnt->writes.emplace_back(i, now - versions[i]);
-    if (kind_of_dtype(nb::object(used[i].attr("dtype")).ptr()) == NumberKind::floating) learnt->integers_alone = false;
-  }
-  is_free &= learnt->writes.empty();
-  if (has_views && !is_free) is_told = false;
-  learnt->kind = !is_told ? LearntCall::Kind::values : is_free ? LearntCall::Kind::free : LearntCall::Kind::stands;
+  Lesson lesson(before);
+  const auto it = known_.calls.insert_or_assign(question.key.bytes(), lesson.learn(result.ptr())).first;
   if (!with_zeros) {
     // Memory that was given back may be used again.
-    for (const void* storage : fresh) storages_.erase(storage);
-    known_.calls.insert_or_assign(question.key.bytes(), std::move(learnt));
+    for (const void* storage : lesson.fresh()) storages_.erase(storage);
     return result.release().ptr();
   }
-  if (learnt->kind == LearntCall::Kind::values) demand(question.name);
-  const LearntCall& kept = *known_.calls.insert_or_assign(question.key.bytes(), std::move(learnt)).first->second;
-  if (kept.kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
-  return stand_for(question, kept);
+  if (it->second->kind == LearntCall::Kind::values) demand(question.name);
+  if (it->second->kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
+  return stand_for(question, *it->second);
 }
 
 PyObject* StandIns::stand_for(const Question& question, const LearntCall& learnt) {
@@ -457,7 +498,8 @@ PyObject* StandIns::stand_for(const Question& question, const LearntCall& learnt
       case Kind::argument:
         return nb::borrow(tensors[piece.argument]);
       case Kind::fresh: {
-        nb::object out = checked(PyObject_Call(torch.empty_strided.ptr(), piece.shape.args.ptr(), piece.shape.kwargs.ptr()));
+        nb::object out =
+            checked(PyObject_Call(torch.empty_strided.ptr(), piece.shape.args.ptr(), piece.shape.kwargs.ptr()));
         if (stand_in_mode() == StandInMode::all_invalid) spoil(out, piece.shape.dtype);
         mark(out.ptr());
         return out;

@@ -1,9 +1,9 @@
 // Further captures run no kernel of which it is known what it yields, but for the values.
 //
 // A call whose arguments have the same shapes, strides, dtypes, devices and other arguments as one that has run yields
-// tensors of the same shapes: it is left out, and what it would yield is a tensor with memory of its own that nobody has
-// written, a stand-in. Views of stand-ins are taken for real. Whatever reads values of one demands them: the capture
-// starts again without stand-ins. A layer of a model whose other layers are like it is so run once.
+// tensors of the same shapes: it is left out, and what it would yield is a tensor with memory of its own that nobody
+// has written, a stand-in. Views of stand-ins are taken for real. Whatever reads values of one demands them: the
+// capture starts again without stand-ins. A layer of a model whose other layers are like it is so run once.
 #pragma once
 
 #include <functional>
@@ -45,8 +45,8 @@ class KnownCalls {
   std::map<std::string, std::size_t> demanded;  // reason -> captures that ran with values for it
 };
 
-/// `all`: calls that cost next to nothing are left out too; `all_invalid`: and the memory of stand-ins holds what nobody
-/// may read. Set by the environment variable MODULIZE_STAND_INS when it is first asked for.
+/// `all`: calls that cost next to nothing are left out too; `all_invalid`: and the memory of stand-ins holds what
+/// nobody may read. Set by the environment variable MODULIZE_STAND_INS when it is first asked for.
 enum class StandInMode : std::uint8_t { on, off, all, all_invalid };
 StandInMode stand_in_mode();
 void set_stand_in_mode(StandInMode mode);
@@ -58,8 +58,7 @@ class StandIns final : private FactsSource {
  public:
   /// All must outlive it. `outcomes`: how decisions came out for the same inputs, by Decision::key; null where these
   /// inputs are others. `with_values`: every kernel is run; what it yields is learnt all the same.
-  StandIns(const Recorder& recorder, KnownCalls& known, std::unordered_map<std::string, bool>* outcomes,
-           bool with_values)
+  StandIns(Recorder& recorder, KnownCalls& known, std::unordered_map<std::string, bool>* outcomes, bool with_values)
       : recorder_(recorder), known_(known), outcomes_(outcomes), with_values_(with_values) {}
 
   /// `function(*args, **kwargs)`, or what stands for what it yields. New reference, null with a Python error set.
@@ -76,6 +75,8 @@ class StandIns final : private FactsSource {
   void note_outcome(const std::string& key, bool outcome);
   /// The tensor may be another one now (`x.data = y`).
   void forget(PyObject* tensor);
+  /// The ids of nodes from `first` on are given again.
+  void rollback(NodeId first);
   [[noreturn]] void demand(const std::string& reason);
 
   /// Tensors of the model that calls write that were left out.
@@ -93,12 +94,12 @@ class StandIns final : private FactsSource {
   void mark(PyObject* tensor);
   const TensorFacts& facts(PyObject* tensor) override;
 
-  const Recorder& recorder_;
+  Recorder& recorder_;
   KnownCalls& known_;
   std::unordered_map<std::string, bool>* outcomes_;
   bool with_values_;
-  std::unordered_set<const void*> storages_;  // whose memory holds nothing, or no longer what eager has there
-  bool is_own_marked_ = false;                // the model's own among them
+  std::unordered_set<const void*> storages_;   // whose memory holds nothing, or no longer what eager has there
+  bool is_own_marked_ = false;                 // the model's own among them
   std::unordered_set<PyObject*> own_written_;  // those
   std::optional<ValuesDemanded> demanded_;
   std::unordered_map<NodeId, TensorFacts> facts_;         // by the node that made the tensor

@@ -88,8 +88,8 @@ TensorFacts facts_of(PyObject* tensor) {
   if (layout.ptr() != strided || out.kind == NumberKind::other || place == meta) return out;
   const nb::object strides = ask(tensor, stride_name);
   const nb::object is_neg = ask(tensor, neg), is_conj = ask(tensor, conj);
-  if (!strides.is_valid() || !PyTuple_Check(strides.ptr()) || !PyTuple_Check(shape.ptr()) ||
-      is_neg.ptr() != Py_False || is_conj.ptr() != Py_False)
+  if (!strides.is_valid() || !PyTuple_Check(strides.ptr()) || !PyTuple_Check(shape.ptr()) || is_neg.ptr() != Py_False ||
+      is_conj.ptr() != Py_False)
     return out;
   out.storage = storage_of(tensor);
   if (!out.storage) return out;
@@ -129,7 +129,8 @@ void CallKey::add_tensor(PyObject* tensor) {
 void CallKey::add(PyObject* object) {
   const TorchTypes& torch = TorchTypes::instance();
   if (torch.is_tensor(object)) return add_tensor(object);
-  if (object == Py_None || object == Py_True || object == Py_False || object == Py_Ellipsis) return add_identity(object);
+  if (object == Py_None || object == Py_True || object == Py_False || object == Py_Ellipsis)
+    return add_identity(object);
   if (PyLong_Check(object)) {
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);

@@ -184,15 +184,15 @@ void Graph::replace_uses(NodeId from, const Value& to) {
   }
 }
 
-NodeId Graph::first_user(NodeId node) const {
-  NodeId user = nodes_[node].next;
-  while (user != kNoNode && !uses(nodes_[user], node)) user = nodes_[user].next;
+NodeId first_user(const Graph& graph, NodeId node) {
+  NodeId user = graph[node].next;
+  while (user != kNoNode && !uses(graph[user], node)) user = graph[user].next;
   return user;
 }
 
-std::vector<std::uint32_t> Graph::use_counts() const {
-  std::vector<std::uint32_t> counts(nodes_.size());
-  for (const NodeId id : order()) nodes_[id].for_each_input([&](NodeId in) { ++counts[in]; });
+std::vector<std::uint32_t> use_counts(const Graph& graph) {
+  std::vector<std::uint32_t> counts(graph.id_limit());
+  for (const NodeId id : graph.order()) graph[id].for_each_input([&](NodeId in) { ++counts[in]; });
   return counts;
 }
 

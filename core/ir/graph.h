@@ -130,10 +130,6 @@ class Graph {
 
   /// Replaces every use of `from` by `to` in nodes after `from`, but not in `to` itself. Linear in the graph.
   void replace_uses(NodeId from, const Value& to);
-  /// Number of nodes that use each id.
-  std::vector<std::uint32_t> use_counts() const;
-  /// kNoNode if nothing uses the node.
-  NodeId first_user(NodeId node) const;
 
   // --- scopes and sources ----------------------------------------------------------------------
   /// Scope 0 is the root: path "", call 0.
@@ -195,5 +191,10 @@ class Graph::Order {
 };
 
 inline Graph::Order Graph::order() const { return Order(this); }
+
+/// Number of nodes that use each id.
+std::vector<std::uint32_t> use_counts(const Graph& graph);
+/// kNoNode if nothing uses the node.
+NodeId first_user(const Graph& graph, NodeId node);
 
 }  // namespace modulize

@@ -70,14 +70,17 @@ struct OpRow {
   bool sized_by_values = false;
 };
 
-/// What Python learns from a call beside shapes: it may be another in another call with the same shapes.
+/// What Python learns from a call beside shapes: it may be another in another call with the same shapes. A question
+/// that Python asks of a tensor is a row with one of these, among the passive ones or in attributes.cpp.
 enum class Tells : std::uint8_t {
   nothing,
   value,   // a Python value read out of a tensor's data
+  plain,   // the same as a number of Python's own, which nothing can follow
   answer,  // a bool that depends on a tensor's data, on how it lies in memory, or on where the model runs
   pieces,  // as many tensors as there are rows, or as fit
   kind,    // a bool that depends on the dtype, the layout or the sizes: an assumption
   memory,  // what gives code that torch does not see the data, or tells how it lies in memory
+  object,  // about the object as Python has it, not about what it computes: no part of a graph
 };
 
 /// Why a call becomes no module.

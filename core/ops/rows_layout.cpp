@@ -147,7 +147,7 @@ constexpr PassiveRow kRows[] = {
     {"torch.is_nonzero", metadata, kNumber, false, Raises::by_shapes, Tells::answer},
     {"Tensor.is_pinned", metadata, kNumber, false, Raises::by_shapes, Tells::kind},
     {"Tensor.is_set_to", metadata, kNumber, false, Raises::by_shapes, Tells::kind},
-    {"Tensor.is_shared", metadata, kNumber},
+    {"Tensor.is_shared", metadata, kNumber, false, Raises::by_shapes, Tells::object},
     {"Tensor.is_distributed", metadata, kNumber},
     {"torch.is_distributed", metadata, kNumber},
     {"Tensor.is_coalesced", metadata, kNumber, false, Raises::by_shapes, Tells::kind},

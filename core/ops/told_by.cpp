@@ -91,9 +91,9 @@ ToldBy told_by_layer(std::string_view type) {
 std::size_t required_arguments(Opcode op, std::string_view target) {
   const OpSpelling* spelling = find_op(call_of(op, target));
   if (!spelling) return 0;
-  return static_cast<std::size_t>(std::count_if(spelling->parameters.begin(), spelling->parameters.end(), [](const Parameter& p) {
-    return p.kind == Parameter::Kind::normal && !p.has_default;
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(spelling->parameters.begin(), spelling->parameters.end(),
+                    [](const Parameter& p) { return p.kind == Parameter::Kind::normal && !p.has_default; }));
 }
 
 }  // namespace modulize

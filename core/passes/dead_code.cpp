@@ -54,13 +54,13 @@ bool prune_results(Graph& graph, NodeId end, std::vector<std::uint32_t>& uses,
   for (const NodeId item : items[end])
     if (graph[item].alive)
       graph[item].args[1] = Value::integer(index[static_cast<std::size_t>(graph[item].args[1].as_integer())]);
-  uses = graph.use_counts();
+  uses = use_counts(graph);
   return true;
 }
 
 // Drops the three brackets if nothing stands between them and nothing is read of them. True if so.
 bool drop_empty_branch(Graph& graph, NodeId end) {
-  if (!graph[end].args[1].items().empty() || graph.use_counts()[end] > 0) return false;
+  if (!graph[end].args[1].items().empty() || use_counts(graph)[end] > 0) return false;
   const NodeId middle = graph[end].prev, begin = middle == kNoNode ? kNoNode : graph[middle].prev;
   if (begin == kNoNode || !is_call_of(graph[middle], kBeginElse) || !is_call_of(graph[begin], kBeginIf)) return false;
   for (const NodeId id : {end, middle, begin}) graph.erase(id);
@@ -70,7 +70,7 @@ bool drop_empty_branch(Graph& graph, NodeId end) {
 }  // namespace
 
 PassResult dead_code(Graph& graph, const PassContext&) {
-  std::vector<std::uint32_t> uses = graph.use_counts();
+  std::vector<std::uint32_t> uses = use_counts(graph);
   std::vector<std::vector<NodeId>> items;  // end_if -> the nodes that read its results
   for (const NodeId id : graph.order()) {
     const Node& node = graph[id];
@@ -95,7 +95,7 @@ PassResult dead_code(Graph& graph, const PassContext&) {
       // Its inside has been seen by now.
       const NodeId middle = graph[id].next, end = middle == kNoNode ? kNoNode : graph[middle].next;
       if (end != kNoNode && is_call_of(graph[end], kEndIf) && drop_empty_branch(graph, end)) {
-        uses = graph.use_counts();
+        uses = use_counts(graph);
         modified = true;
       }
     } else if (is_enter(graph[id])) {

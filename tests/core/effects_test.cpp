@@ -192,7 +192,11 @@ TEST(Effects, draws_write_no_memory) {
 
 TEST(Effects, what_python_is_told) {
   const auto method = [](std::string_view name) { return tells_of_call(Opcode::call_method, name); };
-  for (const char* name : {"item", "tolist", "__int__", "__index__"}) EXPECT_EQ(method(name), Tells::value) << name;
+  for (const char* name : {"item", "tolist"}) EXPECT_EQ(method(name), Tells::value) << name;
+  for (const char* name : {"__int__", "__float__", "__index__", "__complex__"})
+    EXPECT_EQ(method(name), Tells::plain) << name;
+  for (const char* name : {"__repr__", "__str__", "__format__", "__hash__", "__dir__", "__reduce_ex__", "is_shared"})
+    EXPECT_EQ(method(name), Tells::object) << name;
   for (const char* name : {"equal", "is_nonzero", "is_contiguous", "__contains__"})
     EXPECT_EQ(method(name), Tells::answer) << name;
   for (const char* name : {"unbind", "chunk", "unsafe_split_with_sizes"})

@@ -1,4 +1,5 @@
-// Which code of the user runs, and where: the sources of nodes.
+#include "bridge/record/places.h"
+
 #include <frameobject.h>
 
 #include <algorithm>
@@ -6,13 +7,34 @@
 
 #include "bridge/python/errors.h"
 #include "bridge/record/entry.h"
-#include "bridge/record/recorder.h"
+#include "bridge/values/torch_types.h"
 
 namespace modulize {
 
-bool Recorder::is_user_code(PyCodeObject* code) {
+int CodeSite::line() const {
+#if PY_VERSION_HEX >= 0x030B0000
+  return PyCode_Addr2Line(code, lasti);
+#else
+  return lasti;
+#endif
+}
+
+std::string CodeSite::text() const {
+  const char* file = PyUnicode_AsUTF8(code->co_filename);
+  if (!file) {
+    PyErr_Clear();
+    return "";
+  }
+  return std::string(file) + ":" + std::to_string(line());
+}
+
+Places::~Places() {
+  for (const CodeSite& site : sites_) Py_DECREF(site.code);
+}
+
+bool Places::is_of_user(PyCodeObject* code) {
   const auto [it, fresh] = user_code_.try_emplace(code, true);
-  if (fresh) it->second = modulize::is_user_code(code);
+  if (fresh) it->second = is_user_code(code);
   return it->second;
 }
 
@@ -30,29 +52,28 @@ EntryMarker::~EntryMarker() { entry_code = previous_; }
 
 bool EntryMarker::is_entry(PyCodeObject* code) { return entry_code && reinterpret_cast<PyObject*>(code) == entry_code; }
 
-bool Recorder::is_entry(PyCodeObject* code) { return EntryMarker::is_entry(code); }
-
-SourceId Recorder::current_source() {
+SourceId Places::current() {
   PyFrameObject* frame = PyEval_GetFrame();
   if (!frame) return kNoSource;
   Py_INCREF(frame);
   while (frame) {
     PyCodeObject* code = PyFrame_GetCode(frame);
-    if (is_entry(code)) {  // what is recorded outside of forward has no line: the caller's is none of the model
+    if (EntryMarker::is_entry(
+            code)) {  // what is recorded outside of forward has no line: the caller's is none of the model
       Py_DECREF(code);
       Py_DECREF(frame);
       return kNoSource;
     }
-    if (is_user_code(code)) {
+    if (is_of_user(code)) {
 #if PY_VERSION_HEX >= 0x030B0000
       const int lasti = PyFrame_GetLasti(frame);
 #else
       const int lasti = PyFrame_GetLineNumber(frame);
 #endif
-      const auto [it, fresh] = site_index_.try_emplace(Site{code, lasti}, static_cast<SourceId>(sites_.size() + 1));
+      const auto [it, fresh] = site_index_.try_emplace(CodeSite{code, lasti}, static_cast<SourceId>(sites_.size() + 1));
       if (fresh) {
-        sites_.push_back(Site{code, lasti});
-        if (mode_ == CaptureMode::running) capture_.codes.try_emplace(where(it->second), running_codes());
+        sites_.push_back(CodeSite{code, lasti});
+        if (follows_codes_) capture_.codes.try_emplace(where(it->second), running_codes());
       } else {
         Py_DECREF(code);
       }
@@ -67,24 +88,14 @@ SourceId Recorder::current_source() {
   return kNoSource;
 }
 
-int line_of(PyCodeObject* code, int lasti) {
-#if PY_VERSION_HEX >= 0x030B0000
-  return PyCode_Addr2Line(code, lasti);
-#else
-  (void)code;
-  return lasti;
-#endif
-}
-
-std::optional<std::pair<nb::object, int>> Recorder::current_site() {
-  const SourceId source = current_source();
+std::optional<std::pair<nb::object, int>> Places::current_site() {
+  const SourceId source = current();
   if (source == kNoSource) return std::nullopt;
-  const Site& site = sites_[source - 1];
-  return std::pair(nb::borrow(reinterpret_cast<PyObject*>(site.code)), site.lasti);
+  return std::pair(nb::borrow(reinterpret_cast<PyObject*>(site(source).code)), site(source).lasti);
 }
 
-// `x / y` arrives as Tensor.div, and so does `x.div(y)`: the instruction that the caller stood on tells them apart.
-void Recorder::spell_operators() {
+// The instruction that the caller stood on tells them apart.
+void Places::spell_operators() {
   struct Arrival {
     std::string_view method, symbol, function;
     bool reflected = false;
@@ -118,7 +129,7 @@ void Recorder::spell_operators() {
       {"__rmatmul__", "@", "matmul", true},
   };
   nb::object operator_at = nb::module_::import_("modulize._engine").attr("operator_at");
-  Graph& g = graph();
+  Graph& g = capture_.graph;
   for (const NodeId id : g.order()) {
     Node& node = g[id];
     if (node.op != Opcode::call_method || node.source == kNoSource || node.args.size() != 2 || !node.kwargs.empty())
@@ -126,8 +137,8 @@ void Recorder::spell_operators() {
     const auto arrival = std::find_if(std::begin(kArrivals), std::end(kArrivals),
                                       [&](const Arrival& a) { return a.method == node.target; });
     if (arrival == std::end(kArrivals)) continue;
-    const Site& site = sites_[node.source - 1];
-    nb::object symbol = operator_at(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti);
+    const CodeSite& at = site(node.source);
+    nb::object symbol = operator_at(nb::handle(reinterpret_cast<PyObject*>(at.code)), at.lasti);
     if (nb::cast<std::string>(symbol) != arrival->symbol) continue;
     node.op = Opcode::call_function;
     node.target = "operator." + std::string(arrival->function);
@@ -135,16 +146,10 @@ void Recorder::spell_operators() {
   }
 }
 
-void Recorder::finish() {
-  dtypes.finish();
-  if (spells_operators && mode_ == CaptureMode::running) spell_operators();
-  give_places();
-}
-
-void Recorder::give_places() {
-  if (has_places_) return;
-  has_places_ = true;
-  Graph& g = graph();
+void Places::give_sources() {
+  if (has_sources_) return;
+  has_sources_ = true;
+  Graph& g = capture_.graph;
   std::vector<SourceId> final(sites_.size() + 1, kNoSource);
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     const char* file = PyUnicode_AsUTF8(sites_[i].code->co_filename);
@@ -152,41 +157,37 @@ void Recorder::give_places() {
       PyErr_Clear();
       continue;
     }
-    const int line = line_of(sites_[i].code, sites_[i].lasti);
-    final[i + 1] = g.add_source(file, line);
+    final[i + 1] = g.add_source(file, sites_[i].line());
   }
   for (const NodeId id : g.order()) g[id].source = final[g[id].source];
 }
 
-std::string Recorder::here() { return where(current_source()); }
-
-std::string Recorder::where(SourceId source) {
-  if (source == kNoSource) return "";
-  const Site& site = sites_[source - 1];
-  const char* file = PyUnicode_AsUTF8(site.code->co_filename);
-  if (!file) {
-    PyErr_Clear();
-    return "";
-  }
-  return std::string(file) + ":" + std::to_string(line_of(site.code, site.lasti));
-}
-
-std::string Recorder::place() {
+std::string Places::at_here() {
   const std::string line = here();
-  const std::string path = scope_path();
-  std::string out = line.empty() ? "" : " at " + line;
-  out += path.empty() ? " (in the root module)" : " (in module '" + path + "')";
-  return out;
+  return line.empty() ? "" : " at " + line;
 }
 
-std::vector<RunningCode> Recorder::running_codes() {
+std::string Places::where(SourceId source) const { return source == kNoSource ? "" : site(source).text(); }
+
+std::string Places::in_words() {
+  const std::string& path = scope_path();
+  return at_here() + (path.empty() ? " (in the root module)" : " (in module '" + path + "')");
+}
+
+ScopeId Places::enter_scope(const std::string& path) {
+  const ScopeId outer = scope_;
+  scope_ = capture_.graph.add_scope({path, scope_calls_[path]++, outer});
+  return outer;
+}
+
+std::vector<RunningCode> Places::running_codes() {
   std::vector<RunningCode> out;
   PyFrameObject* frame = PyEval_GetFrame();
   Py_XINCREF(frame);
   while (frame) {
     const nb::object code = nb::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-    const bool is_end = is_entry(reinterpret_cast<PyCodeObject*>(code.ptr()));
-    if (!is_end && is_user_code(reinterpret_cast<PyCodeObject*>(code.ptr())))
+    const bool is_end = EntryMarker::is_entry(reinterpret_cast<PyCodeObject*>(code.ptr()));
+    if (!is_end && is_of_user(reinterpret_cast<PyCodeObject*>(code.ptr())))
       out.push_back({code, PyFrame_GetLineNumber(frame)});
     PyFrameObject* back = is_end ? nullptr : PyFrame_GetBack(frame);
     Py_DECREF(frame);
