@@ -15,6 +15,7 @@
 #include "bridge/python/errors.h"
 #include "bridge/python/gc_pause.h"
 #include "bridge/python/log.h"
+#include "bridge/values/parts.h"
 #include "report/leftovers.h"
 
 namespace modulize {
@@ -30,13 +31,13 @@ class Preparation {
   Preparation(const CaptureOptions& options, const PipelineOptions& pipeline, bool verify)
       : options_(options), pipeline_(pipeline), verify_(verify) {
     options_.journal = &journal_;
-    options_.known_calls = &known_calls_;
   }
 
   nb::object run(nb::handle model) {
     Stopwatch watch;
     nb::dict seconds;
     const bool running = options_.is_running();
+    if (stand_in_mode() != StandInMode::on || !is_small(model)) options_.known_calls = &known_calls_;
     {
       // The user's forward, run on values, may rely on the collector to give memory back.
       std::optional<GcPause> pause;
@@ -71,6 +72,25 @@ class Preparation {
   }
 
  private:
+  /// Is a kernel of the model cheaper than to know that it can be left out?
+  bool is_small(nb::handle model) const {
+    constexpr std::size_t kSmall = std::size_t{1} << 20;
+    std::size_t elements = 0;
+    const auto add = [&](nb::handle tensor) { elements += nb::cast<std::size_t>(tensor.attr("numel")()); };
+    try {
+      for (nb::handle parameter : model.attr("parameters")()) {
+        add(parameter);
+        if (elements > kSmall) return false;
+      }
+      for_each_tensor(options_.example_inputs.ptr(), add);
+      for_each_tensor(options_.example_kwargs.ptr(), add);
+    } catch (nb::python_error& error) {
+      if (is_fatal(error)) throw;
+      return false;  // a parameter that is lazy: the capture says so
+    }
+    return elements <= kSmall;
+  }
+
   /// Adds graphs to `outer` for the modules that `capture` has noted calls of. `path`: of its root in the model.
   void add_inner(const Capture& capture, Graph& outer, const std::string& path) {
     for (const auto& [here, calls] : capture.inner_calls) {

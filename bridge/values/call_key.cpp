@@ -32,6 +32,13 @@ std::size_t hash_of(PyObject* object) {
   return static_cast<std::size_t>(hash);
 }
 
+/// Attention, whose projection is a layer of its own.
+bool takes_layers(PyTypeObject* type) {
+  static PyObject* const attention =
+      nb::object(nb::module_::import_("torch.nn").attr("MultiheadAttention")).release().ptr();
+  return reinterpret_cast<PyObject*>(type) == attention;
+}
+
 }  // namespace
 
 NumberKind kind_of_dtype(PyObject* dtype) {
@@ -178,6 +185,24 @@ void CallKey::add(PyObject* object) {
   --depth_;
 }
 
+void CallKey::add_layers_of(PyObject* module, PyObject* children) {
+  if (!PyDict_Check(children)) {
+    complete_ = false;
+    return;
+  }
+  // A stack of transformer layers looks at the values of masks, and some layers at those of their children's hooks.
+  PyObject *name, *child;
+  for (Py_ssize_t at = 0; PyDict_Next(children, &at, &name, &child);) {
+    add(name);
+    if (child == Py_None) continue;
+    if (!takes_layers(Py_TYPE(module)) || !is_library_leaf(Py_TYPE(child)) || has_hooks(child)) {
+      complete_ = false;
+      return;
+    }
+    add_layer(child);
+  }
+}
+
 void CallKey::add_layer(PyObject* module) {
   add_identity(Py_TYPE(module));
   PyObject* const dict = attribute_dict(module);
@@ -192,7 +217,7 @@ void CallKey::add_layer(PyObject* module) {
   for (Py_ssize_t at = 0; PyDict_Next(dict, &at, &key, &value);) {
     if (key == forward) complete_ = false;
     if (key == modules) {
-      if (!PyDict_Check(value) || PyDict_GET_SIZE(value)) complete_ = false;
+      add_layers_of(module, value);
       continue;
     }
     const bool holds_tensors = key == tensors[0] || key == tensors[1];

@@ -47,7 +47,7 @@ class CallKey {
   /// Any object: numbers and texts by value, tensors by their facts, containers by their items.
   void add(PyObject* object);
   /// Of a layer of torch: its class, its plain attributes and its own Parameters and buffers. A layer that has modules
-  /// of its own makes the key incomplete.
+  /// of its own makes the key incomplete, attention excepted.
   void add_layer(PyObject* module);
 
   /// Equal keys: the calls differ in the values of tensors alone.
@@ -63,6 +63,7 @@ class CallKey {
 
  private:
   void add_tensor(PyObject* tensor);
+  void add_layers_of(PyObject* module, PyObject* children);
   template <class Number>
   void add_bytes(char kind, Number value) {
     bytes_ += kind;

@@ -250,8 +250,6 @@ bool may_write_memory(const Node& node, const Graph& graph) {
          effects_of(node, graph).may_write_memory();
 }
 
-bool is_known_layer(std::string_view type) { return find_layer(type); }
-
 Raises raises_of_call(Opcode op, std::string_view target) {
   const Node node = call_of(op, target);
   if (const RuntimeCall* call = find_runtime_call(node)) return call->effects.raises;

@@ -28,8 +28,6 @@ bool is_of_python(const Node& node);
 /// A read of a tensor's size, or of how many of something it has.
 bool asks_for_shape(const Node& node);
 
-/// Is it one of torch's layers whose result is new: of those that have no row in the op table?
-bool is_known_layer(std::string_view type);
 
 /// Of a call by its name alone, whatever it is given.
 Raises raises_of_call(Opcode op, std::string_view target);

@@ -85,7 +85,7 @@ ToldBy told_by(Opcode op, std::string_view target) {
 ToldBy told_by_layer(std::string_view type) {
   const Op* op = find_op_of_module(type);
   if (op) return op->is_registered ? ToldBy::values : told_by_row(*op->row);
-  return is_known_layer(type) ? ToldBy::indices : ToldBy::values;
+  return type.starts_with("torch.nn.") ? ToldBy::indices : ToldBy::values;
 }
 
 std::size_t required_arguments(Opcode op, std::string_view target) {

@@ -19,7 +19,7 @@ enum class ToldBy : std::uint8_t {
 /// Of a call that yields tensors; `values` where it may yield what Python goes on by.
 ToldBy told_by(Opcode op, std::string_view target);
 
-/// The same of a layer of torch.nn ("torch.nn.Linear").
+/// The same of a layer of torch.nn ("torch.nn.Linear") that runs no code of other modules but such layers'.
 ToldBy told_by_layer(std::string_view type);
 
 /// How many arguments the call needs to be the one that the table has a row for: `torch.where(condition)` is another

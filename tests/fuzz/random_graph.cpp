@@ -456,7 +456,7 @@ class Builder {
 
   // Gaps among the ids, as passes leave them.
   void drop_some() {
-    const std::vector<std::uint32_t> uses = graph_.use_counts();
+    const std::vector<std::uint32_t> uses = use_counts(graph_);
     for (const NodeId id : nodes_)
       if (uses[id] == 0 && graph_[id].op != Opcode::placeholder && choices_.one_in(8)) graph_.erase(id);
   }
