@@ -300,7 +300,7 @@ PyObject* StandIns::answer(Question& question) {
   if (number(torch.stack_length) > 0 || number(torch.dispatch_length) > 0 || is_true(torch.is_inference))
     return run(question);
   CallKey& key = question.key;
-  key.add(question.args);
+  key.add_arguments(question.args);
   if (question.kwargs) key.add(question.kwargs);
   key.add_identity(checked(PyObject_CallNoArgs(torch.default_dtype.ptr())).ptr());
   const bool with_gradients = is_true(torch.is_grad_enabled);
@@ -309,8 +309,10 @@ PyObject* StandIns::answer(Question& question) {
   if (question.told_by >= ToldBy::numbers && key.has_number()) return run(question);
   if (question.told_by >= ToldBy::indices && key.has_booleans()) return run(question);
   if (question.has_any && question.told_by >= ToldBy::numbers)
-    for (PyObject* tensor : question.tensors)
-      if (is_one(tensor) && facts(tensor).kind != NumberKind::floating) demand(question.name);
+    for (PyObject* tensor : question.tensors) {
+      const bool is_first = PyTuple_GET_SIZE(question.args) > 0 && tensor == PyTuple_GET_ITEM(question.args, 0);
+      if (!is_first && is_one(tensor) && facts(tensor).kind != NumberKind::floating) demand(question.name);
+    }
   // A layer's own that were written count as its arguments.
   for (std::size_t i = 0; i < held && !question.has_any; ++i) question.has_any = is_one(key.tensors()[i]);
 

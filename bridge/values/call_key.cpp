@@ -128,7 +128,7 @@ void CallKey::add_tensor(PyObject* tensor) {
   complete_ &= facts.is_complete;
   bytes_ += facts.bytes;
   elements_ += facts.elements;
-  if (is_in_layer_) return;
+  if (!may_be_index_) return;
   has_number_ |= !facts.has_dimensions && facts.kind != NumberKind::floating;
   has_booleans_ |= facts.kind == NumberKind::boolean;
 }
@@ -185,6 +185,16 @@ void CallKey::add(PyObject* object) {
   --depth_;
 }
 
+void CallKey::add_arguments(PyObject* arguments) {
+  bytes_ += '(';
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(arguments); ++i) {
+    may_be_index_ = i > 0;
+    add(PyTuple_GET_ITEM(arguments, i));
+  }
+  may_be_index_ = true;
+  bytes_ += ')';
+}
+
 void CallKey::add_layers_of(PyObject* module, PyObject* children) {
   if (!PyDict_Check(children)) {
     complete_ = false;
@@ -226,13 +236,13 @@ void CallKey::add_layer(PyObject* module) {
     const bool is_plain = PyLong_Check(value) || PyFloat_Check(value) || PyUnicode_Check(value) ||
                           PyTuple_Check(value) || PyList_CheckExact(value) || PySet_Check(value);
     if (holds_tensors) {
-      is_in_layer_ = true;
+      may_be_index_ = false;
       PyObject *name, *tensor;
       for (Py_ssize_t i = 0; PyDict_Next(value, &i, &name, &tensor);) {
         add(name);
         add(tensor);
       }
-      is_in_layer_ = false;
+      may_be_index_ = true;
     } else if (PySet_Check(value)) {
       continue;  // _non_persistent_buffers_set
     } else if (is_plain || TorchTypes::instance().is_tensor(value)) {

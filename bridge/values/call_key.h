@@ -46,6 +46,8 @@ class CallKey {
   void add_identity(const void* object);
   /// Any object: numbers and texts by value, tensors by their facts, containers by their items.
   void add(PyObject* object);
+  /// A tuple. Its first item is what the call is made on: no size and no index.
+  void add_arguments(PyObject* arguments);
   /// Of a layer of torch: its class, its plain attributes and its own Parameters and buffers. A layer that has modules
   /// of its own makes the key incomplete, attention excepted.
   void add_layer(PyObject* module);
@@ -57,7 +59,8 @@ class CallKey {
   const std::vector<PyObject*>& tensors() const { return tensors_; }
   /// How many elements they have together.
   std::size_t elements() const { return elements_; }
-  /// Is there among the arguments an integer or boolean without dimensions, a tensor of booleans?
+  /// Is there, but in a layer and first in the arguments, an integer or boolean without dimensions, a tensor of
+  /// booleans?
   bool has_number() const { return has_number_; }
   bool has_booleans() const { return has_booleans_; }
 
@@ -75,7 +78,8 @@ class CallKey {
   std::vector<PyObject*> tensors_;
   std::size_t elements_ = 0;
   int depth_ = 0;
-  bool complete_ = true, has_number_ = false, has_booleans_ = false, is_in_layer_ = false;
+  bool complete_ = true, has_number_ = false, has_booleans_ = false;
+  bool may_be_index_ = true;  // what is added now
 };
 
 /// The address of the tensor's storage, null where it has none or torch does not tell it. Not its memory: also of an

@@ -11,8 +11,8 @@ namespace modulize {
 /// strides, dtypes and devices, and all arguments that are no tensors.
 enum class ToldBy : std::uint8_t {
   shapes,   // they alone
-  numbers,  // and the value of an integer tensor without dimensions, which may stand for a size
-  indices,  // and the values of booleans (`x[mask]`)
+  numbers,  // and the value of an integer tensor without dimensions, not the first, which may stand for a size
+  indices,  // and the values of booleans, not the first argument (`x[mask]`)
   values,   // all values; of a call about which nothing is known, too
 };
 
