@@ -311,7 +311,10 @@ PyObject* StandIns::answer(Question& question) {
   if (question.has_any && question.told_by >= ToldBy::numbers)
     for (PyObject* tensor : question.tensors) {
       const bool is_first = PyTuple_GET_SIZE(question.args) > 0 && tensor == PyTuple_GET_ITEM(question.args, 0);
-      if (!is_first && is_one(tensor) && facts(tensor).kind != NumberKind::floating) demand(question.name);
+      if (is_first || !is_one(tensor)) continue;
+      const TensorFacts& known = facts(tensor);
+      if (known.kind != NumberKind::floating && (question.told_by == ToldBy::indices || !known.has_dimensions))
+        demand(question.name);
     }
   // A layer's own that were written count as its arguments.
   for (std::size_t i = 0; i < held && !question.has_any; ++i) question.has_any = is_one(key.tensors()[i]);
