@@ -19,7 +19,8 @@ Checkpoint::Checkpoint(const ModuleScan& scan, const Options& options)
   std::vector<nb::object> held = options.generators;
   if (outside_) held.insert(held.end(), outside_->generators().begin(), outside_->generators().end());
   generators_.emplace(scan, held);
-  attributes_.emplace(scan, options.with_values);
+  attributes_.emplace(scan);
+  if (options.with_values) buffers_.emplace(scan);
   tensors_.emplace(scan, options.with_values);
   if (options.with_containers) containers_.add_attributes_of(scan);
   if (options.gradients_off) enable_gradients(nb::handle(Py_False));
@@ -44,6 +45,7 @@ std::vector<std::string> Checkpoint::restore() {
   enable_gradients(nb::handle(Py_False));  // forward may have left them on; what is put back is not differentiated
   changed = containers_.restore();
   for (std::string& name : attributes_->restore()) changed.push_back(std::move(name));
+  if (buffers_) buffers_->restore(changed);
   tensors_->restore(changed);
   if (outside_) outside_changes_ = outside_->restore();
   generators_->restore();

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "bridge/world/buffers.h"
 #include "bridge/world/containers.h"
 #include "bridge/world/generators.h"
 #include "bridge/world/module_attributes.h"
@@ -58,7 +59,8 @@ class Checkpoint {
   std::shared_ptr<const OutsideState> outside_;
   OutsideChanges outside_changes_;
   std::optional<Generators> generators_;
-  std::optional<StateSnapshot> attributes_;
+  std::optional<ModuleAttributes> attributes_;
+  std::optional<Buffers> buffers_;  // none where forward does not run on values
   std::optional<Tensors> tensors_;
   ObjectState containers_;
 };
