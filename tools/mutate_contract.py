@@ -1,10 +1,10 @@
 """Shows that a test would miss every cell of the table of calls outside and every region of the checkpoint.
 
 ``python tools/mutate_contract.py [--scratch DIR] [WORD]``: copies the tree to a scratch folder and builds the extension
-there; then clears one cell of one row in ``bridge/boundary/call_outside.cpp`` (it gets the default of ``CallContract``), or
-leaves one region out of ``Checkpoint::restore``, builds what has changed, and runs the tests of the contract until one
-fails. One line of the table each: what was changed and which test saw it, or SURVIVED. WORD selects by name. The exit code is
-the number of survivors.
+there; then clears one cell of one row in ``bridge/boundary/call_outside.cpp`` (it gets its default), or leaves one
+region out of ``Checkpoint::restore``, builds what has changed, and runs the tests of the contract until one fails. One
+line of the table each: what was changed and which test saw it, or SURVIVED. WORD selects by name. The exit code is the
+number of survivors.
 """
 
 from __future__ import annotations

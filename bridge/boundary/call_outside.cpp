@@ -33,6 +33,10 @@ constexpr CallRow kRows[] = {
      "an excluded module",
      "a module that is kept whole",
      {.runs_any_code = true, .is_watched = true, .raises_by_values = true, .yields = Yielded::a_tensor_or_any}},
+    {CallKind::given_module,
+     "a module given as an argument",
+     "a module that is given",
+     {.runs_any_code = true, .is_watched = true, .raises_by_values = true, .yields = Yielded::a_tensor_or_any}},
     {CallKind::kept_function,
      "a kept function or statement",
      "a call that is kept whole",
@@ -73,7 +77,7 @@ void before_hidden_writes(Recorder& recorder, const OutsideCall& call) {
   if (!row_of(call.kind).contract.writes_arguments) return;
   const Recorder::Pause quiet(recorder);
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(call.args); ++i)
-    recorder.world().tensors().before_write(PyTuple_GET_ITEM(call.args, i));
+    recorder.world().before_write(PyTuple_GET_ITEM(call.args, i));
 }
 
 }  // namespace

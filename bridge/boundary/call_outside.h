@@ -17,6 +17,7 @@ enum class CallKind : std::uint8_t {
   wrapped_function,      // under torch.fx.wrap, without inputs
   excluded_function,
   excluded_module,
+  given_module,   // an argument of forward, or a part of one
   kept_function,  // and a statement of the root's forward that has become one
   kept_module,
   root,               // all of forward

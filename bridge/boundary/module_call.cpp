@@ -43,6 +43,24 @@ bool is_training(PyObject* module) {
   return flag == Py_True;
 }
 
+nb::object tuple_of(PyObject* const* args, Py_ssize_t count) {
+  nb::object tuple = checked(PyTuple_New(count));
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    Py_INCREF(args[i]);
+    PyTuple_SET_ITEM(tuple.ptr(), i, args[i]);
+  }
+  return tuple;
+}
+
+/// A dict; invalid for none.
+nb::object keywords_of(PyObject* const* values, PyObject* names) {
+  if (!names || !PyTuple_GET_SIZE(names)) return {};
+  nb::object dict = checked(PyDict_New());
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i)
+    if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(names, i), values[i]) < 0) nb::raise_python_error();
+  return dict;
+}
+
 }  // namespace
 
 void Recorder::keep(const std::string& what, const char* reason) {
@@ -110,6 +128,7 @@ bool Recorder::holds_other_tensors(PyObject* module, const std::string& path) co
 }
 
 PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  if (given.knows(module)) return given_call(module, args, nargs, kwnames);
   const std::string* path = scan_.path_of(module);
   PyTypeObject* type = Py_TYPE(module);
   const bool is_leaf = is_library_leaf(type) && !opened_classes.contains(reinterpret_cast<PyObject*>(type)) &&
@@ -132,18 +151,7 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   // `nn.ReLU()(x)`: made inside forward, or held in a plain list. Without tensors it is what it computes.
   const bool is_anonymous = !kept && !path && !holds_anything(module);
   if (kept || (is_leaf && !is_anonymous)) {
-    nb::object tuple = nb::steal(PyTuple_New(nargs));
-    if (!tuple.is_valid()) nb::raise_python_error();
-    for (Py_ssize_t i = 0; i < nargs; ++i) {
-      Py_INCREF(args[i]);
-      PyTuple_SET_ITEM(tuple.ptr(), i, args[i]);
-    }
-    nb::object dict;
-    if (kwnames && PyTuple_GET_SIZE(kwnames)) {
-      dict = nb::steal(PyDict_New());
-      for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
-        if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
-    }
+    const nb::object tuple = tuple_of(args, nargs), dict = keywords_of(args + nargs, kwnames);
     PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
     const std::string callee = !kept ? "" : path ? "'" + *path + "'" : "a module";
     if (kept && kind != CallKind::excluded_module) kind = CallKind::kept_module;
@@ -162,6 +170,24 @@ PyObject* Recorder::module_call(PyObject* module, PyObject* const* args, Py_ssiz
   if (begin != kNoNode && result) end_block(begin, result);
   scope_ = outer;
   return result;
+}
+
+PyObject* Recorder::given_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  given.require_own_tensors(module);
+  const std::string text = given.text_of(module);
+  keep(text, "given as an argument: a call of the prepared model runs the module that it is given");
+  const nb::object tuple = tuple_of(args, nargs), dict = keywords_of(args + nargs, kwnames);
+  PyObject* const kwargs = dict.is_valid() ? dict.ptr() : nullptr;
+  OutsideCall call{CallKind::given_module, tuple.ptr(), kwargs, text};
+  call.add = [&] {
+    const nb::object self = nb::make_tuple(nb::handle(module));
+    CallName name;
+    name.form = CallForm::method;
+    name.name = "__call__";
+    return add_call(module, name, checked(PySequence_Concat(self.ptr(), tuple.ptr())).ptr(), kwargs);
+  };
+  call.run = [&] { return watched_call(module, args, nargs, kwnames); };
+  return call_outside(*this, call);
 }
 
 bool Recorder::is_excluded(PyObject* module) const {

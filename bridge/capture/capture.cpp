@@ -106,7 +106,7 @@ void configure(Recorder& recorder, const CaptureOptions& options) {
 
 /// What the capture says of the world that forward left, which is put back.
 void settle_world(Checkpoint& world, const OutsideState& outside, bool running, Capture& capture) {
-  capture.overwritten = world.tensors().written();
+  capture.overwritten = world.written();
   // By running, what is another at every call shows in the second capture.
   if (!running) capture.outside_suspects = outside.suspects();
   capture.written_state = world.restore();
@@ -138,7 +138,8 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   // Without inputs, containers are looked at once something is known to be written: most models write nothing, and the
   // capture is short.
   const bool follows_state = running || options.state;
-  Checkpoint world(scan, {.with_values = running, .with_containers = follows_state, .outside = outside});
+  Checkpoint world(
+      scan, {.with_values = running, .with_containers = follows_state, .outside = outside, .given = given_to(options)});
   if (options.other_random_numbers) world.generators().draw_others();
   Recorder recorder(root, mode, scan, world, capture);
   capture.graph.name = "net";
@@ -157,6 +158,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
               {.gradients_were_enabled = world.gradients_were_enabled(),
                .globals_naming_type = running ? std::vector<PyObject*>() : outside->globals_naming("type"),
                .decompose_attention = options.decompose_attention,
+               .with_given_modules = running && !modules_in(given_to(options).ptr()).empty(),
                .excluded_functions = options.functions_to_exclude,
                .kept = options.kept});
     ActiveRecorder active(recorder);

@@ -58,6 +58,11 @@ struct CaptureOptions {
   }
 };
 
+/// All the arguments of the example, in one tuple.
+inline nb::object given_to(const CaptureOptions& options) {
+  return nb::make_tuple(options.example_inputs, options.example_kwargs, options.concrete_args);
+}
+
 /// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
 /// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.
 void capture_model(nb::handle root, const CaptureOptions& options, Capture& capture);

@@ -131,7 +131,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
   ArgumentBuilder checks(recorder, nb::none());
   for (std::size_t i = 0; i < parameters.size(); ++i)
     if (const char* name = parameters[i].name.c_str(); fixed.contains(name))
-      checks.build(nb::object(fixed[name]), nodes[i], "argument '" + parameters[i].name + "'");
+      checks.build_fixed(nb::object(fixed[name]), nodes[i], "argument '" + parameters[i].name + "'");
 
   const nb::object function = nb::getattr(forward, "__func__", nb::borrow(forward));
   ValueList positional;
@@ -176,7 +176,10 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
     result = recorder.add_node(std::move(plain));
   }
 
-  StructureCopy copies(ArgumentBuilder::copy_leaf_of(recorder));
+  StructureCopy copies([&](nb::handle leaf) {
+    const Recorder::Pause quiet(recorder);
+    return copy_leaf(leaf);
+  });
   std::vector<nb::object> items;
   nb::dict named, arguments;
   // A positional parameter in front of `*args` that has items can only come by position.
@@ -258,11 +261,14 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
       continue;
     }
     if (running && is_given && parameter.default_value.is_valid() && parameter.default_value.is_none() &&
-        (TorchTypes::instance().is_tensor(value.ptr()) || is_generator(value.ptr()) || has_parts(value.ptr())))
+        (TorchTypes::instance().is_tensor(value.ptr()) || is_generator(value.ptr()) || has_parts(value.ptr()) ||
+         PyObject_TypeCheck(value.ptr(), TorchTypes::instance().module)))
       recorder.add_check(
           recorder.add_function("operator.is_", {Value::node(nodes[i]), Value::none()}, ValueType::number),
           Value::boolean(false), "whether " + text + " is None");
-    if (running || is_given || fixed_without_inputs(value))
+    if (fixed.contains(parameter.name.c_str()))
+      argument = builder.build_fixed(value, nodes[i], text);
+    else if (running || is_given || fixed_without_inputs(value))
       argument = builder.build(value, nodes[i], text);
     else
       argument = nb::steal(recorder.make_proxy(nodes[i]));

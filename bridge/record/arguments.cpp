@@ -58,6 +58,7 @@ bool Recorder::may_be_set_by_hooks(PyObject* tensor, const std::string& path) {
 
 Value Recorder::tensor_value(PyObject* tensor) {
   if (const NodeId node = tag_of(tensor); node != kNoNode) return Value::node(node);
+  if (const NodeId node = given.node_of_tensor(tensor); node != kNoNode) return Value::node(node);
   const auto describe = [&](const std::string& path, TensorKind kind) {
     if (graph().modules.find_tensor(path)) return;
     PauseFlag quiet(*this);
@@ -112,7 +113,7 @@ bool Recorder::has_origin(PyObject* object) {
   NumberOrigin origin;
   if (traced_origin(object, &origin)) return origin.capture == id_;
   if (is_proxy(object)) return true;
-  if (TorchTypes::instance().is_tensor(object)) return true;
+  if (TorchTypes::instance().is_tensor(object) || given.knows(object)) return true;
   if (PyTuple_Check(object)) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i)
       if (has_origin(PyTuple_GET_ITEM(object, i))) return true;
@@ -257,6 +258,7 @@ Value Recorder::to_value(PyObject* object) {
     if (const auto it = devices_.find(object); it != devices_.end()) return Value::node(it->second);
     return capture_.objects.value(object);
   }
+  if (const NodeId node = given.node_of(object); node != kNoNode) return Value::node(node);
   if (objects_.needs_rebuilding(object)) return objects_.rebuild(object);
   // numpy's integers count as the ints they stand for.
   if (PyIndex_Check(object) && !PyLong_Check(object)) {

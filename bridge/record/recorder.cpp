@@ -155,6 +155,7 @@ void Recorder::rollback(NodeId first) {
   }
   if (from_value_.size() > first) from_value_.resize(first);
   objects_.rollback(first);
+  given.rollback(first);
   regions->rollback(first);
   std::erase_if(capture_.ambient_questions, [&](const AmbientQuestion& entry) { return entry.value >= first; });
 }

@@ -15,6 +15,7 @@
 #include "bridge/record/capture.h"
 #include "bridge/record/dtypes.h"
 #include "bridge/record/function_names.h"
+#include "bridge/record/given_modules.h"
 #include "bridge/record/objects.h"
 #include "bridge/values/module_scan.h"
 #include "bridge/values/torch_types.h"
@@ -260,6 +261,7 @@ class Recorder {
   /// Declares an existing module, called or traced through, in the graph's module tree.
   void use_module(const std::string& path, PyObject* module);
   DtypeReads dtypes{*this};
+  GivenModules given{*this};
   PyObject* function_mode = nullptr;  // borrowed
   std::unique_ptr<Regions> regions;
 
@@ -287,6 +289,8 @@ class Recorder {
   /// `callee`: what a message calls it.
   PyObject* leaf_call(CallKind kind, PyObject* module, const std::string* path, PyObject* args, PyObject* kwargs,
                       const std::string& callee);
+  /// The call of a module that is an argument, or a part of one.
+  PyObject* given_call(PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
   bool is_excluded(PyObject* module) const;
   bool holds_other_tensors(PyObject* module, const std::string& path) const;
   /// Of a module that is not recorded here: an example to prepare it with.

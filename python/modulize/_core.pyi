@@ -100,8 +100,10 @@ def parts_of(value: object | None) -> list[tuple[str, Any]] | None:
     The items and attributes of a value as (text, value), or None if it has none.
     """
 
-def copied(value: object | None) -> Any:
-    """A copy of a value, of the containers, objects and tensors in it."""
+def copied(value: object | None, instead: dict[Any, Any] = {}) -> Any:
+    """
+    A copy of a value, of the containers, objects and tensors in it; `instead`: of modules, by other modules.
+    """
 
 class Graph:
     """A graph of the core; `str()` of it is its .mzir text."""
@@ -185,9 +187,12 @@ class Checkpoint:
     """
     The world of a model as it is: random generators, attributes, classes, hooks and buffers of its modules,
     gradients and flags of its tensors, what its code can name. `written`: tensors whose contents may change.
+    `given`: arguments; modules among them are put back too.
     """
 
-    def __init__(self, model: object, written: object = (), gradients_off: bool = False) -> None: ...
+    def __init__(
+        self, model: object, written: object = (), given: object = (), gradients_off: bool = False
+    ) -> None: ...
     def restore(self) -> list[str]:
         """Puts everything back and returns the names of what had changed."""
 
