@@ -139,7 +139,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   // capture is short.
   const bool follows_state = running || options.state;
   Checkpoint world(
-      scan, {.with_values = running, .with_containers = follows_state, .outside = outside, .given = given_to(options)});
+      scan, {.with_values = running, .with_containers = follows_state, .outside = outside, .given = worlds_around(options)});
   if (options.other_random_numbers) world.generators().draw_others();
   Recorder recorder(root, mode, scan, world, capture);
   capture.graph.name = "net";

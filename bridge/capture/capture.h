@@ -34,6 +34,8 @@ struct CaptureOptions {
   /// What the code of its modules names, likewise.
   std::shared_ptr<const OutsideState> outside = {};
   const KeptWhole* kept = nullptr;  // borrowed
+  /// The model that `root` is a part of, which its code may hold; or None.
+  nb::object whole = nb::none();
   /// Further inputs that the graph must hold for. The first ones may be made longer where they are lists, unless these
   /// inputs are what other code calls the module with.
   const std::vector<InnerCall>* more_calls = nullptr;  // borrowed
@@ -61,6 +63,11 @@ struct CaptureOptions {
 /// All the arguments of the example, in one tuple.
 inline nb::object given_to(const CaptureOptions& options) {
   return nb::make_tuple(options.example_inputs, options.example_kwargs, options.concrete_args);
+}
+
+/// Whose worlds a run of forward may change, beside that of the root.
+inline nb::object worlds_around(const CaptureOptions& options) {
+  return nb::make_tuple(given_to(options), options.whole);
 }
 
 /// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this

@@ -35,7 +35,7 @@ class Checkpoint {
     std::shared_ptr<const OutsideState> outside = {};
     /// Generators among these are put back too.
     std::vector<nb::object> generators = {};
-    /// Modules among these values, the arguments, are put back as those of the model are. Invalid: none.
+    /// Modules among these values (arguments, a model around this one) are put back as the model is. Invalid: none.
     nb::object given = {};
     bool gradients_off = true;
   };

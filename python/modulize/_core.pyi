@@ -225,6 +225,11 @@ def functions_that_act() -> list[str]:
     The qualified names of functions that are called for what they do: nothing reads what they yield.
     """
 
+def gradient_questions() -> list[str]:
+    """
+    The questions about the world whose answer is another one where gradients are on.
+    """
+
 def is_known_operation(call: str) -> bool:
     """Whether the op table itself maps the call."""
 

@@ -37,12 +37,14 @@ def verify_outputs(
         The outputs, or what was written to the inputs, differ in structure or in any bit; if they need not be
         ``exact``, by more than rounding (``modulize._engine.comparison``).
     """
-    gradients = "torch.is_grad_enabled" in prepared.report.questions
+    gradients = not set(prepared.report.questions).isdisjoint(_core.gradient_questions())
     written = prepared.report.written_state
     with contextlib.nullcontext() if exact else _layers_without_fast_path():
         expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
     try:
-        actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written, _counterparts(model, prepared))
+        # Code that is kept whole may hold the original, or a part of it.
+        with Checkpoint(model, _tensors(model, written)) if prepared.report.kept else contextlib.nullcontext():
+            actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written, _counterparts(model, prepared))
     except Exception as error:
         says_so_itself = isinstance(error, _core.ModulizeError) and not isinstance(error, _core.AssumptionError)
         if says_so_itself or isinstance(error, MemoryError):
