@@ -109,9 +109,7 @@ PyObject* Recorder::torch_call(PyObject* function, PyObject* args, PyObject* kwa
     }
     if (PyBool_Check(result.ptr()) && name.tells == Tells::kind) {
       graph()[node].type = ValueType::number;
-      const std::string line = here();
-      add_check(node, Value::boolean(result.ptr() == Py_True),
-                "the answer of " + name.name + (line.empty() ? "" : " at " + line));
+      add_check_here(node, Value::boolean(result.ptr() == Py_True), "the answer of " + name.name);
       return result.release().ptr();
     }
     if (result.is_none() && name.tells == Tells::answer) {

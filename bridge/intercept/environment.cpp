@@ -55,9 +55,9 @@ PyObject* setting_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   Recorder* recorder = answer.is_valid() ? Recorder::recording() : nullptr;
   if (!recorder || PyTuple_GET_SIZE(args) > 0 || recorder->is_asked_by_torch(0)) return answer.release().ptr();
   return guarded<PyObject*>(nullptr, [&] {
-    const std::string name = text_of(PyTuple_GET_ITEM(self, 1)), line = recorder->here();
-    recorder->add_check(recorder->add_function(name, {}, ValueType::other), recorder->to_value(answer.ptr()),
-                        name + "()" + (line.empty() ? "" : " at " + line));
+    const std::string name = text_of(PyTuple_GET_ITEM(self, 1));
+    recorder->add_check_here(recorder->add_function(name, {}, ValueType::other), recorder->to_value(answer.ptr()),
+                             name + "()");
     return answer.release().ptr();
   });
 }

@@ -18,9 +18,7 @@ PyObject* type_slot(PyObject* type, PyObject* args, PyObject*) {
     nb::object tensor = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().tensor));
     const NodeId asked = recorder->add_function(
         "builtins.isinstance", {recorder->to_value(object), recorder->to_value(tensor.ptr())}, ValueType::number);
-    const std::string line = recorder->here();
-    recorder->add_check(asked, Value::boolean(true),
-                        "whether a value is a tensor, as type() is asked" + (line.empty() ? "" : " at " + line));
+    recorder->add_check_here(asked, Value::boolean(true), "whether a value is a tensor, as type() is asked");
     return tensor.release().ptr();
   });
 }

@@ -180,9 +180,10 @@ void Recorder::note_iteration(NodeId node, Py_ssize_t count) {
   if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop)))
     return;
   const NodeId length = add_function("builtins.len", {Value::node(node)}, ValueType::number);
-  add_function(std::string(kLeak),
-               {Value::node(length), Value::integer(count), Value::string("the number of pieces at " + where(source))},
-               ValueType::other);
+  add_function(
+      std::string(kLeak),
+      {Value::node(length), Value::integer(count), Value::string("the number of pieces"), Value::string(where(source))},
+      ValueType::other);
 }
 
 Value Recorder::to_value(PyObject* object) {

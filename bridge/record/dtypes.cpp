@@ -97,9 +97,8 @@ std::vector<std::size_t> DtypeReads::meant_by(PyObject* dtype) {
 
 void DtypeReads::check_equal(Read& read, const Value& other, bool equal) {
   read.is_used = true;
-  const std::string line = recorder_.here();
   const NodeId value = recorder_.add_function("operator.eq", {Value::node(read.node), other}, ValueType::number);
-  recorder_.add_check(value, Value::boolean(equal), "a comparison of dtypes" + (line.empty() ? "" : " at " + line));
+  recorder_.add_check_here(value, Value::boolean(equal), "a comparison of dtypes");
 }
 
 void DtypeReads::compared(PyObject* a, PyObject* b) {
@@ -120,13 +119,11 @@ void DtypeReads::compared(PyObject* a, PyObject* b) {
 }
 
 void DtypeReads::asked(PyObject* dtype, const char* property, bool answer) {
-  const std::string line = recorder_.here();
   for (const std::size_t i : meant_by(dtype)) {
     reads_[i].is_used = true;
     const NodeId value = recorder_.add_function(
         "builtins.getattr", {Value::node(reads_[i].node), Value::string(property)}, ValueType::number);
-    recorder_.add_check(value, Value::boolean(answer),
-                        std::string("'") + property + "' of the dtype" + (line.empty() ? "" : " at " + line));
+    recorder_.add_check_here(value, Value::boolean(answer), std::string("'") + property + "' of the dtype");
   }
 }
 
@@ -138,8 +135,7 @@ void DtypeReads::finish() {
     leak.op = Opcode::call_function;
     leak.target = kLeakDtype;
     leak.args = {Value::node(read.node), Value::name(repr_of(read.dtype)),
-                 Value::string("the dtype that forward asks for" + dtype_place(read.line, read.time)),
-                 Value::string(read.line), Value::integer(read.time)};
+                 Value::string("the dtype that forward asks for"), Value::string(read.line), Value::integer(read.time)};
     leak.type = ValueType::other;
     leak.scope = g[read.node].scope;
     leak.source = g[read.node].source;

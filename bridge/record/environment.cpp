@@ -17,13 +17,12 @@ bool Recorder::ambient(const std::string& question, ValueList args, bool answer)
   const NodeId region = regions->place();
   for (const AmbientQuestion& known : capture_.ambient_questions)
     if (known.question == question && known.region == region && graph()[known.value].args == args) return known.answer;
-  const std::string line = here();
   const NodeId value = add_function(question, std::move(args), ValueType::number);
   if (decided.contains(question) && on_dynamic == "branch")
     answer = decide(value, answer);
   else
     // The same whether flipped or not, so that the graphs of two worlds can be compared.
-    add_check(value, Value::boolean(natural), question + "()" + (line.empty() ? "" : " at " + line));
+    add_check_here(value, Value::boolean(natural), question + "()");
   capture_.ambient_questions.push_back({question, region, value, answer});
   return answer;
 }

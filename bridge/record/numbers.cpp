@@ -52,8 +52,7 @@ bool Recorder::number_decision(const char* name, PyObject* const* operands, int 
 
 bool Recorder::decide_number(NodeId value, bool natural) {
   if (is_from_value(Value::node(value))) return decide(value, natural);
-  const std::string line = here();
-  add_check(value, Value::boolean(natural), "a decision on sizes" + (line.empty() ? "" : " at " + line));
+  add_check_here(value, Value::boolean(natural), "a decision on sizes");
   return natural;
 }
 
@@ -65,11 +64,9 @@ void Recorder::number_leak(const char* what, PyObject* number) {
   if (value.as_node() == last_leak_) return;
   last_leak_ = value.as_node();
   nb::object plain = checked(plain_number(number));
-  const std::string line = here();
-  add_function(std::string(kLeak),
-               {value, to_value(plain.ptr()),
-                Value::string(std::string("a size that Python uses as ") + what + (line.empty() ? "" : " at " + line))},
-               ValueType::other);
+  ValueList args = {value, to_value(plain.ptr()), Value::string(std::string("a size that Python uses as ") + what)};
+  if (std::string line = here(); !line.empty()) args.push_back(Value::string(std::move(line)));
+  add_function(std::string(kLeak), std::move(args), ValueType::other);
 }
 
 bool note_number_leak(const char* what, PyObject* self) {

@@ -105,9 +105,8 @@ bool Recorder::decide(NodeId value, bool natural) {
   if (on_dynamic == "error" || on_dynamic == "keep") refuse_control_flow("control flow on the value of a tensor");
   const SourceId source = current_source();
   if (on_dynamic == "specialize") {
-    const std::string line = where(source);
-    add_check(add_function(std::string(kTruth), {Value::node(value)}, ValueType::number), Value::boolean(natural),
-              "a decision on a value" + (line.empty() ? "" : " at " + line));
+    add_check_here(add_function(std::string(kTruth), {Value::node(value)}, ValueType::number), Value::boolean(natural),
+                   "a decision on a value");
     return natural;
   }
   const Scope& scope = graph().scope(scope_);
@@ -172,6 +171,12 @@ NodeId Recorder::element(NodeId node, std::int32_t index) {
 
 void Recorder::add_check(NodeId value, Value expected, const std::string& text) {
   add_function(std::string(kCheck), {Value::node(value), std::move(expected), Value::string(text)}, ValueType::other);
+}
+
+void Recorder::add_check_here(NodeId value, Value expected, const std::string& text) {
+  ValueList args = {Value::node(value), std::move(expected), Value::string(text)};
+  if (std::string line = here(); !line.empty()) args.push_back(Value::string(std::move(line)));
+  add_function(std::string(kCheck), std::move(args), ValueType::other);
 }
 
 void Recorder::add_structure_check(NodeId value, nb::handle structure, const std::string& text) {

@@ -97,6 +97,8 @@ class Recorder {
 
   /// The check that `value` still is `expected` when the prepared model runs; `text` says what was assumed.
   void add_check(NodeId value, Value expected, const std::string& text);
+  /// The same of what the user's code that runs now has taken for granted: the check says where.
+  void add_check_here(NodeId value, Value expected, const std::string& text);
   /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go
   /// on with.
   bool decide(NodeId value, bool natural);

@@ -65,9 +65,9 @@ class Program:
         What the nodes of an opcode name, each once; for get_attr with what they lead to.
         """
 
-    def exported_source(self, root: object, spellings: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    def exported_source(self, root: object, spellings: Sequence[tuple[str, str]], shown_file: object) -> dict[str, Any]:
         """
-        The source for a file of its own: its lines with their places, and what they need.
+        The source for a file of its own: its lines with their places, and what they need. `shown_file(file)`: what a check calls a file.
         """
 
     def make_forward(self) -> Any:
