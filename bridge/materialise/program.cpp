@@ -213,8 +213,8 @@ void bind_program(nb::module_& m) {
           [](const Program& self, nb::handle root, std::vector<std::pair<std::string, std::string>> spellings,
              nb::handle shown_file) { return Record(self.exported_source(root, std::move(spellings), shown_file)); },
           nb::arg("root"), nb::arg("spellings"), nb::arg("shown_file"),
-          "The source for a file of its own: its lines with their places, and what they need. `shown_file(file)`: what "
-          "a check calls a file.")
+          "The source for a file of its own: its lines with their places, and what they need.\n"
+          "`shown_file(file)`: what a check calls a file.")
       .def(
           "make_forward", [](const Program& self) { return Any(self.make_forward()); },
           "A new forward function in a namespace of its own.")

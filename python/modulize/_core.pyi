@@ -67,7 +67,8 @@ class Program:
 
     def exported_source(self, root: object, spellings: Sequence[tuple[str, str]], shown_file: object) -> dict[str, Any]:
         """
-        The source for a file of its own: its lines with their places, and what they need. `shown_file(file)`: what a check calls a file.
+        The source for a file of its own: its lines with their places, and what they need.
+        `shown_file(file)`: what a check calls a file.
         """
 
     def make_forward(self) -> Any:
