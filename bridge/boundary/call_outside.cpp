@@ -12,8 +12,9 @@ namespace modulize {
 
 namespace {
 
-// What is left out is not asked of that kind: a capture without inputs has no values, and all of forward is not called
-// from anywhere. Code whose sites are noted is watched for them.
+// What is left out is not asked of that kind: a capture without inputs has no values, and refuses by itself every
+// symbol whose exception is caught; all of forward is not called from anywhere. Code whose sites are noted is watched
+// for them.
 constexpr CallRow kRows[] = {
     {CallKind::number_function, "a function of numbers", "a function of numbers", {.raises_by_values = true}},
     {CallKind::draw, "a draw of Python's random", nullptr, {}},
@@ -21,10 +22,7 @@ constexpr CallRow kRows[] = {
      "a registered operation",
      "a registered operation",
      {.runs_any_code = true, .is_watched = true, .raises_by_values = true}},
-    {CallKind::wrapped_function,
-     "a function under torch.fx.wrap",
-     "a call that is kept whole",
-     {.runs_any_code = true, .raises_by_values = true}},
+    {CallKind::wrapped_function, "a function under torch.fx.wrap", nullptr, {.runs_any_code = true}},
     {CallKind::excluded_function,
      "an excluded function",
      "a call that is kept whole",
