@@ -16,6 +16,7 @@
 #include "bridge/record/function_names.h"
 #include "bridge/record/journal.h"
 #include "bridge/values/torch_types.h"
+#include "ir/environment_queries.h"
 #include "ir/runtime_calls.h"
 #include "ops/effects_of.h"
 #include "ops/op_match.h"
@@ -88,6 +89,15 @@ void init_tables(nb::module_& m) {
   m.def(
       "functions_that_act", [] { return functions_that_act(); },
       "The qualified names of functions that are called for what they do: nothing reads what they yield.");
+  m.def(
+      "gradient_questions",
+      [] {
+        std::vector<std::string> out;
+        for (const EnvironmentQuery& query : environment_queries())
+          if (query.region == kGradients) out.emplace_back(query.question);
+        return out;
+      },
+      "The questions about the world whose answer is another one where gradients are on.");
   m.def("is_known_operation", &is_known_operation, nb::arg("call"), "Whether the op table itself maps the call.");
   m.def("register_operation", &register_operation, nb::arg("function").none(), nb::arg("call"), nb::arg("module"),
         nb::arg("base"), "Makes later calls of `function`, recorded as `call`, calls of a new `module()`.");

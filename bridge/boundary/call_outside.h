@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "bridge/record/recorder.h"
-#include "ir/effects.h"
 
 namespace modulize {
 
@@ -18,6 +17,7 @@ enum class CallKind : std::uint8_t {
   wrapped_function,      // under torch.fx.wrap, without inputs
   excluded_function,
   excluded_module,
+  given_module,   // an argument of forward, or a part of one
   kept_function,  // and a statement of the root's forward that has become one
   kept_module,
   root,               // all of forward
@@ -30,16 +30,33 @@ enum class CallKind : std::uint8_t {
   parameter_constructor,  // nn.Parameter(x)
 };
 
+/// What Python goes on with after such a call, beside a bool, which is a decision.
+enum class Yielded : std::uint8_t {
+  as_it_is,         // tensors, and what torch makes of its arguments
+  checked,          // the structure of what it is: the call may yield anything
+  a_tensor_or_any,  // likewise, but a tensor is one in every call
+};
+
+/// What is done around a call. Unless a cell says something else, nothing: code of torch's that reads its arguments.
+/// Every cell is acted upon, and tools/mutate_contract.py shows that a test would miss it.
+struct CallContract {
+  bool runs_any_code = false;     // what forward has changed is written before it, and read again after it
+  bool writes_arguments = false;  // past the function mode: the model's tensors among them are copied first
+  bool is_watched = false;        // the function mode stays: what torch is about to write is copied first
+  bool notes_sites = false;       // likewise, and the calls of torch in it get modules
+  bool raises_by_values = false;  // where forward would catch it, more is kept
+  Yielded yields = Yielded::as_it_is;
+};
+
 struct CallRow {
   CallKind kind;
   std::string_view name;  // for people
-  const char* raising;    // what raises, where forward would catch it
-  Effects effects;
+  const char* raising;    // what raises, where forward would catch it; null where it is not asked
+  CallContract contract;
 };
 
 /// The table, in the order of the kinds; docs/architecture.md shows it.
 const CallRow& row_of(CallKind kind);
-inline const Effects& effects_of(CallKind kind) { return row_of(kind).effects; }
 
 /// One such call.
 struct OutsideCall {

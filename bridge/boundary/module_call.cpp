@@ -156,10 +156,32 @@ Treatment treatment_of(Recorder& recorder, PyObject* module, const std::string* 
   return out;
 }
 
+/// The call of a module that is an argument, or a part of one.
+PyObject* given_call(Recorder& recorder, PyObject* module, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  GivenModules& given = recorder.given();
+  given.require_own_tensors(module);
+  const std::string text = given.text_of(module);
+  note_kept(recorder, text, "given as an argument: a call of the prepared model runs the module that it is given");
+  const auto arguments = as_args_and_kwargs(args, nargs, kwnames);
+  PyObject* const kwargs = arguments.second.is_valid() ? arguments.second.ptr() : nullptr;
+  OutsideCall call{CallKind::given_module, arguments.first.ptr(), kwargs, text};
+  call.add = [&] {
+    const nb::object self = nb::make_tuple(nb::handle(module));
+    CallName name;
+    name.form = CallForm::method;
+    name.name = "__call__";
+    return add_call(recorder, module, name, checked(PySequence_Concat(self.ptr(), arguments.first.ptr())).ptr(),
+                    kwargs);
+  };
+  call.run = [&] { return watched_call(recorder, module, args, nargs, kwnames); };
+  return call_outside(recorder, call);
+}
+
 }  // namespace
 
 PyObject* module_call(Recorder& recorder, PyObject* module, PyObject* const* args, Py_ssize_t nargs,
                       PyObject* kwnames) {
+  if (recorder.given().knows(module)) return given_call(recorder, module, args, nargs, kwnames);
   const std::string* path = recorder.scan().path_of(module);
   const Treatment treatment = treatment_of(recorder, module, path);
   const bool is_kept = treatment.kept != nullptr;

@@ -36,7 +36,7 @@ PyObject* opaque_call(Recorder& recorder, CallKind kind, PyObject* function, PyO
   if (recorder.settings.excluded_functions.contains(function)) name = CallName{};
   OutsideCall call{kind, args, kwargs};
   if (kept) call.callee = text_of(nb::getattr(function, "__qualname__", nb::none()));
-  if (effects_of(kind).notes_call_sites) call.region = recorder.places().scope_path() + "|" + function_label(function);
+  if (row_of(kind).contract.notes_sites) call.region = recorder.places().scope_path() + "|" + function_label(function);
   bool is_read_from_value = false;
   call.add = [&] {
     const NodeId first = static_cast<NodeId>(recorder.graph().id_limit());

@@ -11,7 +11,7 @@ SeenWhole::SeenWhole(Recorder& recorder, bool applies, PyObject* args, PyObject*
     : recorder_(recorder), objects_(recorder.objects()), applies_(applies), callee_(std::move(callee)) {
   if (!applies_) return;
   objects_.write_back_all();
-  if (recorder_.state) recorder_.state->record();
+  if (recorder_.settings.state) recorder_.settings.state->record();
   keep_.emplace(objects_);
   if (recorder_.mode() == CaptureMode::symbolic) return;
   watch(args);
@@ -46,7 +46,7 @@ void SeenWhole::reread() const {
     }
   }
   objects_.reread_all();
-  if (recorder_.state) recorder_.state->reread();
+  if (recorder_.settings.state) recorder_.settings.state->reread();
 }
 
 }  // namespace modulize

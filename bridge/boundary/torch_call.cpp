@@ -86,10 +86,10 @@ void note_iteration(Recorder& recorder, NodeId node, Py_ssize_t count) {
   if (nb::cast<bool>(nb::handle(helper)(nb::handle(reinterpret_cast<PyObject*>(site.code)), site.lasti, !by_loop)))
     return;
   const NodeId length = recorder.add_function("builtins.len", {Value::node(node)}, ValueType::number);
-  recorder.add_function(
-      std::string(kLeak),
-      {Value::node(length), Value::integer(count), Value::string("the number of pieces at " + places.where(source))},
-      ValueType::other);
+  recorder.add_function(std::string(kLeak),
+                        {Value::node(length), Value::integer(count), Value::string("the number of pieces"),
+                         Value::string(places.where(source))},
+                        ValueType::other);
 }
 
 /// What forward gets of what the call of `node` has yielded: what Python learns by it is a decision, a check or a leak.
@@ -102,8 +102,7 @@ PyObject* told(Recorder& recorder, const CallName& name, NodeId node, nb::object
   }
   if (is_bool && name.tells == Tells::kind) {
     recorder.graph()[node].type = ValueType::number;
-    add_check(recorder, node, Value::boolean(result.ptr() == Py_True),
-              "the answer of " + name.name + recorder.places().at_here());
+    add_check_here(recorder, node, Value::boolean(result.ptr() == Py_True), "the answer of " + name.name);
     return result.release().ptr();
   }
   if (result.is_none() && name.tells == Tells::answer) {

@@ -20,9 +20,8 @@ struct Writes {
 
   void one(PyObject* object) const {
     if (!object || !TorchTypes::instance().is_tensor(object)) return;
-    Tensors& tensors = recorder.world().tensors();
-    tensors.before_write(object);
-    if (is_recorded && recorder.node_of(object) == kNoNode) tensors.before_write_elsewhere(object);
+    recorder.world().before_write(object);
+    if (is_recorded && recorder.node_of(object) == kNoNode) recorder.world().tensors().before_write_elsewhere(object);
   }
   void all(PyObject* object) const {
     if (object && (PyTuple_Check(object) || PyList_Check(object)))

@@ -9,8 +9,16 @@
 
 namespace modulize {
 
+namespace {
+
+constexpr int kMaxDepth = 200;
+
+}  // namespace
+
 StructureCopy::Leaf ArgumentBuilder::copy_leaf_of(Recorder& recorder) {
   return [&recorder](nb::handle leaf) {
+    if (PyObject_TypeCheck(leaf.ptr(), TorchTypes::instance().module) && recorder.mode() == CaptureMode::running)
+      return recorder.given().stand_in(leaf);
     if (!TorchTypes::instance().is_tensor(leaf.ptr()) && !is_generator(leaf.ptr())) return nb::borrow(leaf);
     Pause quiet(recorder);
     return copy_leaf(leaf);
@@ -30,11 +38,16 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
     Pause quiet(recorder_);
     return nb::steal(recorder_.wrap_result(copy_generator(value).ptr(), node, false));
   }
+  if (is_handle(value)) {
+    add_structure_check(recorder_, node, structure_of(value), text);
+    nb::object module = recorder_.given().stand_in(value);
+    recorder_.given().give(module, node, text);
+    return module;
+  }
   const bool sequence = PyList_CheckExact(o) || PyTuple_CheckExact(o) || Py_TYPE(o) == torch.size ||
                         (PyTuple_Check(o) && nb::hasattr(value, "_make"));
   const bool dict = PyDict_CheckExact(o) || PyODict_CheckExact(o);
   if (sequence || dict) {
-    constexpr int kMaxDepth = 200;
     if (++depth_ > kMaxDepth)
       throw Error(ErrorCode::CaptureError, "the inputs nest more than " + std::to_string(kMaxDepth) + " deep");
   }
@@ -76,7 +89,7 @@ nb::object ArgumentBuilder::build(nb::handle value, NodeId node, const std::stri
     const std::string type = nb::cast<std::string>(nb::type_name(value.type()));
     if (PyIter_Check(o))
       throw Error(ErrorCode::ArgumentError, text + " is a " + type + ", which can be read once: give a list");
-    if (PyAnySet_Check(o) && holds_tensor(o))
+    if (PyAnySet_Check(o) && (holds_tensor(o) || !modules_in(o).empty()))
       throw Error(ErrorCode::CaptureError,
                   text + " is a " + type + ", whose items have no place of their own: give a list");
     add_check(recorder_, node, recorder_.to_value(o), text);
@@ -99,7 +112,33 @@ nb::object ArgumentBuilder::build_object(nb::handle value, NodeId node, const st
   nb::object made = objects_.copy(value);
   PauseFlag quiet(recorder_);
   recorder_.objects().adopt(made.ptr(), node);
+  if (!is_fixed_ && !modules_in(made.ptr()).empty()) give_modules_in(made, node, text);
   return made;
+}
+
+void ArgumentBuilder::give_modules_in(nb::handle object, NodeId node, const std::string& text, int depth) {
+  if (depth > kMaxDepth) return;
+  for (const Part& part : parts_of(object.ptr())) {
+    const bool module = is_handle(part.value);
+    if (!module && (!has_parts(part.value.ptr()) || modules_in(part.value.ptr()).empty())) continue;
+    const NodeId at = recorder_.objects().part_node(node, part);
+    if (module)
+      recorder_.given().give(part.value, at, text + part.text());
+    else
+      give_modules_in(part.value, at, text + part.text(), depth + 1);
+  }
+}
+
+nb::object ArgumentBuilder::build_fixed(nb::handle value, NodeId node, const std::string& text) {
+  is_fixed_ = true;
+  nb::object made = build(value, node, text);
+  is_fixed_ = false;
+  return made;
+}
+
+bool ArgumentBuilder::is_handle(nb::handle value) const {
+  return !is_fixed_ && recorder_.mode() == CaptureMode::running &&
+         PyObject_TypeCheck(value.ptr(), TorchTypes::instance().module);
 }
 
 bool ArgumentBuilder::is_free(nb::handle value) const {

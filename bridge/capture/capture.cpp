@@ -107,7 +107,7 @@ Settings settings_of(const CaptureOptions& options, const ModuleScan& scan) {
 /// What the capture says of the world that forward left, which is put back.
 void settle_world(Checkpoint& world, const OutsideState& outside, const Recorder& recorder, Capture& capture) {
   const bool running = recorder.mode() == CaptureMode::running;
-  capture.overwritten = world.tensors().written();
+  capture.overwritten = world.written();
   // By running, what is another at every call shows in the second capture.
   if (!running) capture.outside_suspects = outside.suspects();
   capture.written_state = world.restore();
@@ -144,15 +144,17 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   // capture is short.
   const bool follows_state = running || options.state;
   const OutsideChanges::Found found(options.found);
-  Checkpoint world(scan, {.with_values = running, .with_containers = follows_state, .outside = outside});
+  Checkpoint world(
+      scan,
+      {.with_values = running, .with_containers = follows_state, .outside = outside, .given = worlds_around(options)});
   if (options.other_random_numbers) world.generators().draw_others();
   capture.root = nb::borrow(root);
   capture.graph.name = "net";
   Recorder recorder(mode, settings_of(options, scan), scan, world, capture);
   std::optional<StateWrites> state;
-  if (follows_state) recorder.state = &state.emplace(recorder, options.state);
+  if (follows_state) recorder.settings.state = &state.emplace(recorder, options.state);
   const bool is_root_kept = options.kept && options.kept->root;
-  if (is_root_kept) recorder.state = nullptr;  // forward itself writes
+  if (is_root_kept) recorder.settings.state = nullptr;  // forward itself writes
   std::optional<StandIns> stand_ins;
   if (options.known_calls && running && !is_root_kept && KnownCalls::is_possible())
     recorder.settings.stand_ins =
@@ -169,6 +171,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
               {.gradients_were_enabled = world.gradients_were_enabled(),
                .globals_naming_type = running ? std::vector<PyObject*>() : outside->globals_naming("type"),
                .decompose_attention = options.decompose_attention,
+               .with_given_modules = running && !modules_in(given_to(options).ptr()).empty(),
                .excluded_functions = options.functions_to_exclude,
                .kept = options.kept});
     ActiveRecorder active(recorder);

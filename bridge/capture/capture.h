@@ -43,6 +43,8 @@ struct CaptureOptions : PreparationOptions {
   /// What an earlier capture left outside of the model is there; borrowed, none: nothing.
   const OutsideChanges* found = nullptr;
   const KeptWhole* kept = nullptr;  // borrowed
+  /// The model that `root` is a part of, which its code may hold; or None.
+  nb::object whole = nb::none();
   /// What kernels yield, and how decisions came out for these inputs (record/stand_ins.h). Both borrowed; without the
   /// first every kernel is run, without the second these inputs are others.
   KnownCalls* known_calls = nullptr;
@@ -69,6 +71,16 @@ struct CaptureOptions : PreparationOptions {
     cause.detail = std::move(detail);
   }
 };
+
+/// All the arguments of the example, in one tuple.
+inline nb::object given_to(const CaptureOptions& options) {
+  return nb::make_tuple(options.example_inputs, options.example_kwargs, options.concrete_args);
+}
+
+/// Whose worlds a run of forward may change, beside that of the root.
+inline nb::object worlds_around(const CaptureOptions& options) {
+  return nb::make_tuple(given_to(options), options.whole);
+}
 
 /// Captures `root`. The model, its inputs, the random state and everything patched on the way are as before when this
 /// returns or throws. Throws Error, or nb::python_error with the exception that the user's forward raised.

@@ -136,7 +136,7 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
   ArgumentBuilder checks(recorder, nb::none());
   for (std::size_t i = 0; i < parameters.size(); ++i)
     if (const char* name = parameters[i].name.c_str(); fixed.contains(name))
-      checks.build(nb::object(fixed[name]), nodes[i], "argument '" + parameters[i].name + "'");
+      checks.build_fixed(nb::object(fixed[name]), nodes[i], "argument '" + parameters[i].name + "'");
 
   const nb::object function = nb::getattr(forward, "__func__", nb::borrow(forward));
   ValueList positional;
@@ -181,7 +181,10 @@ void record_whole(const CaptureOptions& options, Recorder& recorder, nb::handle 
     result = recorder.add_node(std::move(plain));
   }
 
-  StructureCopy copies(ArgumentBuilder::copy_leaf_of(recorder));
+  StructureCopy copies([&](nb::handle leaf) {
+    const Pause quiet(recorder);
+    return copy_leaf(leaf);
+  });
   std::vector<nb::object> items;
   nb::dict named, arguments;
   // A positional parameter in front of `*args` that has items can only come by position.
@@ -240,7 +243,7 @@ void add_variadic(ForwardArguments& out, ArgumentBuilder& builder, const Paramet
 /// `given`: what came, by parameter. `nodes`: the placeholders.
 ForwardArguments build_arguments(const CaptureOptions& options, Recorder& recorder,
                                  const std::vector<Parameter>& parameters, const std::vector<NodeId>& nodes,
-                                 const nb::dict& given) {
+                                 const nb::dict& given, const nb::dict& fixed) {
   const bool running = recorder.mode() == CaptureMode::running;
   nb::object ph_base = nb::handle(TorchTypes::instance().fx_tracing).attr("PHBase");
   const std::size_t by_position =
@@ -262,11 +265,13 @@ ForwardArguments build_arguments(const CaptureOptions& options, Recorder& record
       continue;
     }
     if (running && is_given && parameter.default_value.is_valid() && parameter.default_value.is_none() &&
-        (TorchTypes::instance().is_tensor(value.ptr()) || is_generator(value.ptr()) || has_parts(value.ptr())))
+        (TorchTypes::instance().is_tensor(value.ptr()) || is_generator(value.ptr()) || has_parts(value.ptr()) ||
+         PyObject_TypeCheck(value.ptr(), TorchTypes::instance().module)))
       add_check(recorder,
                 recorder.add_function("operator.is_", {Value::node(nodes[i]), Value::none()}, ValueType::number),
                 Value::boolean(false), "whether " + text + " is None");
-    nb::object argument = running || is_given || fixed_without_inputs(value)
+    nb::object argument = fixed.contains(name) ? builder.build_fixed(value, nodes[i], text)
+                          : running || is_given || fixed_without_inputs(value)
                               ? builder.build(value, nodes[i], text)
                               : nb::steal(make_proxy(recorder, nodes[i]));
     if (is_given) out.by_name[name] = argument;
@@ -311,7 +316,7 @@ void add_output(Recorder& recorder, nb::handle result) {
   {
     const KnownObjects::KeepIdentity identity(recorder.objects());
     recorder.objects().write_back_all();
-    if (recorder.state) recorder.state->record();
+    if (recorder.settings.state) recorder.settings.state->record();
     output.args.push_back(recorder.to_value(result.ptr()));
   }
   recorder.objects().refuse_hidden_tensors(output.args[0], "forward returns");
@@ -334,11 +339,11 @@ void record_forward(nb::handle root, const CaptureOptions& options, Recorder& re
     record_whole(options, recorder, forward, parameters, nodes, given, fixed);
     return;
   }
-  ForwardArguments arguments = build_arguments(options, recorder, parameters, nodes, given);
+  ForwardArguments arguments = build_arguments(options, recorder, parameters, nodes, given, fixed);
   nb::object function = nb::borrow(forward);
   if (!running && arguments.has_variadic) function = with_plain_arguments(root, forward, parameters, arguments);
 
-  if (recorder.state) recorder.state->make_live();
+  if (recorder.settings.state) recorder.settings.state->make_live();
   nb::object result = call(function, arguments.positional, arguments.keywords);
   if (!options.plain_outputs.is_none()) result = options.plain_outputs(result);
   add_output(recorder, result);

@@ -46,7 +46,7 @@ void settle_dtypes(nb::handle root, const CaptureOptions& options, Capture& firs
       const NodeId is_floating = g.insert_before(id, std::move(asked));
       g[id].target = kCheck;
       g[id].args = {Value::node(is_floating), Value::boolean(true),
-                    Value::string("whether the dtype is a floating one at " + line_of(g[id]))};
+                    Value::string("whether the dtype is a floating one"), Value::string(line_of(g[id]))};
     }
     return true;
   };

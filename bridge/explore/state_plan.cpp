@@ -27,9 +27,9 @@ class Trials {
 
   /// The world is to be put back by `put_back`, or at the end.
   void save() {
-    world_.emplace(scan_, Checkpoint::Options{.outside = options_.outside});
-    for (const nb::object& tensor : first_.overwritten) world_->tensors().before_write(tensor.ptr());
-    world_->tensors().before_backward();  // nobody tells of one
+    world_.emplace(scan_, Checkpoint::Options{.outside = options_.outside, .given = worlds_around(options_)});
+    for (const nb::object& tensor : first_.overwritten) world_->before_write(tensor.ptr());
+    world_->before_backward();  // nobody tells of one
   }
   void put_back() { world_.reset(); }
 

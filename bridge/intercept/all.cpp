@@ -8,6 +8,7 @@
 #include "bridge/intercept/contexts.h"
 #include "bridge/intercept/dtypes.h"
 #include "bridge/intercept/environment.h"
+#include "bridge/intercept/given_modules.h"
 #include "bridge/intercept/gradients.h"
 #include "bridge/intercept/imports.h"
 #include "bridge/intercept/kept_functions.h"
@@ -30,6 +31,7 @@ void patch_all(Patches& patches, Recorder& recorder, const Interceptions& what) 
   patch_torch_functions(patches);
   patch_modules(patches, mode);
   patch_training_flag(patches);
+  if (what.with_given_modules) patch_given_modules(patches);
   patch_contexts(patches);
   patch_device_type(patches);
   patch_dtype_properties(patches);

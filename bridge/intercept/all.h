@@ -13,6 +13,7 @@ struct Interceptions {
   bool gradients_were_enabled;                 // before the capture
   std::vector<PyObject*> globals_naming_type;  // of the code that names `type`; without inputs
   bool decompose_attention;
+  bool with_given_modules;        // arguments of forward are modules, or hold some
   nb::handle excluded_functions;  // an iterable or None
   const KeptWhole* kept;          // borrowed; null for nothing
 };

@@ -6,6 +6,7 @@
 #include "bridge/record/environment.h"
 #include "bridge/record/recorder.h"
 #include "bridge/record/regions.h"
+#include "ir/environment_queries.h"
 
 namespace modulize {
 
@@ -50,79 +51,74 @@ PyObject* function_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs)
 }
 PyMethodDef function_def = {"ambient", as_c_function(function_slot), METH_FASTCALL, nullptr};
 
-constexpr const char* kFunctions[][3] = {
-    // module, function, question
-    {"torch.jit._trace", "is_tracing", "torch.jit.is_tracing"},
-    {"torch.compiler", "is_compiling", "torch.compiler.is_compiling"},
-    {"torch._utils", "is_compiling", "torch.compiler.is_compiling"},
-    {"torch._dynamo.external_utils", "is_compiling", "torch.compiler.is_compiling"},
-    {"torch.compiler", "is_dynamo_compiling", "torch.compiler.is_dynamo_compiling"},
-    {"torch.compiler", "is_exporting", "torch.compiler.is_exporting"},
-    {"torch.onnx", "is_in_onnx_export", "torch.onnx.is_in_onnx_export"},
-};
-
-// Settings of torch that are no yes or no: an answer is an assumption.
-constexpr const char* kSettings[] = {"get_float32_matmul_precision",
-                                     "are_deterministic_algorithms_enabled",
-                                     "is_deterministic_algorithms_warn_only_enabled",
-                                     "get_num_threads",
-                                     "get_num_interop_threads",
-                                     "get_deterministic_debug_mode"};
-
-// `self` is (original, its name).
+// Settings of torch that are no yes or no: an answer is an assumption. `self` is (original, question).
 PyObject* setting_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
   nb::object answer = nb::steal(PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs));
   Recorder* recorder = answer.is_valid() ? Recorder::recording() : nullptr;
   if (!recorder || PyTuple_GET_SIZE(args) > 0 || is_asked_by_torch(0)) return answer.release().ptr();
   return guarded<PyObject*>(nullptr, [&] {
-    const std::string name = text_of(PyTuple_GET_ITEM(self, 1)), line = recorder->places().here();
-    add_check(*recorder, recorder->add_function(name, {}, ValueType::other), recorder->to_value(answer.ptr()),
-              name + "()" + (line.empty() ? "" : " at " + line));
+    const std::string name = text_of(PyTuple_GET_ITEM(self, 1));
+    add_check_here(*recorder, recorder->add_function(name, {}, ValueType::other), recorder->to_value(answer.ptr()),
+                   name + "()");
     return answer.release().ptr();
   });
 }
 PyMethodDef setting_def = {"setting", as_c_function(setting_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
 
+// The dtype is asked for when the prepared model runs. `self` is (original, question).
+PyObject* dtype_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  nb::object dtype = nb::steal(PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs));
+  Recorder* recorder = dtype.is_valid() ? Recorder::recording() : nullptr;
+  if (!recorder) return dtype.release().ptr();
+  return guarded<PyObject*>(nullptr, [&] {
+    const NodeId node = recorder->add_function(text_of(PyTuple_GET_ITEM(self, 1)), {}, ValueType::other);
+    return recorder->wrap_result(dtype.ptr(), node, false);
+  });
+}
+PyMethodDef dtype_def = {"dtype", as_c_function(dtype_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
+/// Calls `fn(query, module)` for the loaded modules that define a function of Python.
+template <class Fn>
+void for_each_home(Fn&& fn) {
+  PyObject* const modules = PyImport_GetModuleDict();
+  for (const EnvironmentQuery& query : environment_queries())
+    for (const std::string_view home : query.homes)
+      if (PyObject* const module = home.empty() ? nullptr : PyDict_GetItemString(modules, std::string(home).c_str()))
+        fn(query, nb::handle(module));
+}
+
 }  // namespace
 
 std::size_t ambient_functions_loaded() {
-  PyObject* modules = PyImport_GetModuleDict();
   std::size_t count = 0;
-  for (const auto& [home, name, question] : kFunctions) count += PyDict_GetItemString(modules, home) != nullptr;
+  for_each_home([&](const EnvironmentQuery&, nb::handle) { ++count; });
   return count;
 }
 
 std::vector<std::pair<nb::object, nb::object>> patch_environment(Patches& patches, bool grad_was_enabled) {
   std::vector<std::pair<nb::object, nb::object>> replaced;
-  nb::module_ torch = nb::module_::import_("torch");
-  const auto ask = [&](const char* name, nb::object outside) {
-    if (!nb::hasattr(torch, name)) return;
-    nb::object original = torch.attr(name);
-    const std::string question = std::string("torch.") + name;
-    nb::object self = nb::make_tuple(original, question, std::move(outside));
-    nb::object wrapper = checked(PyCFunction_New(&builtin_def, self.ptr()));
-    patches.set_item(torch.attr("__dict__"), nb::str(name), wrapper);
-    replaced.emplace_back(std::move(original), std::move(wrapper));
-  };
-  ask("is_grad_enabled", nb::bool_(grad_was_enabled));
-  ask("is_inference_mode_enabled", nb::none());
-  ask("is_autocast_enabled", nb::none());
-  ask("is_autocast_cpu_enabled", nb::none());
-  for (const char* name : kSettings) {
-    if (!nb::hasattr(torch, name)) continue;  // of a newer torch
-    nb::object original = torch.attr(name);
-    nb::object self = nb::make_tuple(original, std::string("torch.") + name);
-    nb::object wrapper = checked(PyCFunction_New(&setting_def, self.ptr()));
-    patches.set_item(torch.attr("__dict__"), nb::str(name), wrapper);
+  const nb::module_ torch = nb::module_::import_("torch");
+  for (const EnvironmentQuery& query : environment_queries()) {
+    const std::string name(query.name()), question(query.question);
+    if (query.answer == QueryAnswer::truth || !nb::hasattr(torch, name.c_str())) continue;  // of a newer torch
+    nb::object original = torch.attr(name.c_str());
+    nb::object wrapper;
+    if (query.answer == QueryAnswer::flag) {
+      // Gradients are off while a capture runs.
+      const nb::object outside = query.region == kGradients ? nb::object(nb::bool_(grad_was_enabled)) : nb::none();
+      wrapper = c_function(&builtin_def, nb::make_tuple(original, question, outside));
+    } else {
+      wrapper = c_function(query.answer == QueryAnswer::dtype ? &dtype_def : &setting_def,
+                           nb::make_tuple(original, question));
+    }
+    patches.set_item(torch.attr("__dict__"), nb::str(name.c_str()), wrapper);
     replaced.emplace_back(std::move(original), std::move(wrapper));
   }
-  nb::object modules = nb::module_::import_("sys").attr("modules");
-  for (const auto& [home, name, question] : kFunctions) {
-    PyObject* module = PyDict_GetItemString(modules.ptr(), home);
-    if (!module || !nb::hasattr(module, name)) continue;
-    nb::object function = nb::handle(module).attr(name);
-    if (PyFunction_Check(function.ptr())) replace_code(patches, function, &function_def, nb::str(question));
-  }
+  for_each_home([&](const EnvironmentQuery& query, nb::handle module) {
+    const nb::object function = nb::getattr(module, std::string(query.name()).c_str(), nb::none());
+    if (PyFunction_Check(function.ptr()))
+      replace_code(patches, function, &function_def, nb::str(std::string(query.question).c_str()));
+  });
   return replaced;
 }
 

@@ -15,7 +15,7 @@ PyObject* backward_slot(PyObject* self, PyObject* const* call, Py_ssize_t nargs)
   return guarded<PyObject*>(nullptr, [&] {
     if (Recorder* recorder = Recorder::current()) {
       const Pause quiet(*recorder);
-      recorder->world().tensors().before_backward();
+      recorder->world().before_backward();
     }
     return PyObject_Call(PyTuple_GET_ITEM(self, 1), call[0], call[1]);
   });

@@ -43,18 +43,6 @@ PyObject* handle_torch_function_slot(PyObject* original, PyObject* const* args, 
 PyMethodDef handle_torch_function_def = {"handle_torch_function", as_c_function(handle_torch_function_slot),
                                          METH_FASTCALL | METH_KEYWORDS, nullptr};
 
-// The dtype is asked for when the prepared model runs. `self` is torch.get_default_dtype.
-PyObject* default_dtype_slot(PyObject* original, PyObject*) {
-  nb::object dtype = nb::steal(PyObject_CallNoArgs(original));
-  Recorder* recorder = Recorder::recording();
-  if (!dtype.is_valid() || !recorder) return dtype.release().ptr();
-  return guarded<PyObject*>(nullptr, [&] {
-    const NodeId node = recorder->add_function("torch.get_default_dtype", {}, ValueType::other);
-    return recorder->wrap_result(dtype.ptr(), node, false);
-  });
-}
-PyMethodDef default_dtype_def = {"get_default_dtype", as_c_function(default_dtype_slot), METH_NOARGS, nullptr};
-
 // --- the function mode ------------------------------------------------------------------------------------
 
 PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -139,9 +127,6 @@ void patch_torch_functions(Patches& patches) {
         checked(PyInstanceMethod_New(c_function(&set_def, nb::handle(original)).ptr())).release().ptr();
     patches.set_class_entry(tensor_base, "set_", nb::handle(replacement));
   }
-  nb::object torch = nb::module_::import_("torch");
-  patches.set_attribute(torch, "get_default_dtype",
-                        c_function(&default_dtype_def, nb::object(torch.attr("get_default_dtype"))));
   nb::str name("handle_torch_function");
   for (const char* module : {"torch.nn.functional", "torch.functional", "torch._tensor"}) {
     nb::object globals = nb::module_::import_(module).attr("__dict__");

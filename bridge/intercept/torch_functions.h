@@ -6,7 +6,7 @@
 
 namespace modulize {
 
-/// torch's handle_torch_function, and torch.get_default_dtype.
+/// torch's handle_torch_function.
 void patch_torch_functions(Patches& patches);
 
 /// The function mode object; one a process.

@@ -19,8 +19,7 @@ PyObject* type_slot(PyObject* type, PyObject* args, PyObject*) {
     nb::object tensor = nb::borrow(reinterpret_cast<PyObject*>(TorchTypes::instance().tensor));
     const NodeId asked = recorder->add_function(
         "builtins.isinstance", {recorder->to_value(object), recorder->to_value(tensor.ptr())}, ValueType::number);
-    add_check(*recorder, asked, Value::boolean(true),
-              "whether a value is a tensor, as type() is asked" + recorder->places().at_here());
+    add_check_here(*recorder, asked, Value::boolean(true), "whether a value is a tensor, as type() is asked");
     return tensor.release().ptr();
   });
 }

@@ -96,12 +96,14 @@ std::string Program::readable_source(nb::handle root) const {
   return generate(*graph_, options).text();
 }
 
-nb::dict Program::exported_source(nb::handle root, std::vector<std::pair<std::string, std::string>> spellings) const {
+nb::dict Program::exported_source(nb::handle root, std::vector<std::pair<std::string, std::string>> spellings,
+                                  nb::handle shown_file) const {
   CodegenOptions options;
   options.access = ModuleAccess::attribute;
   options.tree = tree_queries(root, /*for_reading=*/true);
   options.chunk_lines = std::numeric_limits<std::size_t>::max();
   options.spellings = std::move(spellings);
+  options.shown_file = [shown_file](const std::string& file) { return text_of(shown_file(make_text(file))); };
   const GeneratedSource source = generate(*graph_, options);
   nb::list lines;
   std::string_view rest = source.pieces[0];
@@ -208,11 +210,11 @@ void bind_program(nb::module_& m) {
           nb::arg("op"), "What the nodes of an opcode name, each once; for get_attr with what they lead to.")
       .def(
           "exported_source",
-          [](const Program& self, nb::handle root, std::vector<std::pair<std::string, std::string>> spellings) {
-            return Record(self.exported_source(root, std::move(spellings)));
-          },
-          nb::arg("root"), nb::arg("spellings"),
-          "The source for a file of its own: its lines with their places, and what they need.")
+          [](const Program& self, nb::handle root, std::vector<std::pair<std::string, std::string>> spellings,
+             nb::handle shown_file) { return Record(self.exported_source(root, std::move(spellings), shown_file)); },
+          nb::arg("root"), nb::arg("spellings"), nb::arg("shown_file"),
+          "The source for a file of its own: its lines with their places, and what they need.\n"
+          "`shown_file(file)`: what a check calls a file.")
       .def(
           "make_forward", [](const Program& self) { return Any(self.make_forward()); },
           "A new forward function in a namespace of its own.")

@@ -40,7 +40,8 @@ class Program {
   std::string readable_source(nb::handle root) const;
   /// The same for a file of its own, as a dict: `lines`, a list of (text, file, line, scope) each; `imports`, `names`,
   /// `objects` and `aliases` as in GeneratedSource. `spellings`: see CodegenOptions.
-  nb::dict exported_source(nb::handle root, std::vector<std::pair<std::string, std::string>> spellings) const;
+  nb::dict exported_source(nb::handle root, std::vector<std::pair<std::string, std::string>> spellings,
+                           nb::handle shown_file) const;
   /// A new torch.fx.Graph owned by `owner`. In fx_graph.cpp.
   nb::object make_fx_graph(nb::handle owner) const;
   /// The graph as .mzir text.

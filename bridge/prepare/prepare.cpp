@@ -105,6 +105,7 @@ class Preparation {
       options.concrete_args = nb::none();
       options.plain_outputs = nb::none();
       options.keep_root.reset();
+      options.whole = top_.root;
       options.example_inputs = calls.front().args;
       options.example_kwargs = calls.front().kwargs;
       const std::vector<InnerCall> more(calls.begin() + 1, calls.end());

@@ -18,6 +18,7 @@ bool Recorder::may_be_set_by_hooks(PyObject* tensor, const std::string& path) {
 
 Value Recorder::tensor_value(PyObject* tensor) {
   if (const NodeId node = origins_.of_tensor(tensor); node != kNoNode) return Value::node(node);
+  if (const NodeId node = given_.node_of_tensor(tensor); node != kNoNode) return Value::node(node);
   const auto describe = [&](const std::string& path, TensorKind kind) {
     if (graph().modules.find_tensor(path)) return;
     const PauseFlag quiet(*this);
@@ -182,6 +183,7 @@ Value Recorder::to_value(PyObject* object) {
     if (const NodeId read = origins_.of_object(object); read != kNoNode) return Value::node(read);
     return capture_.objects.value(object);
   }
+  if (const NodeId node = given_.node_of(object); node != kNoNode) return Value::node(node);
   if (objects_.needs_rebuilding(object)) return objects_.rebuild(object);
   // numpy's integers count as the ints they stand for.
   if (PyIndex_Check(object) && !PyLong_Check(object)) {

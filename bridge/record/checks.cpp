@@ -20,6 +20,12 @@ void add_check(Recorder& recorder, NodeId value, Value expected, const std::stri
                         ValueType::other);
 }
 
+void add_check_here(Recorder& recorder, NodeId value, Value expected, const std::string& text) {
+  ValueList args = {Value::node(value), std::move(expected), Value::string(text)};
+  if (std::string line = recorder.places().here(); !line.empty()) args.push_back(Value::string(std::move(line)));
+  recorder.add_function(std::string(kCheck), std::move(args), ValueType::other);
+}
+
 void add_structure_check(Recorder& recorder, NodeId value, nb::handle structure, const std::string& text) {
   recorder.add_function(std::string(kCheckStructure),
                         {Value::node(value), recorder.capture().objects.value(structure), Value::string(text)},

@@ -10,6 +10,9 @@ namespace modulize {
 /// The check that `value` still is `expected`; `text` says what was assumed.
 void add_check(Recorder& recorder, NodeId value, Value expected, const std::string& text);
 
+/// The same of what the user's code that runs now has taken for granted: the check says where.
+void add_check_here(Recorder& recorder, NodeId value, Value expected, const std::string& text);
+
 /// The check that the object that `value` yields still has the structure (structure_of) that it had.
 void add_structure_check(Recorder& recorder, NodeId value, nb::handle structure, const std::string& text);
 

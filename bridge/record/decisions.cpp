@@ -65,12 +65,11 @@ bool Decisions::decide(NodeId value, bool natural) {
   const Settings& settings = recorder_.settings;
   if (settings.on_dynamic == "error" || settings.on_dynamic == "keep")
     refuse_control_flow("control flow on the value of a tensor");
-  Places& places = recorder_.places();
   const auto add_truth = [&] {
     return recorder_.add_function(std::string(kTruth), {Value::node(value)}, ValueType::number);
   };
   if (settings.on_dynamic == "specialize") {
-    add_check(recorder_, add_truth(), Value::boolean(natural), "a decision on a value" + places.at_here());
+    add_check_here(recorder_, add_truth(), Value::boolean(natural), "a decision on a value");
     return natural;
   }
   std::string key = place_of_decision();

@@ -102,7 +102,7 @@ std::vector<std::size_t> DtypeReads::meant_by(PyObject* dtype) {
 void DtypeReads::check_equal(Origins::Read& read, const Value& other, bool equal) {
   read.is_used = true;
   const NodeId value = recorder_.add_function("operator.eq", {Value::node(read.node), other}, ValueType::number);
-  add_check(recorder_, value, Value::boolean(equal), "a comparison of dtypes" + recorder_.places().at_here());
+  add_check_here(recorder_, value, Value::boolean(equal), "a comparison of dtypes");
 }
 
 void DtypeReads::compared(PyObject* a, PyObject* b) {
@@ -129,8 +129,7 @@ void DtypeReads::asked(PyObject* dtype, const char* property, bool answer) {
     read.is_used = true;
     const NodeId value = recorder_.add_function("builtins.getattr", {Value::node(read.node), Value::string(property)},
                                                 ValueType::number);
-    add_check(recorder_, value, Value::boolean(answer),
-              std::string("'") + property + "' of the dtype" + recorder_.places().at_here());
+    add_check_here(recorder_, value, Value::boolean(answer), std::string("'") + property + "' of the dtype");
   }
 }
 
@@ -142,8 +141,8 @@ void DtypeReads::finish() {
     leak.op = Opcode::call_function;
     leak.target = kLeakDtype;
     leak.args = {Value::node(read.node), Value::name(repr_of(read.object.ptr())),
-                 Value::string("the dtype that forward asks for" + dtype_place(read.place.line, read.place.time)),
-                 Value::string(read.place.line), Value::integer(read.place.time)};
+                 Value::string("the dtype that forward asks for"), Value::string(read.place.line),
+                 Value::integer(read.place.time)};
     leak.type = ValueType::other;
     leak.scope = g[read.node].scope;
     leak.source = g[read.node].source;

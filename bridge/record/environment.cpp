@@ -19,13 +19,12 @@ bool ambient(Recorder& recorder, const std::string& question, ValueList args, bo
   for (const AmbientQuestion& known : asked)
     if (known.question == question && known.region == region && recorder.graph()[known.value].args == args)
       return known.answer;
-  const std::string at = recorder.places().at_here();
   const NodeId value = recorder.add_function(question, std::move(args), ValueType::number);
   if (settings.decided.contains(question) && settings.on_dynamic == "branch")
     answer = recorder.decisions().decide(value, answer);
   else
     // The same whether flipped or not, so that the graphs of two worlds can be compared.
-    add_check(recorder, value, Value::boolean(natural), question + "()" + at);
+    add_check_here(recorder, value, Value::boolean(natural), question + "()");
   asked.push_back({question, region, value, answer});
   return answer;
 }

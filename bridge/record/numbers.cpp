@@ -12,7 +12,7 @@ namespace modulize {
 
 bool decide_number(Recorder& recorder, NodeId value, bool natural) {
   if (recorder.origins().is_from_value(Value::node(value))) return recorder.decisions().decide(value, natural);
-  add_check(recorder, value, Value::boolean(natural), "a decision on sizes" + recorder.places().at_here());
+  add_check_here(recorder, value, Value::boolean(natural), "a decision on sizes");
   return natural;
 }
 
@@ -68,11 +68,10 @@ void number_leak(Recorder& recorder, const char* what, PyObject* number) {
     recorder.decisions().refuse_control_flow(std::string(what) + " of a number read from a tensor");
   if (recorder.origins().has_just_leaked(value.as_node())) return;
   const nb::object plain = checked(plain_number(number));
-  const NodeId leak = recorder.add_function(
-      std::string(kLeak),
-      {value, recorder.to_value(plain.ptr()),
-       Value::string(std::string("a size that Python uses as ") + what + recorder.places().at_here())},
-      ValueType::other);
+  ValueList args = {value, recorder.to_value(plain.ptr()),
+                    Value::string(std::string("a size that Python uses as ") + what)};
+  if (std::string line = recorder.places().here(); !line.empty()) args.push_back(Value::string(std::move(line)));
+  const NodeId leak = recorder.add_function(std::string(kLeak), std::move(args), ValueType::other);
   recorder.origins().note_leak(value.as_node(), leak);
 }
 

@@ -119,7 +119,7 @@ bool has_origin(Recorder& recorder, PyObject* object) {
   NumberOrigin origin;
   if (traced_origin(object, &origin)) return origin.capture == recorder.origins().capture();
   if (is_proxy(object)) return true;
-  if (TorchTypes::instance().is_tensor(object)) return true;
+  if (TorchTypes::instance().is_tensor(object) || recorder.given().knows(object)) return true;
   if (PyTuple_Check(object)) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(object); ++i)
       if (has_origin(recorder, PyTuple_GET_ITEM(object, i))) return true;

@@ -1,10 +1,9 @@
 #include "bridge/record/recorder.h"
 
-#include "bridge/record/stand_ins.h"
-
 #include <utility>
 
 #include "bridge/python/errors.h"
+#include "bridge/record/stand_ins.h"
 
 namespace modulize {
 
@@ -65,6 +64,7 @@ void Recorder::rollback(NodeId first) {
   graph().truncate(first);
   origins_.rollback(first);
   objects_.rollback(first);
+  given_.rollback(first);
   regions_.rollback(first);
   if (settings.stand_ins) settings.stand_ins->rollback(first);
   std::erase_if(capture_.ambient_questions, [&](const AmbientQuestion& entry) { return entry.value >= first; });

@@ -9,6 +9,7 @@
 #include "bridge/record/checkpointed.h"
 #include "bridge/record/decisions.h"
 #include "bridge/record/dtypes.h"
+#include "bridge/record/given_modules.h"
 #include "bridge/record/objects.h"
 #include "bridge/record/origins.h"
 #include "bridge/record/places.h"
@@ -21,7 +22,6 @@
 namespace modulize {
 
 class Checkpoint;
-class StateWrites;
 
 enum class CaptureMode : std::uint8_t { running, symbolic };
 
@@ -48,13 +48,13 @@ class Recorder {
   Capture& capture() { return capture_; }
   const ModuleScan& scan() const { return scan_; }
   Checkpoint& world() { return world_; }
-  StateWrites* state = nullptr;  // borrowed; null where the modules' attributes are not followed
-  Settings settings;             // complete before forward runs
+  Settings settings;  // complete before forward runs
 
   Attention& attention() { return attention_; }
   Places& places() { return places_; }
   Origins& origins() { return origins_; }
   KnownObjects& objects() { return objects_; }
+  GivenModules& given() { return given_; }
   DtypeReads& dtypes() { return dtypes_; }
   Regions& regions() { return regions_; }
   Decisions& decisions() { return decisions_; }
@@ -93,6 +93,7 @@ class Recorder {
   Places places_;
   Origins origins_;
   KnownObjects objects_{*this};
+  GivenModules given_{*this};
   DtypeReads dtypes_{*this};
   Regions regions_{*this};
   Decisions decisions_{*this};

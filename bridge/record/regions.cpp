@@ -5,6 +5,7 @@
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
 #include "bridge/record/training_flag.h"
+#include "ir/environment_queries.h"
 #include "ir/regions.h"
 
 namespace modulize {
@@ -110,13 +111,15 @@ bool Regions::gradients_are_set() const {
 }
 
 bool Regions::answers(const std::string& question) const {
-  const bool gradients = question == "torch.is_grad_enabled", inference = question == "torch.is_inference_mode_enabled";
+  const EnvironmentQuery* const query = find_environment_query(question);
+  const QueryRegion region = query ? query->region : kNoRegion;
+  const bool gradients = region == kGradients, inference = region == kInference;
   for (auto o = open_.rbegin(); o != open_.rend(); ++o) {
     if (gradients && !sticky_.empty() && sticky_.back() > o->node) return false;
     if (gradients && (o->name == "torch.no_grad" || o->name == "torch.enable_grad")) return true;
     if ((gradients && o->name == "torch.set_grad_enabled") || o->name == "torch.inference_mode")
       if (gradients || inference) return o->fixed;
-    if (question.starts_with("torch.is_autocast") && o->name == "torch.autocast") return false;
+    if (region == kAutocast && o->name == "torch.autocast") return false;
   }
   return false;
 }

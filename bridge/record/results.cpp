@@ -11,8 +11,8 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   Node& n = graph()[node];
   if (torch.is_tensor(result)) {
     n.type = ValueType::tensor;
-    if (!in_place &&
-        (origins_.of_tensor(result) != kNoNode || scan_.tensors.contains(result) || origins_.is_constant(result))) {
+    if (!in_place && (origins_.of_tensor(result) != kNoNode || scan_.tensors.contains(result) ||
+                      origins_.is_constant(result) || given_.node_of_tensor(result) != kNoNode)) {
       // The call gave an argument back (`contiguous`, dropout in eval mode). Another object for the same data keeps the
       // two apart: in another mode, or for another layout, they are two tensors.
       nb::object alias = checked(PyObject_CallOneArg(torch.detach, result));

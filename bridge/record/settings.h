@@ -12,6 +12,7 @@
 namespace modulize {
 
 class StandIns;
+class StateWrites;
 
 /// Filled in before forward runs. Python objects that are keys are borrowed: the caller holds them.
 struct Settings {
@@ -35,7 +36,9 @@ struct Settings {
   const std::unordered_map<std::string, bool>* outcomes = nullptr;
   /// Places (dtype_place) whose reads yield another dtype than the tensor's. Borrowed; null: none.
   const std::set<std::string>* tried_dtypes = nullptr;
-  /// Of this capture; borrowed. Null where every kernel is run.
+  /// Of this capture; borrowed. Null where the modules' attributes are not followed.
+  StateWrites* state = nullptr;
+  /// Likewise. Null where every kernel is run.
   StandIns* stand_ins = nullptr;
   /// Called with every module that is traced through, before it is. May be empty.
   std::function<void(PyObject* module)> on_traced_module;

@@ -5,7 +5,6 @@
 
 #include "bridge/python/errors.h"
 #include "bridge/python/weak_table.h"
-#include "bridge/values/module_registries.h"
 #include "bridge/values/torch_types.h"
 
 namespace modulize {
@@ -14,30 +13,22 @@ namespace {
 
 PyObject* interned(const char* text) { return PyUnicode_InternFromString(text); }
 
-PyObject* set_of(std::initializer_list<const char*> names) {
-  PyObject* set = PySet_New(nullptr);
-  for (const char* name : names) {
-    PyObject* text = interned(name);
-    PySet_Add(set, text);
-    Py_DECREF(text);
-  }
-  return set;
-}
-
 }  // namespace
 
-bool is_registry(PyObject* name) {
-  static PyObject* const names =
-      set_of({"_backward_pre_hooks", "_backward_hooks", "_non_persistent_buffers_set", "_forward_hooks",
-              "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-              "_forward_pre_hooks_with_kwargs", "_state_dict_hooks", "_state_dict_pre_hooks",
-              "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"});
+bool is_bookkeeping(PyObject* name) {
+  static PyObject* const names = [] {
+    nb::object module = nb::module_::import_("torch.nn").attr("Module")();
+    nb::object set = nb::steal(PySet_New(nb::object(module.attr("__dict__")).ptr()));
+    return set.release().ptr();
+  }();
   return PySet_Contains(names, name) == 1;
 }
 
-bool is_own_attribute(PyObject* name) {
-  static PyObject* const names = set_of({"training", "_parameters", "_buffers", "_modules"});
-  return PySet_Contains(names, name) == 1 || is_registry(name);
+bool is_registry(PyObject* name) {
+  if (!is_bookkeeping(name)) return false;
+  for (const char* parts : {"_parameters", "_buffers", "_modules"})
+    if (PyUnicode_CompareWithASCIIString(name, parts) == 0) return false;
+  return true;
 }
 
 namespace {
@@ -133,7 +124,7 @@ void walk(PyObject* module, const std::string& path, ModuleScan& scan) {
     const std::string inner = part_name(prefix, key);
     if (looks_like_ours(key)) scan.taken.push_back(inner);
     if (value == Py_None || !PyObject_TypeCheck(value, torch.module)) continue;
-    if (is_own_attribute(key))
+    if (is_bookkeeping(key))
       throw Error(
           ErrorCode::UnsupportedError,
           "the module '" + inner + "' is hidden by the attribute of that name that every module has: rename it");
@@ -180,15 +171,6 @@ std::string class_name(PyTypeObject* type) {
 PyObject* attribute_dict(PyObject* object) {
   PyObject** slot = _PyObject_GetDictPtr(object);
   return slot ? *slot : nullptr;
-}
-
-bool is_bookkeeping(PyObject* name) {
-  static PyObject* const names = [] {
-    nb::object module = nb::module_::import_("torch.nn").attr("Module")();
-    nb::object set = nb::steal(PySet_New(nb::object(module.attr("__dict__")).ptr()));
-    return set.release().ptr();
-  }();
-  return PySet_Contains(names, name) == 1;
 }
 
 std::string full_name(const std::string& path, const std::string& name) {

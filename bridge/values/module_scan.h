@@ -51,6 +51,9 @@ PyObject* attribute_dict(PyObject* object);
 /// What nn.Module keeps for itself: an attribute that a new module has.
 bool is_bookkeeping(PyObject* name);
 
+/// Of that, what holds hooks and the like, no parts of the model: forward rarely fills one that is empty.
+bool is_registry(PyObject* name);
+
 /// "path.name"; the name alone for the root.
 std::string full_name(const std::string& path, const std::string& name);
 

@@ -101,6 +101,22 @@ bool find_tensor(PyObject* object, const std::function<bool(PyObject*)>& fn,
   return false;
 }
 
+void add_modules(PyObject* object, std::vector<nb::object>& out, std::unordered_map<PyObject*, nb::object>& seen,
+                 PartCount& count, int depth) {
+  const bool is_module = PyObject_TypeCheck(object, TorchTypes::instance().module);
+  if ((!is_module && !PyAnySet_Check(object) && !has_parts(object)) || depth > kMaxNesting ||
+      !seen.emplace(object, nb::borrow(object)).second)
+    return;
+  count.one();
+  if (is_module) {
+    out.push_back(nb::borrow(object));
+  } else if (PyAnySet_Check(object)) {
+    for (nb::handle item : nb::handle(object)) add_modules(item.ptr(), out, seen, count, depth + 1);
+  } else {
+    for (const Part& part : parts_of(object)) add_modules(part.value.ptr(), out, seen, count, depth + 1);
+  }
+}
+
 }  // namespace
 
 void PartCount::one() {
@@ -190,6 +206,14 @@ void for_each_tensor(PyObject* object, const std::function<void(nb::handle)>& fn
   PartCount count;
   find_tensor(
       object, [&](PyObject* tensor) { return fn(tensor), false; }, seen, count, 0);
+}
+
+std::vector<nb::object> modules_in(PyObject* object) {
+  std::vector<nb::object> out;
+  std::unordered_map<PyObject*, nb::object> seen;
+  PartCount count;
+  add_modules(object, out, seen, count, 0);
+  return out;
 }
 
 // --- making objects --------------------------------------------------------------------------------------

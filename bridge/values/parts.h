@@ -46,6 +46,9 @@ class PartCount {
 /// True if a tensor is among the parts, or the parts of the parts. Throws CaptureError if there are too many of them.
 bool holds_tensor(PyObject* object);
 
+/// The modules inside, each once; what they hold themselves is not looked into.
+std::vector<nb::object> modules_in(PyObject* object);
+
 /// Calls `fn` for every tensor inside, one that stands in two places twice.
 void for_each_tensor(PyObject* object, const std::function<void(nb::handle)>& fn);
 

@@ -294,8 +294,17 @@ void bind_structure(nb::module_& m) {
       },
       nb::arg("value").none(), "The items and attributes of a value as (text, value), or None if it has none.");
   m.def(
-      "copied", [](nb::handle value) { return Any(copied(value)); }, nb::arg("value").none(),
-      "A copy of a value, of the containers, objects and tensors in it.");
+      "copied",
+      [](nb::handle value, const nb::typed<nb::dict, Any, Any>& instead) {
+        StructureCopy copies([&](nb::handle leaf) {
+          if (PyObject_TypeCheck(leaf.ptr(), TorchTypes::instance().module) && instead.contains(leaf))
+            return nb::object(instead[leaf]);
+          return copy_leaf(leaf);
+        });
+        return Any(copies.copy(value));
+      },
+      nb::arg("value").none(), nb::arg("instead") = nb::typed<nb::dict, Any, Any>(),
+      "A copy of a value, of the containers, objects and tensors in it; `instead`: of modules, by other modules.");
 }
 
 }  // namespace modulize

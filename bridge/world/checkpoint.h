@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "bridge/world/buffers.h"
 #include "bridge/world/containers.h"
 #include "bridge/world/generators.h"
 #include "bridge/world/module_attributes.h"
@@ -34,6 +35,8 @@ class Checkpoint {
     std::shared_ptr<const OutsideState> outside = {};
     /// Generators among these are put back too.
     std::vector<nb::object> generators = {};
+    /// Modules among these values (arguments, a model around this one) are put back as the model is. Invalid: none.
+    nb::object given = {};
     bool gradients_off = true;
   };
   /// `scan` must outlive this.
@@ -42,13 +45,21 @@ class Checkpoint {
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
-  /// Puts everything back, once. Returns the paths of attributes, buffers and tensors that had changed.
+  /// Something is about to write the memory of `tensor`, or may: what the model or a given module has there is copied.
+  void before_write(PyObject* tensor);
+  /// A backward pass is about to add to gradients.
+  void before_backward();
+  /// The tensors that have been copied, in the order of their writes.
+  std::vector<nb::object> written() const;
+  /// Puts everything back, once. Returns the paths of attributes, buffers and tensors of the model that had changed.
   std::vector<std::string> restore();
   /// What forward left outside of the model, as it was when `restore` ran; empty where that is nothing.
   OutsideChanges take_outside_changes() { return std::move(outside_changes_); }
 
   Generators& generators() { return *generators_; }
   Tensors& tensors() { return *tensors_; }
+  /// Everything that a given module may write may be written: nobody tells.
+  void before_writes_of_given();
   ObjectState& containers() { return containers_; }
   bool gradients_were_enabled() const { return gradients_.is(nb::handle(Py_True)); }
 
@@ -58,9 +69,12 @@ class Checkpoint {
   std::shared_ptr<const OutsideState> outside_;
   OutsideChanges outside_changes_;
   std::optional<Generators> generators_;
-  std::optional<StateSnapshot> attributes_;
+  std::optional<ModuleAttributes> attributes_;
+  std::optional<Buffers> buffers_;  // none where forward does not run on values
   std::optional<Tensors> tensors_;
   ObjectState containers_;
+  struct Given;
+  std::vector<std::unique_ptr<Given>> given_;
 };
 
 }  // namespace modulize

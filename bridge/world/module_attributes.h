@@ -1,7 +1,6 @@
-// The attributes of modules and the contents of buffers, as they were before forward ran.
+// Region of the world: the attributes of modules, their hooks, modes and classes.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,11 +11,11 @@ namespace modulize {
 
 /// What forward may assign while it runs: the attributes of all modules. Takes shallow copies; `restore` puts back what
 /// changed and returns the "path.attribute" names that had.
-class StateSnapshot {
+class ModuleAttributes {
  public:
-  explicit StateSnapshot(const ModuleScan& scan, bool with_values);
-  StateSnapshot(const StateSnapshot&) = delete;
-  StateSnapshot& operator=(const StateSnapshot&) = delete;
+  explicit ModuleAttributes(const ModuleScan& scan);
+  ModuleAttributes(const ModuleAttributes&) = delete;
+  ModuleAttributes& operator=(const ModuleAttributes&) = delete;
   std::vector<std::string> restore();
 
  private:
@@ -27,17 +26,6 @@ class StateSnapshot {
     nb::object attribute;   // the one that holds it; invalid for what is a module's own, whose keys are attributes
     std::uint64_t version;  // of `live`; 0 where Python tells none
   };
-  struct Buffer {
-    nb::object live;
-    const std::string* module;
-    PyObject* name;   // borrowed from the saved dict
-    nb::object copy;  // a tensor; invalid where the bytes are copied
-    std::unique_ptr<char[]> bytes;
-    std::size_t size;  // of `bytes`
-  };
-  static bool save_bytes(Buffer& buffer);
-  static bool is_changed(const Buffer& buffer);
-  static nb::object copy_of(const Buffer& buffer);
   struct Container {  // a list or set attribute
     nb::object live;
     nb::object copy;  // a list
@@ -48,7 +36,6 @@ class StateSnapshot {
   std::vector<std::pair<PyObject*, nb::object>> classes_;  // module, borrowed -> its class
   std::vector<nb::object> empty_;  // registries of nn.Module that were empty: forward may register hooks
   std::vector<Container> containers_;
-  std::vector<Buffer> buffers_;
 };
 
 }  // namespace modulize

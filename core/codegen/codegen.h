@@ -36,6 +36,8 @@ struct CodegenOptions {
   /// Shorter spellings of qualified names, by prefix: {"torch.nn.functional.", "F"} makes `F.relu`. Who runs the
   /// source defines `F`.
   std::vector<std::pair<std::string, std::string>> spellings = {};
+  /// What a check calls the file of its place. Default: as the graph has it.
+  std::function<std::string(const std::string&)> shown_file = {};
   /// forward hands a call by a torch.fx tracer to `modulize._prepared`: statements such as `x[i] = y` and
   /// questions such as `len(x)` would stop at its proxies, while the graph has them as nodes.
   bool replayed_by_tracers = false;

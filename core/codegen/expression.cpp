@@ -276,7 +276,11 @@ Expression ExpressionWriter::call(std::string callee, const Node& node, std::siz
   const char* separator = "";
   for (std::size_t i = first_arg; i < node.args.size(); ++i) {
     text += separator;
-    text += value(node.args[i]).text;
+    const Source& place = graph_.source(node.source);
+    if (i == 3 && options_.shown_file && !place.file.empty() && is_check(node))
+      text += python_repr(std::string_view(options_.shown_file(place.file) + ":" + std::to_string(place.line)));
+    else
+      text += value(node.args[i]).text;
     separator = ", ";
   }
   std::string others;  // names that cannot stand before `=`

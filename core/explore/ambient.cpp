@@ -1,23 +1,21 @@
 #include "explore/ambient.h"
 
+#include "ir/environment_queries.h"
+
 namespace modulize {
 
 const std::vector<std::set<std::string>>& other_worlds() {
-  static const std::string tracing = "torch.jit.is_tracing", compiling = "torch.compiler.is_compiling",
-                           dynamo = "torch.compiler.is_dynamo_compiling", exporting = "torch.compiler.is_exporting",
-                           onnx = "torch.onnx.is_in_onnx_export";
-  static const std::vector<std::set<std::string>> worlds = {
-      {tracing},
-      {tracing, onnx},
-      {compiling, dynamo},
-      {compiling, exporting},
-      {compiling, dynamo, exporting},
-      {compiling, exporting, onnx},
-      {"torch.is_grad_enabled"},
-      {"torch.is_inference_mode_enabled"},
-      {"torch.is_autocast_enabled"},
-      {"torch.is_autocast_cpu_enabled"},
-  };
+  static const std::vector<std::set<std::string>> worlds = [] {
+    std::vector<std::set<std::string>> out;
+    for (const World world : kWorlds) {
+      std::set<std::string>& questions = out.emplace_back();
+      for (const EnvironmentQuery& query : environment_queries())
+        if (query.worlds & world) questions.emplace(query.question);
+    }
+    for (const EnvironmentQuery& query : environment_queries())
+      if (query.is_alone) out.push_back({std::string(query.question)});
+    return out;
+  }();
   return worlds;
 }
 

@@ -21,12 +21,12 @@ const std::string* last_read(const Graph& graph, NodeId at) {
   return nullptr;
 }
 
-/// For people: "the mode (train or eval) of module 'layer1', by which forward decides at net.py:7".
+/// For people: "the mode (train or eval) of module 'layer1', by which forward decides".
 std::string text_of(const ModeRead& read) {
   const std::string module = read.path.substr(0, read.path.size() - kTraining.size());
   return "the mode (train or eval) of " +
          (module.empty() ? std::string("the model") : "module '" + module.substr(0, module.size() - 1) + "'") +
-         ", by which forward decides" + (read.where.empty() ? "" : " at " + read.where);
+         ", by which forward decides";
 }
 
 }  // namespace
@@ -35,7 +35,7 @@ void check_leaks(Graph& graph) {
   for (const NodeId id : graph.order())
     if (has_role(graph[id], RuntimeRole::leak)) {
       graph[id].target = graph[id].args[1].is(ValueKind::object) ? kCheckStructure : kCheck;
-      graph[id].args.resize(3);
+      if (graph[id].args.size() > 4) graph[id].args.resize(4);  // without the number of the read
     }
 }
 
@@ -55,6 +55,7 @@ void add_mode_checks(Graph& graph, const std::vector<ModeRead>& reads) {
     check.type = ValueType::other;
     check.target = kCheck;
     check.args = {Value::node(value), Value::boolean(read.flag), Value::string(text_of(read))};
+    if (!read.where.empty()) check.args.push_back(Value::string(read.where));
     graph.insert_before(at, std::move(check));
   }
 }

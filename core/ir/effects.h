@@ -34,8 +34,6 @@ struct Effects {
   Access generators = Access::none;    // random numbers: the next draw is another one
   Yields yields = Yields::fresh;
   Raises raises = Raises::by_shapes;
-  bool notes_call_sites = false;   // the calls of torch in it get modules (ir/runtime_calls.def, SitesContext)
-  bool notes_inner_calls = false;  // the modules that it calls are prepared by themselves
 
   /// May a tensor, an object or a class be another after the call?
   constexpr bool may_write_memory() const {

@@ -49,7 +49,8 @@ inline bool has_role(const Node& node, RuntimeRole role) {
   const RuntimeCall* call = find_runtime_call(node);
   return call && call->role == role;
 }
-/// True for the checks of assumptions: args are the value, what it must be, and a text for people.
+/// True for the checks of assumptions: args are the value, what it must be, a text for people, and perhaps the place in
+/// the user's source, "file:line", which is the node's own.
 inline bool is_check(const Node& node) { return has_role(node, RuntimeRole::check); }
 /// True for the checks, and for what raises on a condition of another form.
 inline bool is_check_or_guard(const Node& node) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "ir/environment_queries.h"
 #include "ir/regions.h"
 #include "ops/attributes.h"
 #include "ops/op_match.h"
@@ -184,23 +185,7 @@ Node call_of(Opcode op, std::string_view target) {
 }  // namespace
 
 bool asks_about_world(const Node& node) {
-  static constexpr std::string_view kQuestions[] = {"torch.jit.is_tracing",
-                                                    "torch.compiler.is_compiling",
-                                                    "torch.compiler.is_dynamo_compiling",
-                                                    "torch.compiler.is_exporting",
-                                                    "torch.onnx.is_in_onnx_export",
-                                                    "torch.is_grad_enabled",
-                                                    "torch.is_inference_mode_enabled",
-                                                    "torch.is_autocast_enabled",
-                                                    "torch.is_autocast_cpu_enabled",
-                                                    "torch.get_float32_matmul_precision",
-                                                    "torch.are_deterministic_algorithms_enabled",
-                                                    "torch.is_deterministic_algorithms_warn_only_enabled",
-                                                    "torch.get_deterministic_debug_mode",
-                                                    "torch.get_num_threads",
-                                                    "torch.get_num_interop_threads"};
-  return node.op == Opcode::call_function && node.target.starts_with("torch.") &&
-         std::find(std::begin(kQuestions), std::end(kQuestions), node.target) != std::end(kQuestions);
+  return node.op == Opcode::call_function && find_environment_query(node.target);
 }
 
 bool is_of_python(const Node& node) {

@@ -28,7 +28,6 @@ bool is_of_python(const Node& node);
 /// A read of a tensor's size, or of how many of something it has.
 bool asks_for_shape(const Node& node);
 
-
 /// Of a call by its name alone, whatever it is given.
 Raises raises_of_call(Opcode op, std::string_view target);
 Tells tells_of_call(Opcode op, std::string_view target);

@@ -93,8 +93,11 @@ std::vector<std::string> find_assumptions(const Graph& graph) {
   for_each_graph(graph, [&](const Graph& g) {
     for (const NodeId id : g.order()) {
       const Node& node = g[id];
-      if (!is_check_or_guard(node) || node.args.size() != 3 || !node.args[2].is(ValueKind::string)) continue;
-      if (std::find(out.begin(), out.end(), node.args[2].text()) == out.end()) out.push_back(node.args[2].text());
+      const std::size_t count = node.args.size();
+      if (!is_check_or_guard(node) || (count != 3 && count != 4) || !node.args[2].is(ValueKind::string)) continue;
+      std::string text = node.args[2].text();
+      if (count == 4 && node.args[3].is(ValueKind::string)) text += " at " + node.args[3].text();
+      if (std::find(out.begin(), out.end(), text) == out.end()) out.push_back(std::move(text));
     }
   });
   return out;

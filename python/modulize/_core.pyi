@@ -65,9 +65,10 @@ class Program:
         What the nodes of an opcode name, each once; for get_attr with what they lead to.
         """
 
-    def exported_source(self, root: object, spellings: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    def exported_source(self, root: object, spellings: Sequence[tuple[str, str]], shown_file: object) -> dict[str, Any]:
         """
         The source for a file of its own: its lines with their places, and what they need.
+        `shown_file(file)`: what a check calls a file.
         """
 
     def make_forward(self) -> Any:
@@ -100,8 +101,10 @@ def parts_of(value: object | None) -> list[tuple[str, Any]] | None:
     The items and attributes of a value as (text, value), or None if it has none.
     """
 
-def copied(value: object | None) -> Any:
-    """A copy of a value, of the containers, objects and tensors in it."""
+def copied(value: object | None, instead: dict[Any, Any] = {}) -> Any:
+    """
+    A copy of a value, of the containers, objects and tensors in it; `instead`: of modules, by other modules.
+    """
 
 class Graph:
     """A graph of the core; `str()` of it is its .mzir text."""
@@ -190,9 +193,12 @@ class Checkpoint:
     """
     The world of a model as it is: random generators, attributes, classes, hooks and buffers of its modules,
     gradients and flags of its tensors, what its code can name. `written`: tensors whose contents may change.
+    `given`: arguments; modules among them are put back too.
     """
 
-    def __init__(self, model: object, written: object = (), gradients_off: bool = False) -> None: ...
+    def __init__(
+        self, model: object, written: object = (), given: object = (), gradients_off: bool = False
+    ) -> None: ...
     def restore(self) -> list[str]:
         """Puts everything back and returns the names of what had changed."""
 
@@ -223,6 +229,11 @@ def runtime_calls() -> list[tuple[str, bool]]:
 def functions_that_act() -> list[str]:
     """
     The qualified names of functions that are called for what they do: nothing reads what they yield.
+    """
+
+def gradient_questions() -> list[str]:
+    """
+    The questions about the world whose answer is another one where gradients are on.
     """
 
 def is_known_operation(call: str) -> bool:

@@ -52,7 +52,7 @@ TEST(Guards, TheModesAreCheckedOnceEachBehindTheInputs) {
             "  %x: tensor = placeholder x\n"
             "  %training: number = get_attr training\n"
             "  %check: other = call_function modulize._runtime.check(%training, True, "
-            "'the mode (train or eval) of the model, by which forward decides at net.py:7')\n"
+            "'the mode (train or eval) of the model, by which forward decides', 'net.py:7')\n"
             "  %layer_training: number = get_attr layer.training\n"
             "  %check_1: other = call_function modulize._runtime.check(%layer_training, False, "
             "\"the mode (train or eval) of module 'layer', by which forward decides\")\n"

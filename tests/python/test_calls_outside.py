@@ -1,5 +1,6 @@
 """What calls outside of the graph write and yield, cell by cell of the table in docs/architecture.md."""
 
+import copy
 import math
 import random
 import re
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.fx
 import torch.utils.checkpoint
 from torch import nn
 
-from modulize import AssumptionError, CaptureError, UnsupportedError, prepare_model
+from modulize import AssumptionError, CaptureError, UnsupportedError, prepare_model, register_operation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,7 +57,7 @@ def test_one_function_runs_what_is_not_recorded():
 
 
 def test_nothing_but_the_world_saves_and_restores():
-    saving = re.compile(r"get_rng_state|getstate\b|set_rng_state|setstate\b|fork_rng|SavedState|StateSnapshot")
+    saving = re.compile(r"get_rng_state|getstate\b|set_rng_state|setstate\b|fork_rng|SavedState|ModuleAttributes")
     outside = [
         str(path.relative_to(ROOT))
         for folder in ("bridge", "python")
@@ -76,10 +78,278 @@ def test_nothing_but_the_world_saves_and_restores():
 
 def test_the_table_in_the_docs_has_every_kind():
     source = (ROOT / "bridge" / "boundary" / "call_outside.cpp").read_text(encoding="utf-8")
-    names = re.findall(r'\{CallKind::\w+, "([^"]+)"', source)
+    names = re.findall(r'\{CallKind::\w+,\s+"([^"]+)"', source)
     assert len(names) > 10
     docs = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert [name for name in names if f"| {name} |" not in docs] == []
+
+
+# --- cell by cell -----------------------------------------------------------------------------------------------------
+
+
+def body(x, box):
+    """Reads what forward has put into the box, leaves something there, and raises or yields None by the values."""
+    positive = x.detach().numpy().sum() > 0
+    if box.get("raises"):
+        if not positive:
+            raise ValueError("less than nothing")
+        return x + 1
+    if box.get("decides"):
+        return None if positive else x * 5
+    box["out"] = x * box["k"]
+    return x + 1
+
+
+def excluded(x, box):
+    return body(x, box)
+
+
+def registered(x, box):
+    return body(x, box)
+
+
+class Registered(nn.Module):
+    def forward(self, x, box):
+        return body(x, box)
+
+
+register_operation(registered, Registered)
+
+
+class Module(nn.Module):
+    def forward(self, x, box):
+        return body(x, box)
+
+
+class Excluded(Module):
+    pass
+
+
+class AutogradFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, box):
+        return body(x, box)
+
+
+def with_hooks():
+    made = Module()
+    made.register_forward_hook(lambda module, args, output: output)
+    return made
+
+
+# By the kind: how forward makes the call, with options.
+WAYS = {
+    "registered_operation": (lambda model, x, box, head: registered(x, box), {}),
+    "excluded_function": (lambda model, x, box, head: excluded(x, box), {"functions_to_exclude": [excluded]}),
+    "excluded_module": (lambda model, x, box, head: model.excluded(x, box), {"module_classes_to_exclude": [Excluded]}),
+    "given_module": (lambda model, x, box, head: head(x, box), {}),
+    "kept_function": (lambda model, x, box, head: body(x, box), {}),
+    "kept_module": (lambda model, x, box, head: model.hooked(x, box), {}),
+    "autograd_function": (lambda model, x, box, head: AutogradFunction.apply(x, box), {}),
+}
+
+
+def around(kind, forward):
+    call, options = WAYS[kind]
+    model = module(
+        lambda self, x, box, head: forward(lambda x, box: call(self, x, box, head), x, box),
+        excluded=Excluded(),
+        hooked=with_hooks(),
+    )
+    return model, options
+
+
+def assert_forward_is_recorded(prepared):
+    """What goes wrong in the graph is found, and more is kept: then nothing is shown."""
+    assert [one for one in prepared.report.kept if one["what"].rpartition(".")[2] in ("", "forward")] == []
+
+
+def assert_same_calls(kind, forward, box, *inputs):
+    model, options = around(kind, forward)
+    prepared = prepare_model(model, example_inputs=(inputs[0], dict(box), Module()), **options)
+    assert_forward_is_recorded(prepared)
+    for x in inputs:
+        boxes = dict(box), dict(box)
+        assert torch.equal(prepared(x, boxes[0], Module()), model(x, boxes[1], Module()))
+        assert str(boxes[0]) == str(boxes[1])
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_what_runs_any_code_finds_and_leaves_everything(kind):
+    def forward(call, x, box):
+        box["k"] = box["k"] * 2
+        y = call(x, box)
+        return y * box["out"].relu()
+
+    assert_same_calls(kind, forward, {"k": torch.tensor(3.0)}, X, -X, X * 2)
+
+
+@pytest.mark.parametrize("kind", WAYS)
+def test_what_raises_by_values_may_be_caught(kind):
+    def forward(call, x, box):
+        try:
+            return call(x, box)
+        except ValueError:
+            return x * 3
+
+    model, options = around(kind, forward)
+    box = {"raises": True, "k": torch.tensor(3.0)}
+    prepared = prepare_model(model, example_inputs=(X, dict(box), Module()), **options)
+    for x in (X, -X):
+        assert torch.equal(prepared(x, dict(box), Module()), model(x, dict(box), Module()))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WAYS if kind not in ("registered_operation", "autograd_function")])
+def test_what_a_call_yields_is_checked(kind):
+    def forward(call, x, box):
+        y = call(x, box)
+        return x.relu() if y is None else y
+
+    model, options = around(kind, forward)
+    box = {"decides": True, "k": torch.tensor(3.0)}
+    prepared = prepare_model(model, example_inputs=(X, dict(box), Module()), **options)
+    for x in (X, -X):
+        try:
+            actual = prepared(x, dict(box), Module())
+        except AssumptionError as error:
+            assert "yields" in str(error) and x is not X
+            continue
+        assert torch.equal(actual, model(x, dict(box), Module()))
+
+
+def test_functions_of_numbers_that_raise_may_be_caught():
+    def forward(self, x):
+        try:
+            return x * math.sqrt(x.sum().item())
+        except ValueError:
+            return x * 3
+
+    assert_equal_calls(forward, (X,), (-X,))
+
+
+def test_a_hook_of_a_layer_finds_and_leaves_everything():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.k, self.out = torch.tensor(1.0), torch.tensor(1.0)
+            self.fc = nn.Linear(6, 6)
+            self.fc.register_forward_hook(self.hook)
+
+        def hook(self, layer, args, output):
+            self.out = output * self.k
+            return output + 1
+
+        def forward(self, x):
+            self.k = x.sum()
+            y = self.fc(x)
+            return y * self.out.relu()
+
+    model = Net().eval()
+    reference = copy.deepcopy(model)
+    prepared = prepare_model(model, example_inputs=X)
+    assert_forward_is_recorded(prepared)
+    for x in (X, -X, X):
+        assert torch.equal(prepared(x), reference(x))
+
+
+@torch.jit.script
+def halves_or_raises(x: torch.Tensor) -> torch.Tensor:
+    if bool(x.sum() < 0):
+        raise ValueError("less than nothing")
+    return x * 0.5
+
+
+@torch.jit.script
+def writes_what_it_is_given(w: torch.Tensor) -> torch.Tensor:
+    return w.mul_(0.5)
+
+
+def test_what_a_scripted_function_raises_may_be_caught():
+    def forward(self, x):
+        try:
+            return halves_or_raises(x)
+        except torch.jit.Error:
+            return x * 3
+
+    assert_equal_calls(forward, (X,), (-X,))
+
+
+def test_what_a_scripted_function_writes_is_put_back():
+    model = module(lambda self, x: x * writes_what_it_is_given(self.w.data), w=nn.Parameter(torch.ones(6)))
+    prepare_model(model, example_inputs=X)
+    assert torch.equal(model.w, torch.ones(6))
+
+
+def few_columns(row):
+    if row.shape[0] > 40:
+        raise ValueError("too many")
+    return row * 2
+
+
+def test_what_a_transform_raises_may_be_caught():
+    def forward(self, x):
+        try:
+            return torch.vmap(few_columns)(x)
+        except ValueError:
+            return x * 3
+
+    assert_equal_calls(forward, (X,), (torch.rand(2, 50),))
+
+
+def test_a_transform_finds_what_forward_has_changed():
+    def forward(self, x, box):
+        box["k"] = x.sum()
+
+        def scaled(row):
+            return row * box["k"]
+
+        return torch.vmap(scaled)(x)
+
+    model = module(forward)
+    prepared = prepare_model(model, example_inputs=(X, {"k": torch.tensor(1.0)}))
+    for x in (X, -X):
+        box = {"k": torch.tensor(1.0)}
+        assert torch.equal(prepared(x, box), model(x, {"k": torch.tensor(1.0)}))
+        assert torch.equal(box["k"], x.sum())
+
+
+def reads_state(model, x):
+    return x * model.n
+
+
+torch.fx.wrap("reads_state")
+
+
+def test_a_wrapped_function_finds_the_state_of_the_model():
+    def forward(self, x):
+        self.n = self.n + 1
+        y = reads_state(self, x)
+        self.n = self.n + 1
+        return y.relu()
+
+    reference, prepared = module(forward, n=1), prepare_model(module(forward, n=1))
+    for _ in range(3):
+        assert torch.equal(prepared(X), reference(X))
+
+
+def raises_below_zero(x):
+    if x.sum() < 0:
+        raise ValueError("less than nothing")
+    return x * 2
+
+
+torch.fx.wrap("raises_below_zero")
+
+
+def test_without_inputs_what_a_wrapped_function_raises_may_not_be_caught():
+    def forward(self, x):
+        try:
+            return raises_below_zero(x)
+        except ValueError:
+            return x * 3
+
+    with pytest.raises(CaptureError, match="forward catches what"):
+        prepare_model(module(forward))
 
 
 # --- what is yielded --------------------------------------------------------------------------------------------------
@@ -406,10 +676,7 @@ def test_a_tensor_is_no_number():
 
 
 def test_values_that_look_alike_are_told_apart_in_the_message():
-    class Net(nn.Module):
-        def forward(self, x, head):
-            return head(x)
-
-    prepared = prepare_model(Net(), example_inputs=(X, nn.Linear(6, 6)))
-    with pytest.raises((AssumptionError, CaptureError), match="looks the same"):
+    model = module(lambda self, x, head: head(x))
+    prepared = prepare_model(model, example_inputs=X, concrete_args={"head": nn.Linear(6, 6)})
+    with pytest.raises(AssumptionError, match="looks the same"):
         prepared(X, nn.Linear(6, 6))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from modulize import ModulizeError, prepare_model
+from modulize import ModulizeError, prepare_model, register_operation
 
 GLOBAL = {"calls": 0}
 GENERATOR = random.Random(5)
@@ -19,6 +19,11 @@ GENERATOR = random.Random(5)
 class Other(nn.Module):
     def forward(self, x, then):
         return x
+
+
+class Config:
+    def __init__(self):
+        self.size = 1
 
 
 class Net(nn.Module):
@@ -38,10 +43,18 @@ class Net(nn.Module):
         self.seen, self.cache, self.names = [1], {"a": 1}, {"a"}
         self.generator = torch.Generator().manual_seed(3)
         self.own_random = random.Random(3)
+        self.norm = nn.BatchNorm1d(4)
+        self.nested, self.config = [[1]], Config()
         self.register_buffer("stats", torch.zeros(4))
+
+    def example(self, x, then):
+        return x, then
 
     def forward(self, x, then):
         x = self.touch(x)
+        return self.go_on(x, then)
+
+    def go_on(self, x, then):
         if then == "value":
             x = x * 2 if x.sum() > 0 else x * 3
         if then == "error":
@@ -67,6 +80,24 @@ class InFunction(Net):
         return write_it(self, x)
 
 
+def registered(model, x):
+    model.write[0](model, x)
+    return x * 1
+
+
+class Registered(nn.Module):
+    def forward(self, model, x):
+        return registered(model, x)
+
+
+register_operation(registered, Registered)
+
+
+class InRegistered(Net):
+    def touch(self, x):
+        return registered(self, x)
+
+
 class Inner(nn.Module):
     def __init__(self, holder):
         super().__init__()
@@ -76,6 +107,14 @@ class Inner(nn.Module):
         return write_it(self.holder[0], x)
 
 
+class InGivenModule(Net):
+    def example(self, x, then):
+        return x, then, Inner(self)
+
+    def forward(self, x, then, inner):
+        return self.go_on(inner(x), then)
+
+
 class InModule(Net):
     def __init__(self, write):
         super().__init__(write)
@@ -83,6 +122,12 @@ class InModule(Net):
 
     def touch(self, x):
         return self.inner(x)
+
+
+class InModuleWithHooks(InModule):
+    def __init__(self, write):
+        super().__init__(write)
+        self.inner.register_forward_hook(lambda module, args, output: output * 2)
 
 
 def on_values(model, x):
@@ -135,6 +180,9 @@ WAYS = {
     "excluded function": (InFunction, {"functions_to_exclude": [write_it]}),
     "module": (InModule, {}),
     "excluded module": (InModule, {"module_classes_to_exclude": [Inner]}),
+    "kept module": (InModuleWithHooks, {}),
+    "given module": (InGivenModule, {}),
+    "registered operation": (InRegistered, {}),
     "kept function": (InKeptFunction, {}),
     "kept root": (InKeptRoot, {}),
     "autograd function": (InAutogradFunction, {}),
@@ -184,8 +232,11 @@ WRITES = {
     "deleted attribute": lambda model, x: delattr(model, "gone"),
     "list": lambda model, x: model.seen.append(2),
     "dict": lambda model, x: model.cache.update(b=2),
+    "list in a list": lambda model, x: model.nested[0].append(2),
+    "object": lambda model, x: setattr(model.config, "size", 2),
     "set": lambda model, x: model.names.add("b"),
     "buffer": lambda model, x: model.stats.add_(1),
+    "statistics of a layer": lambda model, x: model.norm(x),
     "new buffer": lambda model, x: model.register_buffer("more", torch.zeros(2), persistent=False),
     "hooks": lambda model, x: model.fc.register_forward_hook(lambda *_: None),
     "torch's generator": lambda model, x: torch.rand(2),
@@ -211,6 +262,7 @@ def world_of(model) -> dict:
             for name, value in model.__dict__.items()
             if isinstance(value, (int, list, dict, set)) and name != "write" and not name.startswith("_")
         },
+        "config": dict(vars(model.config)),
         "names": [sorted(m.__dict__) for m in model.modules()],
         "buffers": [(list(m._buffers), set(m._non_persistent_buffers_set)) for m in model.modules()],
         "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
@@ -238,12 +290,13 @@ def test_the_world_is_as_before(write, way):
     for end, (then, more, expected) in ENDS.items():
         torch.manual_seed(0)
         model = cls(WRITES[write]).eval()
+        model.norm.train()
         model.fc.weight.grad = torch.ones(4, 4)
         x = torch.rand(2, 4) + 1
         before = world_of(model)
         raised = None
         try:
-            prepare_model(model, example_inputs=(x, then), **options, **more)
+            prepare_model(model, example_inputs=model.example(x, then), **options, **more)
         except (ModulizeError, ValueError, KeyboardInterrupt, RuntimeError, AttributeError) as error:
             raised = error
         after = world_of(model)

@@ -83,7 +83,7 @@ def _calls(model: torch.nn.Module, run: Callable[[torch.nn.Module], Any]) -> lis
 def _takes(prepared: Any, args: Any, kwargs: Any) -> bool:
     args, kwargs = _core.copied((args, kwargs))
     try:
-        with _core.Checkpoint(prepared), torch.no_grad():
+        with _core.Checkpoint(prepared, given=(args, kwargs)), torch.no_grad():
             prepared.forward(*args, **kwargs)
     except _core.AssumptionError:
         return False

@@ -37,12 +37,14 @@ def verify_outputs(
         The outputs, or what was written to the inputs, differ in structure or in any bit; if they need not be
         ``exact``, by more than rounding (``modulize._engine.comparison``).
     """
-    gradients = "torch.is_grad_enabled" in prepared.report.questions
+    gradients = not set(prepared.report.questions).isdisjoint(_core.gradient_questions())
     written = prepared.report.written_state
     with contextlib.nullcontext() if exact else _layers_without_fast_path():
         expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
     try:
-        actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written)
+        # Code that is kept whole may hold the original, or a part of it.
+        with Checkpoint(model, _tensors(model, written)) if prepared.report.kept else contextlib.nullcontext():
+            actual, actual_inputs = run(prepared, inputs, kwargs, gradients, written, _counterparts(model, prepared))
     except Exception as error:
         says_so_itself = isinstance(error, _core.ModulizeError) and not isinstance(error, _core.AssumptionError)
         if says_so_itself or isinstance(error, MemoryError):
@@ -77,14 +79,26 @@ def _layers_without_fast_path() -> Iterator[None]:
 
 
 def run(
-    model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool, written: list[str]
+    model: Any,
+    inputs: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    gradients: bool,
+    written: list[str],
+    instead: dict[torch.nn.Module, torch.nn.Module] | None = None,
 ) -> tuple[Any, tuple[tuple[Any, ...], dict[str, Any]]]:
     """The output, and the arguments as forward left them."""
-    inputs, kwargs = _core.copied((inputs, kwargs))
+    inputs, kwargs = _core.copied((inputs, kwargs), instead or {})
     # Gradients cost memory and change nothing, unless forward asks for them.
-    with Checkpoint(model, _tensors(model, written)), torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+    world = Checkpoint(model, _tensors(model, written), (inputs, kwargs))
+    with world, torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
         output = model.forward(*inputs, **kwargs)
     return output, (inputs, kwargs)
+
+
+def _counterparts(model: torch.nn.Module, prepared: torch.nn.Module) -> dict[torch.nn.Module, torch.nn.Module]:
+    """What the prepared model is to be given where the original is given a module of its own."""
+    own = dict(prepared.named_modules())
+    return {module: own[path] for path, module in model.named_modules() if path in own}
 
 
 def _tensors(model: Any, names: list[str]) -> list[torch.Tensor]:

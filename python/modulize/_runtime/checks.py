@@ -11,16 +11,17 @@ import torch.fx
 from modulize import _core
 
 
-def check(value: Any, expected: Any, what: str) -> None:
+def check(value: Any, expected: Any, what: str, place: str = "") -> None:
     """Raise unless ``value`` is what the model was specialised to: equal and of the same kind (1 is not True)."""
     if value is expected:
         return
     if isinstance(value, torch.fx.Proxy):  # a tool traces the prepared model: the check goes into its graph
-        value.tracer.create_proxy("call_function", check, (value, expected, what), {})
+        value.tracer.create_proxy("call_function", check, (value, expected, what, place), {})
         return
     if isinstance(value, torch.Tensor) and value.dim() == 0 and torch.jit.is_tracing():
         value = value.item()  # a number of the traced model
     if _kind(value) is not _kind(expected) or value != expected:
+        what += f" at {place}" if place else ""
         if repr(value) == repr(expected):
             raise _core.AssumptionError(
                 f"{what} is another {type(value).__name__} than when the model was prepared, though it looks the same: "

@@ -101,7 +101,7 @@ class EditedProgram:
                 found[join(node.args[0].target, node.args[1])] = None
         return list(found)
 
-    def exported_source(self, root: Any, spellings: Any) -> dict[str, Any]:
+    def exported_source(self, root: Any, spellings: Any, shown_file: Any) -> dict[str, Any]:
         code = self._graph.python_code("self")
         text = re.sub(r";\s+[\w, =]+ = None$", "", code.src.strip(), flags=re.MULTILINE)  # drops values early
         text = re.sub(r"^(def forward\([^\n]*?\))\s*->[^\n]*:$", r"\1:", text, count=1, flags=re.MULTILINE)
@@ -489,11 +489,11 @@ class ModelSource:
         static: bool = False,
     ) -> None:
         """Adds a method; or, where a class body would change a name in it, a function and its assignment."""
-        source = program.exported_source(root, _SPELLINGS)
+        source = program.exported_source(root, _SPELLINGS, short_file)
         hidden = {module for name in source["names"] if (module := self.imports.hidden_module(name))}
         if hidden:
             spellings = [(module + ".", self._hidden_module(module)) for module in sorted(hidden)]
-            source = program.exported_source(root, _SPELLINGS + spellings)
+            source = program.exported_source(root, _SPELLINGS + spellings, short_file)
         objects = program.objects
         for object_name, number in source["objects"]:
             if object_name not in self.constants:
@@ -578,8 +578,6 @@ def with_places(lines: list[tuple[str, str, int, str]]) -> list[str]:
     """Above each run of statements that one line of the user's code makes, that line."""
     out, last = [], ("", 0)
     for text, file, number, scope in lines:
-        if file:
-            text = text.replace(f"{file}:", f"{short_file(file)}:")  # in the message of a check
         if file and not file.startswith("<") and (file, number) != last:
             last = (file, number)
             code = linecache.getline(file, number).strip()
