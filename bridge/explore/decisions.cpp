@@ -1,6 +1,9 @@
 #include "bridge/explore/decisions.h"
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
+#include <random>
 
 #include "bridge/explore/first.h"
 #include "bridge/explore/keep.h"
@@ -18,11 +21,14 @@ namespace modulize {
 
 namespace {
 
-constexpr std::size_t kMaxCaptures = 96;
+constexpr std::size_t kMaxCaptures = 160;
 constexpr int kMaxNesting = 6;
-// Up to this many decisions every combination is captured; more are flipped one by one, and all of them only where they
-// turn out to depend on one another.
+// Up to this many decisions every combination is merged; more are flipped one by one, and all combinations of them are
+// merged only where they turn out to depend on one another.
 constexpr std::size_t kMaxTree = 3, kMaxFallbackTree = 5;
+// Up to this many decisions, those on flipped sides among them, every combination that occurs is compared with what is
+// merged; of more some are.
+constexpr std::size_t kMaxTogether = 6, kSamples = 32;
 
 }  // namespace
 
@@ -31,26 +37,42 @@ void Explorer::explore(Capture& base) {
   Explored out = decided(base);
   if (!base.mode_reads.empty()) out = with_other_mode(base, std::move(out));
   base.graph = std::move(out.graph);
+  base.numbers = std::move(out.numbers);
   nodes_ = std::move(out.nodes);
 }
 
-Graph Explorer::predict(const Graph& graph, const Capture& second) const {
+Expected Explorer::predict(const Graph& graph, const Capture& second) const {
   std::unordered_map<std::string, bool> outcomes = outcomes_;
   for (const Decision& decision : second.decisions) outcomes[decision.key] = decision.outcome;
   return predict(graph, nodes_, outcomes);
 }
 
-Graph Explorer::predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
-                        const std::unordered_map<std::string, bool>& outcomes) const {
+Expected Explorer::predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
+                           const std::unordered_map<std::string, bool>& outcomes) const {
   std::unordered_map<NodeId, bool> by_node;
-  for (const auto& [key, node] : nodes) {
-    const auto alias = aliases_.find(key);
-    by_node[node] = outcomes.at(alias == aliases_.end() ? key : alias->second);
+  const auto key_of = [&](const std::string& name) -> const std::string& {
+    const auto alias = aliases_.find(name);
+    return alias == aliases_.end() ? name : alias->second;
+  };
+  const Graph lean = without_dead_code(graph);
+  std::set<std::string> idle, busy;
+  for (const auto& [name, node] : nodes) {
+    by_node[node] = outcomes.at(key_of(name));
+    (lean[node].alive ? busy : idle).insert(key_of(name));
   }
-  return linearise(graph, by_node, [&](const std::string& path) {
-    const auto it = flags_.find(path);
-    return it != flags_.end() && it->second;
-  });
+  Expected out;
+  std::set_difference(idle.begin(), idle.end(), busy.begin(), busy.end(), std::inserter(out.idle, out.idle.end()));
+  std::set<NodeId> erased;
+  for (const auto& [name, node] : nodes)
+    if (out.idle.contains(key_of(name))) erased.insert(node);
+  out.graph = linearise(
+      graph, by_node,
+      [&](const std::string& path) {
+        const auto it = flags_.find(path);
+        return it != flags_.end() && it->second;
+      },
+      erased);
+  return out;
 }
 
 void Explorer::capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out, CaptureReason reason,
@@ -68,6 +90,8 @@ void Explorer::tell(const std::string& reason, const std::string& what, const st
 
 Explorer::Explored Explorer::decided(Capture& base) {
   for (const Decision& decision : base.decisions) outcomes_.try_emplace(decision.key, decision.outcome);
+  runs_ = {run_of(base)};
+  raising_.clear();
   const bool is_tree = base.decisions.size() <= kMaxTree;
   if (!base.decisions.empty() && is_logged(LogCategory::explore))
     tell("decisions on values, " + std::to_string(base.decisions.size()) + " of them",
@@ -88,6 +112,7 @@ Explorer::Explored Explorer::decided(Capture& base) {
 Explorer::Explored Explorer::raw(const Capture& base) {
   Explored out;
   out.graph = base.graph;
+  out.numbers = base.numbers;
   for (const Decision& decision : base.decisions) out.nodes[decision.key] = decision.node;
   return out;
 }
@@ -96,13 +121,23 @@ bool Explorer::capture_flipped(Capture& base, const Decision& decision, std::uno
                                Capture& other, std::vector<Requirement>& requirements) {
   outcomes[decision.key] = !decision.outcome;
   std::optional<std::pair<nb::object, bool>> error;
-  try {
-    capture(outcomes, other, CaptureReason::decision_flipped, base.graph.where(base.graph[decision.node]));
-  } catch (nb::python_error& e) {
-    if (is_fatal(e)) throw;
-    error.emplace(nb::borrow(e.value()), is_explicit_raise(e));
+  for (int attempt = 0;; ++attempt) {
+    error.reset();
+    try {
+      capture(outcomes, other, CaptureReason::decision_flipped, base.graph.where(base.graph[decision.node]));
+    } catch (nb::python_error& e) {
+      if (is_fatal(e)) throw;
+      error.emplace(nb::borrow(e.value()), is_explicit_raise(e));
+    }
+    runs_.push_back(run_of(other));
+    if (!error || !error->second || other.decisions.empty() || attempt == kMaxNesting) break;
+    // It may be a later decision that makes it raise: the side is what it is where that comes out the other way.
+    const Decision& last = other.decisions.back();
+    if (!outcomes.emplace(last.key, !last.outcome).second) break;
+    other = Capture();
   }
   if (error) {
+    raising_.emplace(decision.key, !decision.outcome);
     requirements.push_back({decision.node, decision.outcome, error_value(base, decision, *error)});
     return false;
   }
@@ -132,6 +167,12 @@ std::optional<Explorer::Explored> Explorer::merged(const Explored& base, const s
         if (name != key) aliases_[name] = aliases_.contains(key) ? aliases_.at(key) : key;
         out.nodes[name] = it->second;
       }
+  for (const auto& [node, numbers] : base.numbers)
+    if (const auto it = made->of_first.find(node); it != made->of_first.end()) out.numbers[it->second] = numbers;
+  for (std::size_t v = 0; v < sides.size(); ++v)
+    for (const auto& [node, numbers] : sides[v]->numbers)
+      if (const auto it = made->of_variant[v].find(node); it != made->of_variant[v].end())
+        out.numbers[it->second] = numbers;
   out.graph = std::move(made->graph);
   return out;
 }
@@ -209,33 +250,85 @@ Explorer::Explored Explorer::linear(Capture& base) {
   keep(base, base.decisions.back(), why);
 }
 
+Explorer::Run Explorer::run_of(const Capture& capture) {
+  Run out;
+  for (const Decision& decision : capture.decisions) out.emplace_back(decision.key, decision.outcome);
+  return out;
+}
+
+std::optional<Explorer::Run> Explorer::run_as_predicted(Capture& base, const Explored& explored, const Run& outcomes) {
+  const std::unordered_map<std::string, bool> told(outcomes.begin(), outcomes.end());
+  Capture actual;
+  try {
+    capture(told, actual, CaptureReason::decisions_together,
+            std::to_string(outcomes.size()) + " of " + std::to_string(outcomes_.size()));
+  } catch (const Failure& failure) {
+    keep(base, base.decisions.back(), failure.why);
+  } catch (nb::python_error& e) {
+    if (is_fatal(e)) throw;
+    // The original refuses these outcomes: by an assertion that is none where only the last of them is flipped?
+    const bool is_known =
+        actual.decisions.empty() || raising_.contains({actual.decisions.back().key, actual.decisions.back().outcome});
+    if (is_explicit_raise(e) && !is_known) return std::nullopt;
+    return run_of(actual);
+  }
+  std::unordered_map<std::string, bool> expected = outcomes_;
+  for (const auto& [key, outcome] : told) expected[key] = outcome;
+  for (const Decision& decision : actual.decisions) expected[decision.key] = decision.outcome;
+  for (const Decision& decision : actual.decisions)
+    if (!outcomes_.contains(decision.key) || raising_.contains({decision.key, decision.outcome})) return std::nullopt;
+  const auto difference =
+      compare_captures(predict(explored.graph, explored.nodes, expected), base, actual, Checks::end);
+  if (!difference) return run_of(actual);
+  if (is_logged(LogCategory::explore)) tell("decisions together do something else than each", difference->what);
+  return std::nullopt;
+}
+
+std::optional<Explorer::Run> Explorer::find_wrong(Capture& base, const Explored& explored, const Run& begin) {
+  const auto begins_so = [&](const Run& run) {
+    return run.size() >= begin.size() && std::equal(begin.begin(), begin.end(), run.begin());
+  };
+  auto known = std::find_if(runs_.begin(), runs_.end(), begins_so);
+  if (known == runs_.end()) {
+    std::optional<Run> made = run_as_predicted(base, explored, begin);
+    if (!made) return begin;
+    if (!begins_so(*made)) return std::nullopt;  // it raises before
+    known = runs_.insert(runs_.end(), std::move(*made));
+  }
+  const Run run = *known;
+  for (std::size_t i = begin.size(); i < run.size(); ++i) {
+    Run other(run.begin(), run.begin() + static_cast<std::ptrdiff_t>(i));
+    other.emplace_back(run[i].first, !run[i].second);
+    if (auto wrong = find_wrong(base, explored, other)) return wrong;
+  }
+  return std::nullopt;
+}
+
 const Decision* Explorer::find_entangled(Capture& base, const Explored& explored) {
-  const std::size_t n = base.decisions.size();
-  std::vector<std::vector<std::size_t>> sets;
-  for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t k = i + 1; k < n; ++k)
-      if (n <= 5 || k == i + 1) sets.push_back({i, k});
-  sets.emplace_back();
-  for (std::size_t i = 0; i < n; ++i) sets.back().push_back(i);
-  for (const std::vector<std::size_t>& set : sets) {
-    std::unordered_map<std::string, bool> outcomes;
-    for (const Decision& decision : base.decisions) outcomes[decision.key] = decision.outcome;
-    for (const std::size_t i : set) outcomes[base.decisions[i].key] = !base.decisions[i].outcome;
-    Capture actual;
-    try {
-      capture(outcomes, actual, CaptureReason::decisions_together,
-              std::to_string(set.size()) + " of " + std::to_string(n));
-    } catch (const Failure& failure) {
-      keep(base, base.decisions[set.back()], failure.why);
-    } catch (nb::python_error& e) {
-      if (is_fatal(e)) throw;
-      continue;  // the original refuses these outcomes
-    }
-    std::unordered_map<std::string, bool> expected = outcomes_;
-    for (const auto& [key, outcome] : outcomes) expected[key] = outcome;
-    for (const Decision& decision : actual.decisions) expected[decision.key] = decision.outcome;
-    if (compare_captures(predict(explored.graph, explored.nodes, expected), base, actual.graph, actual, Checks::end))
-      return &base.decisions[set.back()];
+  const auto last_flipped = [&](const Run& run) {
+    const Decision* last = &base.decisions.back();
+    for (const Decision& decision : base.decisions)
+      for (const auto& [key, outcome] : run)
+        if (key == decision.key && outcome != decision.outcome) last = &decision;
+    return last;
+  };
+  std::set<std::string> keys;
+  for (const Run& run : runs_)
+    for (const auto& [key, outcome] : run) keys.insert(key);
+  if (keys.size() <= kMaxTogether) {
+    const std::optional<Run> wrong = find_wrong(base, explored, {});
+    return wrong ? last_flipped(*wrong) : nullptr;
+  }
+  // As many of them true as there can be, in turn: what counts them is found.
+  std::mt19937 random(1);
+  std::vector<std::size_t> order(base.decisions.size());
+  std::iota(order.begin(), order.end(), 0);
+  for (std::size_t sample = 0; sample < std::max(kSamples, order.size() + 1); ++sample) {
+    std::shuffle(order.begin(), order.end(), random);
+    Run outcomes;
+    for (std::size_t i = 0; i < order.size(); ++i)
+      outcomes.emplace_back(base.decisions[order[i]].key, i < sample % (order.size() + 1));
+    if (!run_as_predicted(base, explored, outcomes)) return last_flipped(outcomes);
   }
   return nullptr;
 }
@@ -349,6 +442,7 @@ void Explorer::recapture_side(Capture& other, Explored& side) {
   CaptureOptions options = options_;
   options.more_calls = nullptr;  // they were made in the first mode
   other.graph = std::move(side.graph);
+  other.numbers = side.numbers;
   const Prediction predicted = [&](const Capture& second) {
     std::unordered_map<std::string, bool> outcomes = outcomes_;
     for (const Decision& decision : second.decisions) outcomes[decision.key] = decision.outcome;

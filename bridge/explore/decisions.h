@@ -25,7 +25,7 @@ class Explorer {
   void explore(Capture& base);
 
   /// What a capture with the decisions of `second` should record.
-  Graph predict(const Graph& graph, const Capture& second) const;
+  Expected predict(const Graph& graph, const Capture& second) const;
 
   /// Of all decisions that are known, those of flipped sides included.
   const std::unordered_map<std::string, bool>& outcomes() const { return outcomes_; }
@@ -37,10 +37,11 @@ class Explorer {
   struct Explored {
     Graph graph;
     std::map<std::string, NodeId> nodes;  // key of a decision -> its truth node in `graph`
+    Numbers numbers;
   };
 
-  Graph predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
-                const std::unordered_map<std::string, bool>& outcomes) const;
+  Expected predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
+                   const std::unordered_map<std::string, bool>& outcomes) const;
 
   void capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out, CaptureReason reason,
                std::string detail);
@@ -74,8 +75,16 @@ class Explorer {
   /// Each decision flipped by itself; decisions that are met on a flipped side alone are explored there.
   Explored linear(Capture& base);
 
-  /// A decision that, together with another one, does not do what it does alone; null if there is none.
+  /// One way through forward: its decisions with their outcomes, in their order.
+  using Run = std::vector<std::pair<std::string, bool>>;
+  static Run run_of(const Capture& capture);
+  /// Does `explored` say what forward does where decisions come out in other combinations than those it was made of?
+  /// Few combinations are all tried, of many some. If it does not: a decision that depends on another one; else null.
   const Decision* find_entangled(Capture& base, const Explored& explored);
+  /// Tries every run that begins like `begin`. The beginning of one that is not what `explored` says, if there is one.
+  std::optional<Run> find_wrong(Capture& base, const Explored& explored, const Run& begin);
+  /// Captures with these outcomes. Nothing if what is recorded is not what `explored` says.
+  std::optional<Run> run_as_predicted(Capture& base, const Explored& explored, const Run& outcomes);
 
   /// A capture records no gradients: what raises where there are some is not forward.
   static bool asks_for_gradients(const Graph& graph, const Decision& decision);
@@ -101,6 +110,9 @@ class Explorer {
   CaptureOptions options_;
   bool verify_;
   std::size_t captures_ = 0;
+  // Of the mode that is explored: the runs that were captured, and the outcomes with which forward raised.
+  std::vector<Run> runs_;
+  std::set<std::pair<std::string, bool>> raising_;
   std::unordered_map<std::string, bool> outcomes_;
   std::map<std::string, NodeId> nodes_;
   std::map<std::string, std::string> aliases_;  // further places of one decision -> its key

@@ -61,7 +61,7 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
     if (is_fatal(error)) throw;
     refuse("captured once more, it raises " + text_of(nb::handle(error.value())));
   }
-  const auto difference = compare_captures(first.graph, first, second.graph, second, Checks::equal);
+  const auto difference = compare_captures({first.graph}, first, second, Checks::equal);
   if (difference) {
     const std::string where = difference->node == kNoNode ? "" : first.graph.where(first.graph[difference->node]);
     refuse("captured once more, " + difference->what + (where.empty() ? "" : " at " + where));
