@@ -28,7 +28,7 @@ constexpr int kMaxNesting = 6;
 constexpr std::size_t kMaxTree = 3, kMaxFallbackTree = 5;
 // Up to this many decisions, those on flipped sides among them, every combination that occurs is compared with what is
 // merged; of more some are.
-constexpr std::size_t kMaxTogether = 6, kSamples = 32;
+constexpr std::size_t kMaxTogether = 6, kMaxRuns = 80, kSamples = 32;
 
 }  // namespace
 
@@ -258,6 +258,10 @@ Explorer::Run Explorer::run_of(const Capture& capture) {
 
 std::optional<Explorer::Run> Explorer::run_as_predicted(Capture& base, const Explored& explored, const Run& outcomes) {
   const std::unordered_map<std::string, bool> told(outcomes.begin(), outcomes.end());
+  const auto differ = [&](const std::string& what) -> std::optional<Run> {
+    if (is_logged(LogCategory::explore)) tell("decisions together do something else than each", what);
+    return std::nullopt;
+  };
   Capture actual;
   try {
     capture(told, actual, CaptureReason::decisions_together,
@@ -269,19 +273,21 @@ std::optional<Explorer::Run> Explorer::run_as_predicted(Capture& base, const Exp
     // The original refuses these outcomes: by an assertion that is none where only the last of them is flipped?
     const bool is_known =
         actual.decisions.empty() || raising_.contains({actual.decisions.back().key, actual.decisions.back().outcome});
-    if (is_explicit_raise(e) && !is_known) return std::nullopt;
+    if (is_explicit_raise(e) && !is_known) return differ("it raises " + text_of(nb::handle(e.value())));
     return run_of(actual);
   }
   std::unordered_map<std::string, bool> expected = outcomes_;
   for (const auto& [key, outcome] : told) expected[key] = outcome;
   for (const Decision& decision : actual.decisions) expected[decision.key] = decision.outcome;
   for (const Decision& decision : actual.decisions)
-    if (!outcomes_.contains(decision.key) || raising_.contains({decision.key, decision.outcome})) return std::nullopt;
-  const auto difference =
-      compare_captures(predict(explored.graph, explored.nodes, expected), base, actual, Checks::end);
-  if (!difference) return run_of(actual);
-  if (is_logged(LogCategory::explore)) tell("decisions together do something else than each", difference->what);
-  return std::nullopt;
+    if (raising_.contains({decision.key, decision.outcome}))
+      return differ("it does not raise at " + actual.graph.where(actual.graph[decision.node]));
+  Expected predicted = predict(explored.graph, explored.nodes, expected);
+  // One that is met here alone must change nothing, whatever it is.
+  for (const Decision& decision : actual.decisions)
+    if (!outcomes_.contains(decision.key)) predicted.idle.insert(decision.key);
+  const auto difference = compare_captures(predicted, base, actual, Checks::end);
+  return difference ? differ(difference->what) : run_of(actual);
 }
 
 std::optional<Explorer::Run> Explorer::find_wrong(Capture& base, const Explored& explored, const Run& begin) {
@@ -296,7 +302,7 @@ std::optional<Explorer::Run> Explorer::find_wrong(Capture& base, const Explored&
     known = runs_.insert(runs_.end(), std::move(*made));
   }
   const Run run = *known;
-  for (std::size_t i = begin.size(); i < run.size(); ++i) {
+  for (std::size_t i = begin.size(); i < run.size() && runs_.size() < kMaxRuns; ++i) {
     Run other(run.begin(), run.begin() + static_cast<std::ptrdiff_t>(i));
     other.emplace_back(run[i].first, !run[i].second);
     if (auto wrong = find_wrong(base, explored, other)) return wrong;
@@ -317,7 +323,8 @@ const Decision* Explorer::find_entangled(Capture& base, const Explored& explored
     for (const auto& [key, outcome] : run) keys.insert(key);
   if (keys.size() <= kMaxTogether) {
     const std::optional<Run> wrong = find_wrong(base, explored, {});
-    return wrong ? last_flipped(*wrong) : nullptr;
+    if (wrong) return last_flipped(*wrong);
+    if (runs_.size() < kMaxRuns) return nullptr;
   }
   // As many of them true as there can be, in turn: what counts them is found.
   std::mt19937 random(1);
@@ -328,7 +335,12 @@ const Decision* Explorer::find_entangled(Capture& base, const Explored& explored
     Run outcomes;
     for (std::size_t i = 0; i < order.size(); ++i)
       outcomes.emplace_back(base.decisions[order[i]].key, i < sample % (order.size() + 1));
-    if (!run_as_predicted(base, explored, outcomes)) return last_flipped(outcomes);
+    const std::optional<Run> run = run_as_predicted(base, explored, outcomes);
+    if (!run) return last_flipped(outcomes);
+    Run others = outcomes;
+    for (const auto& [key, outcome] : *run)
+      if (!outcomes_.contains(key)) others.emplace_back(key, !outcome);
+    if (others.size() > outcomes.size() && !run_as_predicted(base, explored, others)) return last_flipped(outcomes);
   }
   return nullptr;
 }
