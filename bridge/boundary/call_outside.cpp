@@ -22,7 +22,7 @@ namespace {
 // for them.
 constexpr CallRow kRows[] = {
     {CallKind::number_function, "a function of numbers", "a function of numbers", {.raises_by_values = true}},
-    {CallKind::draw, "a draw of Python's random", nullptr, {}},
+    {CallKind::draw, "a draw of Python's or numpy's random", nullptr, {}},
     {CallKind::registered_operation,
      "a registered operation",
      "a registered operation",

@@ -62,8 +62,8 @@ NodeId add_placeholder(Recorder& recorder, const Parameter& parameter, nb::handl
                 : parameter.kind == ParameterKind::var_keyword  ? "**" + parameter.name
                                                                 : parameter.name;
   if (fallback.is_valid())
-    node.args.push_back(TorchTypes::instance().is_tensor(fallback.ptr()) ? recorder.capture().objects.value(fallback)
-                                                                         : recorder.to_value(fallback.ptr()));
+    node.args.push_back(holds_tensor(fallback.ptr()) ? recorder.capture().objects.value(fallback)
+                                                     : recorder.to_value(fallback.ptr()));
   recorder.graph().parameter_kinds.push_back(parameter.kind);
   return recorder.graph().add(std::move(node));
 }
@@ -276,9 +276,12 @@ ForwardArguments build_arguments(const CaptureOptions& options, Recorder& record
                               : nb::steal(make_proxy(recorder, nodes[i]));
     if (is_given) out.by_name[name] = argument;
     const bool is_keyword = parameter.kind == ParameterKind::keyword_only;
-    if (running && (is_keyword || i >= by_position)) {
-      // As the example has it: decorators of forward look at what came by name, and at what did not come.
-      if (is_given) out.keywords[name] = argument;
+    if (running && parameter.kind == ParameterKind::positional_only) {
+      out.positional.push_back(std::move(argument));
+    } else if (running && (is_keyword || i >= by_position)) {
+      // As the example has it: decorators of forward look at what came by name, and at what did not come. A default
+      // that holds tensors is given, as forward would otherwise read the very object, whatever comes later.
+      if (is_given || holds_tensor(value.ptr())) out.keywords[name] = argument;
     } else if (is_keyword) {
       out.keywords[name] = argument;
     } else {

@@ -35,8 +35,7 @@ void ask_in_other_worlds(nb::handle root, const Capture& first, CaptureOptions& 
     again.flipped = world;
     again.because(CaptureReason::question_flipped, joined(other));
     auto second = std::make_unique<Capture>();
-    if (!try_capture(root, again, *second) ||
-        compare_captures(first.graph, first, second->graph, *second, Checks::equal))
+    if (!try_capture(root, again, *second) || compare_captures({first.graph}, first, *second, Checks::equal))
       decisive.insert(other.begin(), other.end());
     // Worlds that differ only in what forward does not ask are one; in another world it may ask more.
     bool asks_more = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -10,19 +11,22 @@
 
 namespace modulize {
 
-/// The graph that a capture with these decisions is expected to record.
-using Prediction = std::function<Graph(const Capture& second)>;
+/// What a capture is expected to record.
+struct Expected {
+  Graph graph;
+  /// Decisions (by key) that change nothing, whatever they are: what feeds them does not count.
+  std::set<std::string> idle = {};
+};
+/// What a capture with these decisions is expected to record.
+using Prediction = std::function<Expected(const Capture& second)>;
 
 /// Without what nobody uses: the pieces of a sequence that is passed on whole differ in number.
 Graph without_dead_code(const Graph& graph);
 
-/// Gives the objects in `other` the numbers that `base` has for the same ones; new ones are added to `base`.
-void adopt_objects(Capture& base, Capture& other);
-
-/// The first difference between what was expected and what was recorded; `expected` has the objects of `base`, `actual`
-/// those of `other`. Code without effect does not count.
-std::optional<Difference> compare_captures(const Graph& expected, const Capture& base, const Graph& actual,
-                                           const Capture& other, Checks checks, Comparison* notes = nullptr);
+/// The first difference between what was expected and what `other` has recorded; `expected` has the objects of `base`.
+/// Code counts that has an effect or that something is decided by.
+std::optional<Difference> compare_captures(const Expected& expected, const Capture& base, const Capture& other,
+                                           Checks checks, Comparison* notes = nullptr);
 
 /// Captures the model with all that it takes: the other outcomes of its decisions become branches, what cannot be
 /// captured is kept whole at the smallest place, and with `verify` a second capture with other values and, where the

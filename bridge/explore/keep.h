@@ -9,6 +9,9 @@
 
 namespace modulize {
 
+/// How often something more is kept before all of forward is.
+constexpr std::size_t kMaxKept = 24;
+
 /// What did not help so far: codes of functions (borrowed), and lines of statements.
 struct KeepTried {
   std::set<PyObject*> codes;

@@ -10,6 +10,7 @@
 #include "bridge/explore/variation.h"
 #include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
+#include "bridge/values/structure.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
 #include "explore/guards.h"
@@ -29,6 +30,26 @@ CaptureReason reason_of(const Variation& variation, bool outcomes) {
   return variation.more_rows || !variation.sizes.empty() ? CaptureReason::other_size : CaptureReason::other_values;
 }
 
+/// What is not given, but has a default that holds tensors, gets other values too.
+void vary_defaults(nb::handle root, CaptureOptions& options) {
+  const nb::object signature = nb::module_::import_("inspect").attr("signature")(root.attr("forward"));
+  nb::dict keywords;
+  if (!options.example_kwargs.is_none()) keywords.update(nb::borrow<nb::dict>(options.example_kwargs));
+  std::size_t by_position = options.example_inputs.is_none() ? 0 : nb::len(options.example_inputs);
+  bool any = false;
+  for (nb::handle parameter : signature.attr("parameters").attr("values")()) {
+    const nb::object name = parameter.attr("name"), fallback = parameter.attr("default");
+    const bool is_given = by_position > 0 || keywords.contains(name);
+    if (by_position > 0) --by_position;
+    if (is_given || nb::cast<int>(nb::int_(nb::object(parameter.attr("kind")))) == 0 || !holds_tensor(fallback.ptr()))
+      continue;
+    if (!options.concrete_args.is_none() && nb::borrow<nb::dict>(options.concrete_args).contains(name)) continue;
+    keywords[name] = vary(nb::make_tuple(fallback), {})[0];
+    any = true;
+  }
+  if (any) options.example_kwargs = keywords;
+}
+
 /// False if the model refuses these inputs, which says nothing about the first capture.
 bool capture_again(nb::handle root, CaptureOptions options, const Variation& variation, const Capture& first,
                    Capture& second) {
@@ -37,6 +58,7 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
   options.known_outcomes = nullptr;
   if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
   if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
+  vary_defaults(root, options);
   options.found = first.outside.get();
   return try_capture(root, options, second);
 }
@@ -45,7 +67,7 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
 /// leaks, and with Checks::pass the checks, that expect something else.
 bool compare_with(Capture& first, const Capture& second, const Prediction& predict,
                   const std::unordered_map<std::string, bool>& known, const std::set<std::string>& waived,
-                  std::set<std::string>& harmless, Checks checks = Checks::end) {
+                  std::set<std::string>& harmless, Checks checks = Checks::end, Coincidences* numbers = nullptr) {
   const auto refuse = [&](const std::string& what, const Graph& graph, NodeId node, NodeId other) {
     // What differs may stand in either: a loop that runs once more shows in the second alone.
     std::vector<KeepCandidate> candidates;
@@ -65,10 +87,10 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
   for (const Decision& decision : second.decisions)
     if (!known.contains(decision.key))
       throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
-  const Graph expected = predict(second);
+  const Expected expected = predict(second);
   Comparison notes{.waived = &waived};
-  if (const auto difference = compare_captures(expected, first, second.graph, second, checks, &notes))
-    refuse(difference->what, expected, difference->node, difference->other);
+  if (const auto difference = compare_captures(expected, first, second, checks, &notes))
+    refuse(difference->what, expected.graph, difference->node, difference->other);
   for (const auto& [name, tensor] : first.constants) {
     const auto it = second.constants.find(name);
     if (it == second.constants.end() || it->second.is(tensor)) continue;
@@ -83,10 +105,12 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
            first.graph, node, kNoNode);
   }
   if (!notes.is_whole) return false;
+  if (numbers) numbers->compare(expected.graph, second.graph, second.numbers);
   merge_inner_calls(first.inner_calls, second.inner_calls);
   merge_sites(first.sites, second.sites);
   for (const std::vector<NodeId>* others : {&notes.other_leaks, &notes.other_checks})
-    for (const NodeId id : *others) harmless.insert(expected[id].name);  // a prediction has the names of the first
+    for (const NodeId id : *others)
+      harmless.insert(expected.graph[id].name);  // a prediction has the names of the first
   return true;
 }
 
@@ -171,18 +195,41 @@ void log_dropped(const Graph& graph, NodeId check) {
         {.what = print_node(graph, check), .reason = "changes nothing, dropped", .where = graph.where(graph[check])});
 }
 
+/// Numbers that happened to be alike: they are others with more inputs of the kind, or an assumption, or what they are
+/// used for is kept.
+void settle_coincidences(nb::handle root, const CaptureOptions& options, const Variation& variation, Capture& first,
+                         const Prediction& predict, const std::unordered_map<std::string, bool>& outcomes,
+                         const std::set<std::string>& waived, Coincidences& numbers) {
+  const nb::object inputs = nb::make_tuple(options.example_inputs, options.example_kwargs);
+  for (const Variation& more : more_like(inputs, variation)) {
+    if (numbers.left(first.graph).empty()) return;
+    Capture second;
+    std::set<std::string> unread;
+    if (capture_again(root, options, more, first, second))
+      compare_with(first, second, predict, outcomes, waived, unread, Checks::end, &numbers);
+  }
+  for (const Coincidence& number : numbers.left(first.graph)) {
+    const std::string where = first.graph.where(first.graph[number.node]);
+    if (number.is_by_values)
+      throw_keep_request(first, number.node, "a number read from values, by which Python may decide");
+    check_number(first.graph, number,
+                 "a number made of sizes, by which Python may decide" + (where.empty() ? "" : " at " + where));
+  }
+}
+
 /// Captures with other values and sizes.
 void try_variations(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                     const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
   const nb::object inputs = nb::make_tuple(options.example_inputs, options.example_kwargs);
   // The first that the model takes is enough, unless a check hides the rest of it.
   bool met_check = false;
+  Coincidences numbers(first.graph, first.numbers);
   for (const Variation& variation : variations_of(inputs)) {
     if (variation.after_check && !met_check) continue;
     Capture second;
     std::set<std::string> harmless;
     if (!capture_again(root, options, variation, first, second)) continue;
-    if (!compare_with(first, second, predict, outcomes, waived, harmless)) {
+    if (!compare_with(first, second, predict, outcomes, waived, harmless, Checks::end, &numbers)) {
       met_check = true;
       continue;
     }
@@ -192,7 +239,7 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
       Capture again;
       std::set<std::string> unread;
       if (!capture_again(root, options, farther(inputs, variation), first, again) ||
-          !compare_with(first, again, predict, outcomes, waived, unread))
+          !compare_with(first, again, predict, outcomes, waived, unread, Checks::end, &numbers))
         continue;
       if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
     }
@@ -201,6 +248,7 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
         log_dropped(first.graph, id);
         first.graph.erase(id);
       }
+    settle_coincidences(root, options, variation, first, predict, outcomes, waived, numbers);
     return;
   }
 }

@@ -161,7 +161,7 @@ nb::object without_the_greatest(const nb::object& flat) {
 
 /// Other values between the least and the greatest of those that are no whole numbers: on a curve, so that no sum,
 /// count or extreme stays what it is. What has one value alone gets others between a half of it and itself.
-nb::object on_a_curve(const nb::object& flat) {
+nb::object on_a_curve(const nb::object& flat, bool mirrored) {
   nb::module_ torch = nb::module_::import_("torch");
   nb::object wide = nb::object(flat.attr("dtype")).is(torch.attr("float64")) ? flat : flat.attr("float")();
   const nb::object least = wide.attr("min")(), greatest = wide.attr("max")();
@@ -183,8 +183,9 @@ nb::object on_a_curve(const nb::object& flat) {
   if (!nb::cast<bool>(nb::object(low.attr("lt")(high).attr("item")()))) return without_the_greatest(flat);
   const nb::object range = high.attr("sub")(low);
   const nb::object place = wide.attr("sub")(low).attr("div")(range);
+  const nb::object on_curve = place.attr("square")().attr("mul")(0.6).attr("add")(0.15);
   const nb::object moved =
-      place.attr("square")().attr("mul")(0.6).attr("add")(0.15).attr("mul")(range).attr("add")(low);
+      (mirrored ? on_curve.attr("neg")().attr("add")(1) : on_curve).attr("mul")(range).attr("add")(low);
   return torch.attr("where")(fractions, moved, wide).attr("to")(flat.attr("dtype"));
 }
 
@@ -206,7 +207,8 @@ nb::object other_values(nb::handle flat, const Variation& variation) {
   if (turned_around || nb::cast<bool>(turned.attr("is_meta")) || nb::cast<bool>(turned.attr("is_complex")()))
     return turned;
   try {
-    return nb::cast<bool>(turned.attr("is_floating_point")()) ? on_a_curve(turned) : without_the_greatest(turned);
+    return nb::cast<bool>(turned.attr("is_floating_point")()) ? on_a_curve(turned, variation.mirrored)
+                                                              : without_the_greatest(turned);
   } catch (nb::python_error& error) {
     if (!error.matches(PyExc_RuntimeError)) throw;
     return turned;  // dtypes that torch only stores
@@ -239,12 +241,42 @@ nb::object with_picture_columns(const nb::object& before, const nb::object& afte
   return nb::module_::import_("torch").attr("where")(columns, before, after);
 }
 
+using SizePairs = std::vector<std::pair<std::int64_t, std::int64_t>>;  // as it was, as it is
+
+/// Dimensions that become smaller.
+SizePairs smaller_sizes(nb::handle arguments, const Variation& variation) {
+  SizePairs out;
+  for (const Shape& shape : shapes_of(arguments)) {
+    const Shape after = varied(shape, variation);
+    for (std::size_t d = 0; d < shape.size(); ++d)
+      if (after[d] < shape[d]) out.emplace_back(shape[d], after[d]);
+  }
+  return out;
+}
+
+/// Whole numbers that may say where in a dimension something stands still do where that has become smaller: kernels for
+/// sparse tensors do not look, and end the process.
+nb::object within_sizes(const nb::object& tensor, const SizePairs& smaller) {
+  if (smaller.empty() || nb::cast<bool>(tensor.attr("is_meta")) || nb::cast<bool>(tensor.attr("is_floating_point")()) ||
+      nb::cast<bool>(tensor.attr("is_complex")()) ||
+      nb::object(tensor.attr("dtype")).is(nb::module_::import_("torch").attr("bool")))
+    return tensor;
+  const std::int64_t greatest = nb::cast<std::int64_t>(nb::object(tensor.attr("max")().attr("item")()));
+  const std::int64_t least = nb::cast<std::int64_t>(nb::object(tensor.attr("min")().attr("item")()));
+  std::int64_t limit = std::numeric_limits<std::int64_t>::max();
+  for (const auto& [was, is] : smaller)
+    if (greatest < was && greatest >= is) limit = std::min(limit, is);
+  if (least < 0 || limit <= 0 || greatest < limit) return tensor;
+  return tensor.attr("remainder")(limit);
+}
+
 }  // namespace
 
 nb::object vary(nb::handle arguments, const Variation& variation) {
+  const SizePairs smaller = smaller_sizes(arguments, variation);
   const nb::object value = variation.longer_lists ? with_longer_lists(arguments) : nb::borrow(arguments);
   const std::int64_t pictures = pictures_in(arguments);
-  return StructureCopy([&variation, pictures](nb::handle leaf) {
+  return StructureCopy([&variation, &smaller, pictures](nb::handle leaf) {
            if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
            nb::object t = leaf.attr("detach")();
            const std::int64_t count = nb::cast<std::int64_t>(t.attr("numel")());
@@ -270,7 +302,7 @@ nb::object vary(nb::handle arguments, const Variation& variation) {
            const nb::object varied = other_values(t.attr("flatten")(), variation).attr("view")(t.attr("shape"));
            const bool is_table = rank == 2 && pictures > 0 && nb::cast<bool>(t.attr("is_floating_point")()) &&
                                  !nb::cast<bool>(t.attr("is_meta"));
-           return is_table ? with_picture_columns(t, varied, pictures) : varied;
+           return is_table ? with_picture_columns(t, varied, pictures) : within_sizes(varied, smaller);
          })
       .copy(value);
 }
@@ -316,6 +348,7 @@ std::string text_of(const Variation& variation) {
     add(std::to_string(variation.more_rows) + (variation.more_rows == 1 ? " row more" : " rows more"));
   for (const auto& [size, other] : variation.sizes) add(std::to_string(size) + " as " + std::to_string(other));
   if (variation.turned_around) add("in another order");
+  if (variation.mirrored) add("values the other way round");
   return out;
 }
 
@@ -327,6 +360,18 @@ Variation farther(nb::handle inputs, Variation variation) {
     to = twice > 0 ? twice : from + (from - to);
   }
   return variation;
+}
+
+std::vector<Variation> more_like(nb::handle inputs, const Variation& variation) {
+  std::vector<Variation> out{farther(inputs, variation), variation, farther(inputs, variation)};
+  out[1].mirrored = out[2].mirrored = true;
+  if (variation.more_rows > 0)
+    for (const std::int64_t more : {1, 2}) {
+      out.push_back(variation);
+      out.back().more_rows += more;
+      out.back().mirrored = more == 2;
+    }
+  return out;
 }
 
 }  // namespace modulize

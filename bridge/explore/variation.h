@@ -17,6 +17,7 @@ struct Variation {
   std::int64_t more_rows = 0;
   Sizes sizes = {};            // of dimensions behind the first
   bool longer_lists = false;   // one item more in every list that is an argument and holds tensors
+  bool mirrored = false;       // the values are the other way round within their range
   bool turned_around = false;  // the values are only in another order
   bool full_masks = false;     // masks (only zeros and ones) hide nothing
   bool after_check = false;    // to be tried where a check ended another one
@@ -26,6 +27,9 @@ struct Variation {
 std::vector<Variation> variations_of(nb::handle inputs);
 /// The same direction, further: a third size.
 Variation farther(nb::handle inputs, Variation variation);
+
+/// Further ones of the kind, for numbers that happen to be alike: the same direction further, other values, both.
+std::vector<Variation> more_like(nb::handle inputs, const Variation& variation);
 
 /// "1 row more, 8 as 16": how the inputs differ beside their values; empty if they do not.
 std::string text_of(const Variation& variation);

@@ -34,6 +34,44 @@ PyObject* number_function_slot(PyObject* function, PyObject* args, PyObject* kwa
 PyMethodDef number_function_def = {"number_function", as_c_function(number_function_slot), METH_VARARGS | METH_KEYWORDS,
                                    nullptr};
 
+/// `name` of `function`: a draw of anything but a number, or a seed. No graph can have what is drawn, and captures show
+/// too few draws to tell what is decided by them.
+[[noreturn]] void keep_draw(Recorder& recorder, const std::string& name) {
+  recorder.decisions().ask_to_keep(
+      name + "()",
+      " draws what Python may decide by: exclude the function (functions_to_exclude) or "
+      "the module (modules_to_exclude) that does it",
+      recorder.settings.on_dynamic == "error" ? std::vector<KeepCandidate>() : recorder.decisions().candidates());
+}
+
+// `self` is (function, name) of such a one.
+PyObject* kept_draw_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  if (Recorder* recorder = Recorder::recording())
+    return guarded<PyObject*>(
+        nullptr, [&]() -> PyObject* { keep_draw(*recorder, PyUnicode_AsUTF8(PyTuple_GET_ITEM(self, 1))); });
+  return PyObject_Call(PyTuple_GET_ITEM(self, 0), args, kwargs);
+}
+PyMethodDef kept_draw_def = {"draw", as_c_function(kept_draw_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
+// `self` is (function, name, count) of numpy's, which yields a number unless it is given a size: the argument behind
+// the first `count`, or one by name.
+PyObject* numpy_draw_slot(PyObject* self, PyObject* args, PyObject* kwargs) {
+  PyObject* const function = PyTuple_GET_ITEM(self, 0);
+  Recorder* recorder = Recorder::recording();
+  if (!recorder) return PyObject_Call(function, args, kwargs);
+  return guarded<PyObject*>(nullptr, [&] {
+    const auto is_plain = [](PyObject* argument) { return PyLong_Check(argument) || PyFloat_Check(argument); };
+    bool is_number = PyTuple_GET_SIZE(args) <= PyLong_AsLong(PyTuple_GET_ITEM(self, 2));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i) is_number &= is_plain(PyTuple_GET_ITEM(args, i));
+    PyObject *key, *value;
+    for (Py_ssize_t at = 0; kwargs && PyDict_Next(kwargs, &at, &key, &value);)
+      is_number &= is_plain(value) && PyUnicode_CompareWithASCIIString(key, "size") != 0;
+    if (!is_number) keep_draw(*recorder, PyUnicode_AsUTF8(PyTuple_GET_ITEM(self, 1)));
+    return opaque_call(*recorder, CallKind::draw, function, args, kwargs, nullptr);
+  });
+}
+PyMethodDef numpy_draw_def = {"draw", as_c_function(numpy_draw_slot), METH_VARARGS | METH_KEYWORDS, nullptr};
+
 // `self` is a function of Python's random that yields a number: what Python decides by it is a decision on a value, and
 // drawing has an effect.
 PyObject* draw_slot(PyObject* function, PyObject* args, PyObject* kwargs) {
@@ -102,6 +140,52 @@ class GlobalsOfModules {
 
 }  // namespace
 
+namespace {
+
+struct NumpyDraw {
+  const char* name;
+  int count;  // of its arguments before the size
+};
+constexpr NumpyDraw kNumpyDraws[] = {{"rand", 0},      {"random", 0},    {"random_sample", 0},   {"ranf", 0},
+                                     {"sample", 0},    {"randn", 0},     {"standard_normal", 0}, {"uniform", 2},
+                                     {"normal", 2},    {"randint", 2},   {"exponential", 1},     {"poisson", 1},
+                                     {"beta", 2},      {"gamma", 2},     {"binomial", 2},        {"laplace", 2},
+                                     {"lognormal", 2}, {"triangular", 3}};
+constexpr const char* kNumpyKept[] = {"choice",    "permutation", "shuffle",     "bytes",     "seed",
+                                      "set_state", "dirichlet",   "multinomial", "chisquare", "multivariate_normal"};
+// Of Python's random. Subclasses of Random may call the methods of their base, which are not replaced.
+constexpr const char* kPythonDraws[] = {"random",        "uniform",        "triangular",      "gauss",
+                                        "normalvariate", "lognormvariate", "expovariate",     "betavariate",
+                                        "gammavariate",  "paretovariate",  "vonmisesvariate", "weibullvariate",
+                                        "randint",       "randrange",      "getrandbits"};
+constexpr const char* kPythonKept[] = {"choice", "choices", "sample", "shuffle", "randbytes", "seed", "setstate"};
+
+/// The process's own generators of Python and numpy: what Python decides by a number of theirs is a decision.
+void patch_draws(Patches& patches, Replaced& replaced) {
+  const auto replace = [&](const nb::object& module, const std::string& qualified, const char* name, PyMethodDef* def,
+                           int count) {
+    const nb::object original = nb::getattr(module, name, nb::none());
+    if (original.is_none()) return;
+    const std::string full = qualified + "." + name;
+    if (def == &draw_def || def == &numpy_draw_def) FunctionNames::instance().give(original.ptr(), full);
+    const nb::object wrapper =
+        c_function(def, def == &draw_def ? original : nb::object(nb::make_tuple(original, full, count)));
+    patches.set_item(module.attr("__dict__"), nb::str(name), wrapper);
+    replaced.emplace(original.ptr(), wrapper);
+  };
+  const nb::object random = nb::module_::import_("random");
+  for (const char* name : kPythonDraws) replace(random, "random", name, &draw_def, 0);
+  for (const char* name : kPythonKept) replace(random, "random", name, &kept_draw_def, 0);
+  nb::dict loaded = nb::borrow<nb::dict>(nb::module_::import_("sys").attr("modules"));
+  PyObject* const numpy = PyDict_GetItemString(loaded.ptr(), "numpy.random");
+  if (!numpy) return;
+  const nb::object module = nb::borrow(numpy);
+  for (const NumpyDraw& draw : kNumpyDraws) replace(module, "numpy.random", draw.name, &numpy_draw_def, draw.count);
+  for (const char* name : kNumpyKept) replace(module, "numpy.random", name, &kept_draw_def, 0);
+}
+
+}  // namespace
+
 void patch_numbers(Patches& patches, Recorder& recorder, const std::vector<std::pair<nb::object, nb::object>>& others) {
   nb::dict math = nb::borrow<nb::dict>(nb::module_::import_("math").attr("__dict__"));
   Replaced replaced;
@@ -114,17 +198,7 @@ void patch_numbers(Patches& patches, Recorder& recorder, const std::vector<std::
     replaced.emplace(value.ptr(), wrapper);
   }
   if (recorder.mode() == CaptureMode::running) {
-    // Those that yield anything else are found by the second capture, whose generators are in another state.
-    const nb::object random = nb::module_::import_("random");
-    for (const char* name : {"random", "uniform", "triangular", "gauss", "normalvariate", "lognormvariate",
-                             "expovariate", "betavariate", "gammavariate", "paretovariate", "vonmisesvariate",
-                             "weibullvariate", "randint", "randrange", "getrandbits"}) {
-      const nb::object original = random.attr(name);
-      FunctionNames::instance().give(original.ptr(), std::string("random.") + name);
-      const nb::object wrapper = c_function(&draw_def, original);
-      patches.set_item(random.attr("__dict__"), nb::str(name), wrapper);
-      replaced.emplace(original.ptr(), wrapper);
-    }
+    patch_draws(patches, replaced);
     nb::object builtins = nb::module_::import_("builtins").attr("__dict__");
     {
       nb::str key("range");

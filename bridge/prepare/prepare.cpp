@@ -9,6 +9,7 @@
 #include <set>
 
 #include "bridge/explore/explore.h"
+#include "bridge/explore/tables.h"
 #include "bridge/materialise/materialise.h"
 #include "bridge/materialise/own_objects.h"
 #include "bridge/materialise/tree_queries.h"

@@ -12,6 +12,7 @@
 #include "bridge/python/python.h"
 #include "bridge/record/inner_calls.h"
 #include "bridge/values/module_scan.h"
+#include "explore/coincidences.h"
 #include "explore/guards.h"
 #include "ir/graph.h"
 #include "ir/kept_sites.h"
@@ -109,6 +110,8 @@ struct Capture {
   /// captures only.
   std::unordered_map<std::string, std::vector<RunningCode>> codes;
   std::vector<Decision> decisions;
+  /// The whole numbers that nodes yield. Running captures only.
+  Numbers numbers;
   std::vector<AmbientQuestion> ambient_questions;
   nb::object output;     // what forward returned (running)
   nb::object arguments;  // name -> the copy of an argument that forward got, with what it wrote there (running)

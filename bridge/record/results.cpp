@@ -1,10 +1,27 @@
 // Recorder::wrap_result: makes what a node yields recognisable.
+#include <cstdint>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "bridge/python/errors.h"
 #include "bridge/record/checks.h"
 
 namespace modulize {
+
+namespace {
+
+/// What the node yields, for what numbers are alike in all captures.
+void note_numbers(Capture& capture, NodeId node, std::span<PyObject* const> numbers) {
+  std::vector<std::int64_t>& noted = capture.numbers[node];
+  noted.clear();
+  for (PyObject* number : numbers) {
+    int overflow = 0;
+    noted.push_back(PyLong_Check(number) ? PyLong_AsLongLongAndOverflow(number, &overflow) : 0);
+  }
+}
+
+}  // namespace
 
 PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   const TorchTypes& torch = TorchTypes::instance();
@@ -36,6 +53,7 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   }
   if (PyLong_CheckExact(result)) {
     n.type = ValueType::number;
+    note_numbers(capture_, node, std::span<PyObject* const>(&result, 1));
     return make_traced_int(result, {origins_.capture(), node, -1});
   }
   if (PyFloat_CheckExact(result)) {
@@ -91,6 +109,8 @@ PyObject* Recorder::wrap_sequence(PyObject* result, NodeId node, bool in_place) 
                                                   : make_traced_int(plain.ptr(), origin));
       PyTuple_SET_ITEM(items.ptr(), i, number.release().ptr());
     }
+    const std::span<PyObject* const> all(PySequence_Fast_ITEMS(result), static_cast<std::size_t>(count));
+    note_numbers(capture_, node, all);
     if (PyList_CheckExact(result)) return checked(PySequence_List(items.ptr())).release().ptr();
     if (Py_TYPE(result) == &PyTuple_Type) return items.release().ptr();
     return checked(PyObject_CallOneArg(reinterpret_cast<PyObject*>(Py_TYPE(result)), items.ptr())).release().ptr();

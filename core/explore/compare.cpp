@@ -4,6 +4,8 @@
 
 #include "ir/control.h"
 #include "ir/printer.h"
+#include "ir/regions.h"
+#include "ops/effects_of.h"
 
 namespace modulize {
 
@@ -109,6 +111,27 @@ class Comparer {
 };
 
 }  // namespace
+
+Graph without_unread(const Graph& graph, const std::set<NodeId>& idle) {
+  Graph out = graph;
+  std::vector<std::uint32_t> uses = use_counts(out);
+  const auto erase = [&](NodeId gone) {
+    out[gone].for_each_input([&](NodeId in) { --uses[in]; });
+    out.erase(gone);
+  };
+  for (NodeId id = out.last(); id != kNoNode;) {
+    const NodeId previous = out[id].prev, next = out[id].next;
+    const bool decides = is_call_of(out[id], kTruth) && !idle.contains(id);
+    if (is_enter(out[id]) && next != kNoNode && is_leave(out[next])) {
+      erase(next);
+      erase(id);
+    } else if (uses[id] == 0 && !decides && may_go_unread(out[id], out)) {
+      erase(id);
+    }
+    id = previous;
+  }
+  return out;
+}
 
 std::optional<Difference> first_difference(const Graph& first, const Graph& second, const SameObject& same_object,
                                            Checks checks, Comparison* notes) {

@@ -35,6 +35,10 @@ enum class Checks : std::uint8_t {
   pass,   // a check whose expectation differs is noted, and what follows must be equal all the same
 };
 
+/// The graph of one capture without what cannot change anything: nodes without effect that nobody reads. Python decides
+/// by a truth node, so it counts, and with it all that it is made of, unless it is among `idle`.
+Graph without_unread(const Graph& graph, const std::set<NodeId>& idle);
+
 /// The first place where two captures of the same forward differ in anything but names and sources; nothing if they do
 /// not. Ends without a finding at a check (of a value or of a structure) whose expectation differs: from there on the
 /// two may differ in all, and the prepared model raises before it gets there.

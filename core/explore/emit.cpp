@@ -3,6 +3,7 @@
 #include "explore/emit.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "ir/control.h"
@@ -118,8 +119,15 @@ class Emitter {
   void export_own_nodes(const Hunk& hunk, std::vector<Export>& exports) const {
     for (std::int32_t i = hunk.begin; i < hunk.end; ++i) {
       const Ref ref{0, node_at(i)};
-      if (nesting_.is_read_from(ref, hunk.end) && present_.contains(ref))
-        exports.push_back({present_.at(ref), outcome_of(ref.node), {ref}, {}});
+      if (!nesting_.is_read_from(ref, hunk.end) || !present_.contains(ref)) continue;
+      Value other = outcome_of(ref.node);
+      if (other.is_none()) other = replacement(hunk, ref.node);
+      const auto same = std::find_if(exports.begin(), exports.end(),
+                                     [&](const Export& e) { return e.first == present_.at(ref) && e.other == other; });
+      if (same != exports.end())
+        same->for_refs.push_back(ref);
+      else
+        exports.push_back({present_.at(ref), other, {ref}, {}});
     }
     for (std::int32_t j = hunk.other_begin; j < hunk.other_end; ++j) {
       const Ref ref{hunk.variant + 1, other_at(hunk, j)};
@@ -160,6 +168,23 @@ class Emitter {
       for (const Ref& ref : exports[k].for_refs) present_[ref] = made;
       for (const Place& place : exports[k].for_changes) joint_[place] = made;
     }
+  }
+
+  /// What the variant of the hunk reads wherever the first reads a node of its own stretch: other variants, which read
+  /// the node at other places, mean that too. None where it is not the same everywhere.
+  Value replacement(const Hunk& hunk, NodeId node) const {
+    std::optional<Value> found;
+    for (const auto& [place, changes] : differences_.changes) {
+      if (!(argument_at(differences_.first[place.node], place.path) == Value::node(node))) continue;
+      for (const Change& change : changes) {
+        if (change.variant != hunk.variant) continue;
+        if (!is_ready(hunk.variant + 1, change.other)) return Value::none();
+        Value other = present(hunk.variant + 1, change.other);
+        if (found && !(*found == other)) return Value::none();
+        found = std::move(other);
+      }
+    }
+    return found.value_or(Value::none());
   }
 
   /// What stands for a node of the first graph where it does not run: for a decision the first's outcome, so that what
@@ -247,8 +272,9 @@ class Emitter {
     if (const auto joint = joint_.find(place); joint != joint_.end()) return joint->second;
     if (const auto it = differences_.changes.find(place); it != differences_.changes.end()) {
       Value made = is_ready(0, value) ? present(0, value) : Value::none();
-      for (auto change = it->second.rbegin(); change != it->second.rend(); ++change)
-        made = select(change->condition, made, present(change->variant + 1, change->other), scope);
+      // The later decision is the outer one: what it gives takes the place of what was there.
+      for (const Change& change : it->second)
+        made = select(change.condition, made, present(change.variant + 1, change.other), scope);
       return made;
     }
     const auto item = [&](std::size_t i, const Value& inside) {

@@ -39,6 +39,28 @@ void check_leaks(Graph& graph) {
     }
 }
 
+void check_number(Graph& graph, const Coincidence& number, const std::string& text) {
+  const NodeId behind = graph[number.node].next;
+  NodeId value = number.node;
+  if (number.is_size) {
+    Node item;
+    item.op = Opcode::call_function;
+    item.type = ValueType::number;
+    item.target = "operator.getitem";
+    item.scope = graph[value].scope;
+    item.args = {Value::node(value), Value::integer(0)};
+    value = graph.insert_before(behind, std::move(item));
+  }
+  Node check;
+  check.op = Opcode::call_function;
+  check.type = ValueType::other;
+  check.target = kCheck;
+  check.scope = graph[value].scope;
+  check.source = graph[number.node].source;
+  check.args = {Value::node(value), Value::integer(number.number), Value::string(text)};
+  graph.insert_before(behind, std::move(check));
+}
+
 void add_mode_checks(Graph& graph, const std::vector<ModeRead>& reads) {
   NodeId at = graph.first();
   while (graph[at].op == Opcode::placeholder) at = graph[at].next;

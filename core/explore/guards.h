@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "explore/coincidences.h"
 #include "explore/merge.h"
 #include "ir/graph.h"
 
@@ -20,6 +21,9 @@ struct ModeRead {
 
 /// What no capture has shown to be harmless is an assumption: the leaks that are left become checks.
 void check_leaks(Graph& graph);
+
+/// The number is an assumption; `text` says which, for people.
+void check_number(Graph& graph, const Coincidence& number, const std::string& text);
 
 /// Checks at the beginning that the modes are what they were, where forward decides by them.
 void add_mode_checks(Graph& graph, const std::vector<ModeRead>& reads);

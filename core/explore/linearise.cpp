@@ -5,7 +5,8 @@
 
 namespace modulize {
 
-Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes, const ModeFlags& flags) {
+Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& outcomes, const ModeFlags& flags,
+                const std::set<NodeId>& idle) {
   Graph out;
   out.name = merged.name;
   out.modules = merged.modules;
@@ -74,6 +75,10 @@ Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& out
       take_outcome(id, merged[end].args[taken.at(end)].items()[index]);
       continue;
     }
+    // One without an outcome is no decision: with on_dynamic="specialize" it is checked.
+    if (is_call_of(node, kTruth))
+      if (const auto it = outcomes.find(id); it != outcomes.end()) known[id] = it->second;
+    if (idle.contains(id)) continue;
     Node copy = node;
     for (Value& value : copy.args) value = mapped(value);
     for (auto& [key, value] : copy.kwargs) value = mapped(value);
@@ -81,9 +86,6 @@ Graph linearise(const Graph& merged, const std::unordered_map<NodeId, bool>& out
       const Source& source = merged.source(node.source);
       copy.source = out.add_source(source.file, source.line);
     }
-    // One without an outcome is no decision: with on_dynamic="specialize" it is checked.
-    if (is_call_of(node, kTruth))
-      if (const auto it = outcomes.find(id); it != outcomes.end()) known[id] = it->second;
     at[id] = Value::node(out.add(std::move(copy)));
   }
   return out;

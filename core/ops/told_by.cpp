@@ -88,6 +88,19 @@ ToldBy told_by_layer(std::string_view type) {
   return type.starts_with("torch.nn.") ? ToldBy::indices : ToldBy::values;
 }
 
+bool is_sized_by_values(const Graph& graph, const Node& call) {
+  if (call.op != Opcode::call_function && call.op != Opcode::call_method) return false;
+  if (call.target == "operator.getitem" && call.args.size() == 2) {
+    bool by_tensor = false;
+    call.args[1].for_each_node([&](NodeId in) { by_tensor |= graph[in].type == ValueType::tensor; });
+    return by_tensor;
+  }
+  if (call.target == "torch.where" || call.target == "where") return call.args.size() + call.kwargs.size() == 1;
+  if (const OpSpelling* spelling = find_op(call)) return spelling->op->row->sized_by_values;
+  const PassiveRow* row = find_passive(call);
+  return row && row->sized_by_values;
+}
+
 std::size_t required_arguments(Opcode op, std::string_view target) {
   const OpSpelling* spelling = find_op(call_of(op, target));
   if (!spelling) return 0;

@@ -22,6 +22,9 @@ ToldBy told_by(Opcode op, std::string_view target);
 /// The same of a layer of torch.nn ("torch.nn.Linear") that runs no code of other modules but such layers'.
 ToldBy told_by_layer(std::string_view type);
 
+/// Do values tell how much the call yields (`nonzero`, `x[mask]`)?
+bool is_sized_by_values(const Graph& graph, const Node& call);
+
 /// How many arguments the call needs to be the one that the table has a row for: `torch.where(condition)` is another
 /// than `torch.where(condition, input, other)`.
 std::size_t required_arguments(Opcode op, std::string_view target);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ir/parser.h"
+#include "ir/printer.h"
 
 namespace modulize {
 namespace {
@@ -58,6 +59,23 @@ TEST(Compare, WhatACheckGuardsMayDiffer) {
       "graph net {\n  %x = placeholder x\n  %n = call_method size(%x, 0)\n  %c = call_function operator.gt(%n, 3)\n"
       "  %k = call_function modulize._runtime.check(%c, False, 'here')\n  %r = call_method relu(%x)\n  output "
       "%r\n}\n"));
+}
+
+constexpr const char* kDecision =
+    "graph net {\n  %x: tensor = placeholder x\n  %unread: tensor = call_method relu(%x)\n"
+    "  %sum: tensor = call_method sum(%x)\n  %truth: number = call_function modulize._runtime.truth(%sum)\n"
+    "  output %x\n}\n";
+
+TEST(Compare, WhatFeedsAConditionCounts) {
+  EXPECT_EQ(print(without_unread(parse(kDecision), {})),
+            "graph net {\n  %x: tensor = placeholder x\n  %sum: tensor = call_method sum(%x)\n"
+            "  %truth: number = call_function modulize._runtime.truth(%sum)\n  output %x\n}\n");
+}
+
+TEST(Compare, WhatFeedsAnIdleDecisionDoesNot) {
+  const Graph graph = parse(kDecision);
+  EXPECT_EQ(print(without_unread(graph, {graph[graph.last()].prev})),
+            "graph net {\n  %x: tensor = placeholder x\n  output %x\n}\n");
 }
 
 }  // namespace

@@ -185,5 +185,29 @@ TEST(Align, PairsTheLongestCommonPart) {
   EXPECT_FALSE(align(a, b, 1));
 }
 
+// if a: x = x + 1; if b: x = x * 2
+TEST(Merge, AChainIsExactForBothTogether) {
+  const auto chain = [](bool a, bool b) {
+    const std::string first = a ? "%add" : "%x", second = b ? "%mul" : first;
+    return parse(
+        "graph net {\n  %x: tensor = placeholder x\n  %s: tensor = call_method sum(%x)\n"
+        "  %d: number = call_function modulize._runtime.truth(%s)\n" +
+        std::string(a ? "  %add: tensor = call_method add(%x, 1)\n" : "") + "  %m: tensor = call_method mean(" + first +
+        ")\n  %e: number = call_function modulize._runtime.truth(%m)\n" +
+        (b ? "  %mul: tensor = call_method mul(" + first + ", 2)\n" : "") + "  output " + second + "\n}\n");
+  };
+  const Graph base = chain(true, true), without_a = chain(false, true), without_b = chain(true, false);
+  std::string why;
+  const auto out =
+      merge(base, {flipped(without_a, named(base, "d"), true), flipped(without_b, named(base, "e"), true)}, {}, &why);
+  ASSERT_TRUE(out) << why;
+  const NodeId d = out->of_first.at(named(base, "d")), e = out->of_first.at(named(base, "e"));
+  for (const bool a : {true, false})
+    for (const bool b : {true, false}) {
+      const auto found = differs(linearise(out->graph, {{d, a}, {e, b}}), chain(a, b));
+      EXPECT_FALSE(found) << found->what << "\n" << print(out->graph);
+    }
+}
+
 }  // namespace
 }  // namespace modulize

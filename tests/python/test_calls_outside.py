@@ -68,6 +68,7 @@ def test_nothing_but_the_world_saves_and_restores():
     ]
     assert outside == [
         "bridge/intercept/contexts.cpp",  # fork_rng as forward enters it
+        "bridge/intercept/numbers.cpp",  # the functions of Python's random by name
         "bridge/intercept/transforms.cpp",  # the functions of torch by name
         "bridge/materialise/new_modules.cpp",  # new modules draw their first weights
         "bridge/values/generators.cpp",  # what the state of a generator is

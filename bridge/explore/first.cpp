@@ -1,0 +1,97 @@
+#include "bridge/explore/first.h"
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+
+#include "bridge/explore/explore.h"
+#include "bridge/python/errors.h"
+#include "bridge/values/module_scan.h"
+#include "bridge/world/outside_state.h"
+#include "explore/compare.h"
+
+namespace modulize {
+
+bool is_explicit_raise(nb::python_error& error) {
+  nb::object trace = error.traceback();
+  if (!trace.is_valid() || trace.is_none()) return false;
+  while (!nb::object(trace.attr("tb_next")).is_none()) trace = trace.attr("tb_next");
+  static const long raise = nb::cast<long>(nb::module_::import_("opcode").attr("opmap")["RAISE_VARARGS"]);
+  const long at = nb::cast<long>(trace.attr("tb_lasti"));
+  nb::object code = trace.attr("tb_frame").attr("f_code").attr("co_code");
+  if (at < 0 || at >= PyBytes_GET_SIZE(code.ptr())) return false;
+  return reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(code.ptr()))[at] == raise;
+}
+
+void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
+  const bool running = options.is_running();
+  std::unordered_map<std::string, bool> outcomes;
+  options.outcomes = &outcomes;
+  for (;;) {
+    try {
+      return capture_model(root, options, capture);
+    } catch (nb::python_error& error) {
+      if (running || capture.decisions.empty() || !is_explicit_raise(error)) throw;
+      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(),
+                                     [&](const Decision& d) { return !outcomes.contains(d.key); });
+      if (last == capture.decisions.rend()) throw;
+      outcomes[last->key] = false;
+      options.because(CaptureReason::raised, capture.graph.where(capture.graph[last->node]));
+    }
+    capture = Capture();
+  }
+}
+
+void require_no_outside_state(nb::handle root, CaptureOptions options, const Capture& first) {
+  std::string suspects;
+  for (const std::string& name : first.outside_suspects) suspects += (suspects.empty() ? "" : "; ") + name;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::CaptureError, "forward depends on what is not of the model (" + suspects + "): " + why +
+                                             "; give example_inputs, or keep it in the model");
+  };
+  options.found = first.outside.get();
+  options.other_random_numbers = true;
+  options.because(CaptureReason::outside_state, suspects);
+  Capture second;
+  try {
+    capture_first(root, options, second);
+  } catch (const Error& error) {
+    refuse(std::string("captured once more, ") + error.what());
+  } catch (nb::python_error& error) {
+    if (is_fatal(error)) throw;
+    refuse("captured once more, it raises " + text_of(nb::handle(error.value())));
+  }
+  const auto difference = compare_captures({first.graph}, first, second, Checks::equal);
+  if (difference) {
+    const std::string where = difference->node == kNoNode ? "" : first.graph.where(first.graph[difference->node]);
+    refuse("captured once more, " + difference->what + (where.empty() ? "" : " at " + where));
+  }
+  for (const auto& [name, tensor] : first.constants) {
+    const auto it = second.constants.find(name);
+    if (it == second.constants.end() || it->second.is(tensor)) continue;
+    if (!nb::cast<bool>(nb::module_::import_("torch").attr("equal")(tensor, it->second)))
+      refuse("captured once more, a tensor that it makes has other values");
+  }
+}
+
+void refuse_symbols(nb::python_error& error) {
+  if (is_fatal(error) || is_error(error, ErrorCode::ModulizeError)) return;
+  for (PyObject* own : {PyExc_NameError, PyExc_ImportError, PyExc_ArithmeticError, PyExc_OSError})
+    if (error.matches(own)) return;
+  std::string where;
+  nb::object trace = error.traceback(), frame;
+  for (; trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) {
+    frame = trace.attr("tb_frame");
+    if (!is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", ""))))
+      where = text_of(frame.attr("f_code").attr("co_filename")) + ":" + text_of(trace.attr("tb_lineno"));
+  }
+  const bool is_last =
+      frame.is_valid() && !is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", "")));
+  if (is_last && is_explicit_raise(error)) return;
+  throw Error(ErrorCode::CaptureError,
+              "without inputs forward gets symbols in place of tensors and sizes, and raises " +
+                  text_of(error.type().attr("__name__")) + (where.empty() ? "" : " at " + where) + ": " +
+                  text_of(nb::handle(error.value())) + ": give example_inputs");
+}
+
+}  // namespace modulize
