@@ -82,8 +82,7 @@ CallName known_call(CallForm form, std::string name, bool in_place) {
   } else if (const AttributeRow* attribute = find_attribute(out.name); attribute && form == CallForm::getter) {
     out.tells = attribute->tells;
   }
-  if (form == CallForm::getter && out.tells != Tells::value && out.tells != Tells::memory)
-    out.told_by = ToldBy::shapes;
+  if (form == CallForm::getter && out.tells != Tells::value && out.tells != Tells::memory) out.told_by = ToldBy::shapes;
   return out;
 }
 
