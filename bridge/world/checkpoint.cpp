@@ -81,13 +81,14 @@ std::vector<std::string> Checkpoint::restore() {
   std::vector<std::string> changed;
   if (is_restored_) return changed;
   is_restored_ = true;
+  // First of all, as the worlds of given modules may hold the same: what the model's own code left is told.
+  if (outside_) outside_changes_ = outside_->restore();
   for (const auto& given : given_) given->world.restore();
   enable_gradients(nb::handle(Py_False));  // forward may have left them on; what is put back is not differentiated
   changed = containers_.restore();
   for (std::string& name : attributes_->restore()) changed.push_back(std::move(name));
   if (buffers_) buffers_->restore(changed);
   tensors_->restore(changed);
-  if (outside_) outside_changes_ = outside_->restore();
   generators_->restore();
   enable_gradients(gradients_);
   return changed;

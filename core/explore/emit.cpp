@@ -131,7 +131,14 @@ class Emitter {
     }
     for (std::int32_t j = hunk.other_begin; j < hunk.other_end; ++j) {
       const Ref ref{hunk.variant + 1, other_at(hunk, j)};
-      if (nesting_.is_read_from(ref, hunk.end)) exports.push_back({Value::none(), present_.at(ref), {ref}, {}});
+      if (!nesting_.is_read_from(ref, hunk.end)) continue;
+      // Where the first's side runs, nothing reads it.
+      const auto same =
+          std::find_if(exports.begin(), exports.end(), [&](const Export& e) { return e.other == present_.at(ref); });
+      if (same != exports.end())
+        same->for_refs.push_back(ref);
+      else
+        exports.push_back({Value::none(), present_.at(ref), {ref}, {}});
     }
   }
 
