@@ -13,6 +13,7 @@
 #include "bridge/python/log.h"
 #include "bridge/record/keep_candidates.h"
 #include "bridge/values/torch_types.h"
+#include "explore/ambient.h"
 #include "explore/compare.h"
 #include "explore/linearise.h"
 #include "ir/control.h"
@@ -77,11 +78,55 @@ Expected Explorer::predict(const Graph& graph, const std::map<std::string, NodeI
 
 void Explorer::capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out, CaptureReason reason,
                        std::string detail) {
+  const std::set<std::string> world = world_with(outcomes).value_or(std::set<std::string>());
+  if (const Capture* known = find_known(outcomes, world)) {
+    out = *known;
+    return note_questions(out);
+  }
   if (++captures_ > kMaxCaptures) throw Failure{"more decisions than can be explored"};
   CaptureOptions options = options_;
   options.outcomes = &outcomes;
+  options.flipped = world;
   options.because(reason, std::move(detail));
   capture_model(root_, options, out);
+  note_questions(out);
+  known_.push_back(std::make_shared<const Capture>(out));
+}
+
+void Explorer::note_questions(const Capture& capture) {
+  for (const Decision& decision : capture.decisions)
+    if (!decision.question.empty()) asked_.try_emplace(decision.key, decision);
+}
+
+const Capture* Explorer::find_known(const Outcomes& outcomes, const std::set<std::string>& world) const {
+  const auto comes_out = [&](const Decision& decision) {
+    const auto it = outcomes.find(decision.key);
+    return it == outcomes.end() ? decision.natural != world.contains(decision.question) : it->second;
+  };
+  for (const auto& known : known_)
+    if (std::all_of(known->decisions.begin(), known->decisions.end(),
+                    [&](const Decision& decision) { return decision.outcome == comes_out(decision); }))
+      return known.get();
+  return nullptr;
+}
+
+std::optional<std::set<std::string>> Explorer::world_with(const Outcomes& outcomes) const {
+  std::map<std::string, bool> answers;
+  for (const auto& [key, outcome] : outcomes)
+    if (const auto it = asked_.find(key); it != asked_.end())
+      answers[it->second.question] = outcome != it->second.natural;
+  return world_of(answers);
+}
+
+bool Explorer::is_possible(const Capture& capture, const Decision& decision) const {
+  if (decision.question.empty()) return true;
+  Outcomes outcomes;
+  for (const Decision& before : capture.decisions) {
+    const bool is_itself = before.key == decision.key;
+    outcomes[before.key] = before.outcome != is_itself;
+    if (is_itself) break;
+  }
+  return world_with(outcomes).has_value();
 }
 
 void Explorer::tell(const std::string& reason, const std::string& what, const std::string& where) const {
@@ -90,6 +135,8 @@ void Explorer::tell(const std::string& reason, const std::string& what, const st
 
 Explorer::Explored Explorer::decided(Capture& base) {
   for (const Decision& decision : base.decisions) outcomes_.try_emplace(decision.key, decision.outcome);
+  note_questions(base);
+  known_.push_back(std::make_shared<const Capture>(base));
   runs_ = {run_of(base)};
   raising_.clear();
   const bool is_tree = base.decisions.size() <= kMaxTree;
@@ -119,6 +166,12 @@ Explorer::Explored Explorer::raw(const Capture& base) {
 
 bool Explorer::capture_flipped(Capture& base, const Decision& decision, std::unordered_map<std::string, bool> outcomes,
                                Capture& other, std::vector<Requirement>& requirements) {
+  // What the world answers from then on depends on what it has answered.
+  bool is_later = false;
+  for (const Decision& later : base.decisions) {
+    is_later |= later.key == decision.key;
+    if (is_later && !later.question.empty()) outcomes.erase(later.key);
+  }
   outcomes[decision.key] = !decision.outcome;
   std::optional<std::pair<nb::object, bool>> error;
   for (int attempt = 0;; ++attempt) {
@@ -133,7 +186,7 @@ bool Explorer::capture_flipped(Capture& base, const Decision& decision, std::uno
     if (!error || !error->second || other.decisions.empty() || attempt == kMaxNesting) break;
     // It may be a later decision that makes it raise: the side is what it is where that comes out the other way.
     const Decision& last = other.decisions.back();
-    if (!outcomes.emplace(last.key, !last.outcome).second) break;
+    if (!last.question.empty() || !outcomes.emplace(last.key, !last.outcome).second) break;
     other = Capture();
   }
   if (error) {
@@ -184,7 +237,7 @@ Variant Explorer::variant(const Explored& side, const Decision& decision) {
 
 Explorer::Explored Explorer::tree(Capture& base, std::set<std::string> known, int depth) {
   const auto fresh = std::find_if(base.decisions.begin(), base.decisions.end(),
-                                  [&](const Decision& d) { return !known.contains(d.key); });
+                                  [&](const Decision& d) { return !known.contains(d.key) && is_possible(base, d); });
   if (fresh == base.decisions.end()) return raw(base);
   const Decision decision = *fresh;
   try {
@@ -229,6 +282,7 @@ Explorer::Explored Explorer::linear(Capture& base) {
   std::vector<Decision> decisions;
   std::vector<Requirement> requirements;
   for (const Decision& decision : base.decisions) {
+    if (!is_possible(base, decision)) continue;
     try {
       Capture other;
       if (!capture_flipped(base, decision, outcomes, other, requirements)) continue;
@@ -305,6 +359,7 @@ std::optional<Explorer::Run> Explorer::find_wrong(Capture& base, const Explored&
   for (std::size_t i = begin.size(); i < run.size() && runs_.size() < kMaxRuns; ++i) {
     Run other(run.begin(), run.begin() + static_cast<std::ptrdiff_t>(i));
     other.emplace_back(run[i].first, !run[i].second);
+    if (asked_.contains(run[i].first) && !world_with(Outcomes(other.begin(), other.end()))) continue;
     if (auto wrong = find_wrong(base, explored, other)) return wrong;
   }
   return std::nullopt;
@@ -318,9 +373,10 @@ const Decision* Explorer::find_entangled(Capture& base, const Explored& explored
         if (key == decision.key && outcome != decision.outcome) last = &decision;
     return last;
   };
-  std::set<std::string> keys;
+  std::set<std::string> keys;  // of decisions on values: there are few worlds
   for (const Run& run : runs_)
-    for (const auto& [key, outcome] : run) keys.insert(key);
+    for (const auto& [key, outcome] : run)
+      if (!asked_.contains(key)) keys.insert(key);
   if (keys.size() <= kMaxTogether) {
     const std::optional<Run> wrong = find_wrong(base, explored, {});
     if (wrong) return last_flipped(*wrong);
@@ -334,12 +390,17 @@ const Decision* Explorer::find_entangled(Capture& base, const Explored& explored
     std::shuffle(order.begin(), order.end(), random);
     Run outcomes;
     for (std::size_t i = 0; i < order.size(); ++i)
-      outcomes.emplace_back(base.decisions[order[i]].key, i < sample % (order.size() + 1));
+      if (base.decisions[order[i]].question.empty())
+        outcomes.emplace_back(base.decisions[order[i]].key, i < sample % (order.size() + 1));
+    // In another world, every other time.
+    const Decision& any = base.decisions[order[0]];
+    if (sample % 2 == 1 && !any.question.empty() && is_possible(base, any))
+      outcomes.emplace_back(any.key, !any.outcome);
     const std::optional<Run> run = run_as_predicted(base, explored, outcomes);
     if (!run) return last_flipped(outcomes);
     Run others = outcomes;
     for (const auto& [key, outcome] : *run)
-      if (!outcomes_.contains(key)) others.emplace_back(key, !outcome);
+      if (!outcomes_.contains(key) && !asked_.contains(key)) others.emplace_back(key, !outcome);
     if (others.size() > outcomes.size() && !run_as_predicted(base, explored, others)) return last_flipped(outcomes);
   }
   return nullptr;
@@ -402,6 +463,7 @@ void Explorer::keep(const Capture& base, const Decision& decision, const std::st
 
 Explorer::Explored Explorer::with_other_mode(Capture& base, Explored first) {
   is_mode_merged_ = false;
+  known_.clear();
   KeptWhole kept = options_.kept ? *options_.kept : KeptWhole();
   const CaptureOptions own = options_;
   struct Restore {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -17,9 +18,11 @@ namespace modulize {
 /// Of one round of a preparation.
 class Explorer {
  public:
-  /// `verify`: what the other mode gives is compared with further captures in it.
-  Explorer(nb::handle root, const CaptureOptions& options, bool verify)
-      : root_(root), options_(options), verify_(verify) {}
+  /// `verify`: what the other mode gives is compared with further captures in it. `known`: captures with these options,
+  /// and other answers to what forward asks about the world around it.
+  Explorer(nb::handle root, const CaptureOptions& options, bool verify,
+           std::vector<std::shared_ptr<const Capture>> known)
+      : root_(root), options_(options), verify_(verify), known_(std::move(known)) {}
 
   /// Makes branches of the decisions of `base`, those by the mode included.
   void explore(Capture& base);
@@ -43,8 +46,18 @@ class Explorer {
   Expected predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
                    const std::unordered_map<std::string, bool>& outcomes) const;
 
+  /// Captures with these outcomes, in a world where questions are answered so; of one that was made before, a copy.
   void capture(const std::unordered_map<std::string, bool>& outcomes, Capture& out, CaptureReason reason,
                std::string detail);
+  void note_questions(const Capture& capture);
+
+  using Outcomes = std::unordered_map<std::string, bool>;
+  /// The capture among `known_` that would be made again; null for none.
+  const Capture* find_known(const Outcomes& outcomes, const std::set<std::string>& world) const;
+  /// The questions that are answered otherwise than in an ordinary call; nothing if no world answers them so.
+  std::optional<std::set<std::string>> world_with(const Outcomes& outcomes) const;
+  /// Can the decision come out the other way, after those before it in `capture`?
+  bool is_possible(const Capture& capture, const Decision& decision) const;
 
   void tell(const std::string& reason, const std::string& what, const std::string& where = {}) const;
 
@@ -110,6 +123,8 @@ class Explorer {
   CaptureOptions options_;
   bool verify_;
   std::size_t captures_ = 0;
+  std::vector<std::shared_ptr<const Capture>> known_;  // of the mode that is explored
+  std::map<std::string, Decision> asked_;              // decisions by what forward asks about the world, by their keys
   // Of the mode that is explored: the runs that were captured, and the outcomes with which forward raised.
   std::vector<Run> runs_;
   std::set<std::pair<std::string, bool>> raising_;

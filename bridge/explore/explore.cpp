@@ -97,6 +97,8 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   if (running) options.known_outcomes = &outcomes;
   StatePlan state;
   std::string ended_generator;
+  // In other worlds; of the capture that is being made.
+  std::vector<std::shared_ptr<const Capture>> others;
   if (kept.root) options.because(CaptureReason::kept_more, *kept.root);
   for (std::size_t round = 0;; ++round) {
     options.cause.round = round;
@@ -107,8 +109,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         const bool unsorted =
             std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
                         [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
-        if (unsorted) {
-          ask_in_other_worlds(root, capture, options);
+        others.clear();
+        if (unsorted) others = sort_questions(root, capture, options);
+        if (unsorted && options.on_dynamic != "branch") {
           options.because(CaptureReason::questions_sorted);
         } else if (ambient_functions_loaded() != loaded) {
           options.because(CaptureReason::imported);
@@ -120,7 +123,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         capture = Capture();
       }
       if (capture.outside && !running) require_no_outside_state(root, options, capture);
-      Explorer explorer(root, options, running && verify);
+      Explorer explorer(root, options, running && verify, others);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
       if (decides) explorer.explore(capture);
       // What only another side or mode writes is state, too.

@@ -32,8 +32,9 @@ void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
       return capture_model(root, options, capture);
     } catch (nb::python_error& error) {
       if (running || capture.decisions.empty() || !is_explicit_raise(error)) throw;
-      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(),
-                                     [&](const Decision& d) { return !outcomes.contains(d.key); });
+      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(), [&](const Decision& d) {
+        return d.question.empty() && !outcomes.contains(d.key);
+      });
       if (last == capture.decisions.rend()) throw;
       outcomes[last->key] = false;
       options.because(CaptureReason::raised, capture.graph.where(capture.graph[last->node]));

@@ -37,6 +37,8 @@ struct Decision {
   /// The same in every capture of the model: scope, place in the code, and how often it was reached before.
   std::string key;
   bool outcome;
+  bool natural;               // how it comes out by itself: with these values, in an ordinary call
+  std::string question = {};  // what it asks about the world around forward; empty where a value decides
 };
 
 /// A function that ran, and where it stood.
@@ -86,7 +88,6 @@ struct KeptWhole {
 /// Forward asked whether something outside of it is so: torch.jit.is_tracing(), ...
 struct AmbientQuestion {
   std::string question;  // the function
-  NodeId region;         // the region it was asked in
   NodeId value;          // asks
   bool answer;
 };

@@ -61,7 +61,7 @@ std::optional<bool> Decisions::known_outcome() {
   return settings.stand_ins ? settings.stand_ins->outcome(key) : std::nullopt;
 }
 
-bool Decisions::decide(NodeId value, bool natural) {
+bool Decisions::decide(NodeId value, bool natural, const std::string& question) {
   const Settings& settings = recorder_.settings;
   if (settings.on_dynamic == "error" || settings.on_dynamic == "keep")
     refuse_control_flow("control flow on the value of a tensor");
@@ -76,16 +76,16 @@ bool Decisions::decide(NodeId value, bool natural) {
   const std::uint32_t times = times_decided_[key]++;
   if (times >= 24) refuse_control_flow("a loop that ends by the value of a tensor");
   key += '*' + std::to_string(times);
-  bool outcome = natural;
-  if (settings.stand_ins) {
+  if (settings.stand_ins && question.empty()) {
     // Draws that were left out change nothing.
     settings.stand_ins->note_outcome(key, natural);
-    outcome = settings.stand_ins->outcome(key).value_or(natural);
+    natural = settings.stand_ins->outcome(key).value_or(natural);
   }
+  bool outcome = natural != settings.flipped.contains(question);
   if (settings.outcomes)
     if (const auto it = settings.outcomes->find(key); it != settings.outcomes->end()) outcome = it->second;
   const NodeId node = add_truth();
-  recorder_.capture().decisions.push_back({node, std::move(key), outcome});
+  recorder_.capture().decisions.push_back({node, std::move(key), outcome, natural, question});
   return outcome;
 }
 

@@ -18,9 +18,9 @@ class Decisions {
  public:
   explicit Decisions(Recorder& recorder) : recorder_(recorder) {}
 
-  /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. Returns the outcome to go
-  /// on with.
-  bool decide(NodeId value, bool natural);
+  /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. `question`: what it asks
+  /// about the world around forward, empty for a value. Returns the outcome to go on with.
+  bool decide(NodeId value, bool natural, const std::string& question = {});
   /// How the decision that is about to be made comes out, whatever the value; nothing where the value tells.
   std::optional<bool> known_outcome();
 

@@ -13,19 +13,17 @@ bool ambient(Recorder& recorder, const std::string& question, ValueList args, bo
   const bool natural = answer;
   if (settings.flipped.contains(question)) answer = !answer;
   if (settings.silent.contains(question)) return answer;
-  // Asked again in the same region, it is the same answer.
-  const NodeId region = recorder.regions().place();
+  // What is asked again has the same answer.
   std::vector<AmbientQuestion>& asked = recorder.capture().ambient_questions;
   for (const AmbientQuestion& known : asked)
-    if (known.question == question && known.region == region && recorder.graph()[known.value].args == args)
-      return known.answer;
+    if (known.question == question && recorder.graph()[known.value].args == args) return known.answer;
   const NodeId value = recorder.add_function(question, std::move(args), ValueType::number);
-  if (settings.decided.contains(question) && settings.on_dynamic == "branch")
-    answer = recorder.decisions().decide(value, answer);
+  if (settings.on_dynamic == "branch")
+    answer = recorder.decisions().decide(value, natural, question);
   else
     // The same whether flipped or not, so that the graphs of two worlds can be compared.
     add_check_here(recorder, value, Value::boolean(natural), question + "()");
-  asked.push_back({question, region, value, answer});
+  asked.push_back({question, value, answer});
   return answer;
 }
 

@@ -53,5 +53,22 @@ TEST(EnvironmentQueries, OtherFunctionsAreNone) {
     EXPECT_EQ(find_environment_query(name), nullptr) << name;
 }
 
+TEST(EnvironmentQueries, AnswersTellTheWorld) {
+  const std::string grad = "torch.is_grad_enabled";
+  using Questions = std::set<std::string>;
+  EXPECT_EQ(world_of({}), Questions());
+  EXPECT_EQ(world_of({{kTracing, false}, {kCompiling, false}}), Questions());
+  EXPECT_EQ(world_of({{kTracing, true}}), Questions({kTracing}));
+  EXPECT_EQ(world_of({{kTracing, true}, {kOnnx, true}}), Questions({kTracing, kOnnx}));
+  EXPECT_EQ(world_of({{kCompiling, true}, {kExporting, false}}), Questions({kCompiling, kDynamo}));
+  EXPECT_EQ(world_of({{kExporting, true}, {kTracing, false}}), Questions({kCompiling, kExporting}));
+  // Nothing traces and compiles at once, and nothing exports without compiling.
+  EXPECT_EQ(world_of({{kTracing, true}, {kCompiling, true}}), std::nullopt);
+  EXPECT_EQ(world_of({{kExporting, true}, {kCompiling, false}}), std::nullopt);
+  // A world of its own goes with every one.
+  EXPECT_EQ(world_of({{grad, true}}), Questions());
+  EXPECT_EQ(world_of({{grad, true}, {kTracing, true}}), Questions({kTracing}));
+}
+
 }  // namespace
 }  // namespace modulize

@@ -100,3 +100,73 @@ def test_a_setting_that_has_changed_is_named():
             prepared(X)
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+class AsksInTurn(nn.Module):
+    """Like the check of a mask in a language model: any of several questions, then a value."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def skips(self, x):
+        if torch.compiler.is_exporting() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return False
+        return bool((x > -2).all())
+
+    def forward(self, x):
+        y = self.fc(x)
+        return y if self.skips(x) else y * (x > -2)
+
+
+def reasons(prepared):
+    return [capture["reason"] for capture in prepared.report.captures]
+
+
+def test_every_world_is_captured_once():
+    model = AsksInTurn().eval()
+    prepared = prepare_model(model, example_inputs=X, verify=False)
+    found = reasons(prepared)
+    assert found.count("first") == 1
+    assert found.count("question flipped") == 3
+    assert found.count("questions sorted") == 0
+    assert found.count("decision flipped") == 1
+    assert len(found) == 5
+    for x in (X, X * 5):
+        assert torch.equal(prepared(x), model(x))
+    # In a trace, the mask is always made.
+    traced = torch.jit.trace(prepared, (X,))
+    assert torch.equal(traced(X * 5), model(X * 5))
+
+
+class AsksForNothing(nn.Module):
+    def forward(self, x):
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            self.note()
+        return x + 1
+
+    def note(self):
+        return "an ordinary call"
+
+
+def test_a_question_whose_answer_changes_nothing_costs_no_further_capture():
+    prepared = prepare_model(AsksForNothing(), example_inputs=X, verify=False)
+    assert set(reasons(prepared)) == {"first", "question flipped"}
+    assert "is_tracing" not in str(prepared.report.captured)
+    assert prepared.report.as_dict()["questions"] == []
+    assert torch.equal(prepared(X), X + 1)
+
+
+class AsksAgain(nn.Module):
+    def forward(self, x):
+        with torch.no_grad():
+            y = x * 2 if torch.jit.is_tracing() else x * 3
+        return y + (1 if torch.jit.is_tracing() else 2)
+
+
+def test_what_is_asked_again_has_the_same_answer():
+    model = AsksAgain()
+    prepared = prepare_model(model, example_inputs=X, verify=False)
+    assert reasons(prepared) == ["first", "question flipped"]
+    assert torch.equal(prepared(X), X * 3 + 2)
+    assert torch.equal(torch.jit.trace(prepared, (X,))(X * 2), X * 4 + 1)

@@ -138,7 +138,6 @@ def test_what_is_kept_begins_a_round():
         (Counts, "state"),
         (HasModes, "other mode"),
         (AsksForGradients, "question flipped"),
-        (AsksForGradients, "questions sorted"),
         (LooksAtTheDtype, "dtype tried"),
     ],
 )
@@ -147,6 +146,11 @@ def test_every_kind_of_capture_says_what_it_is_for(model, reason):
     assert found[0] == "first"
     assert reason in found
     assert reason not in reasons(Straight())
+
+
+def test_questions_that_are_no_branches_are_sorted_first():
+    assert "questions sorted" in reasons(AsksForGradients(), on_dynamic="specialize")
+    assert "questions sorted" not in reasons(AsksForGradients())
 
 
 def test_an_assertion_without_inputs():
