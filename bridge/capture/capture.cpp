@@ -8,6 +8,7 @@
 #include "bridge/capture/forward_call.h"
 #include "bridge/intercept/all.h"
 #include "bridge/intercept/dtypes.h"
+#include "bridge/intercept/numbers.h"
 #include "bridge/intercept/torch_functions.h"
 #include "bridge/python/errors.h"
 #include "bridge/python/log.h"
@@ -167,6 +168,8 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   {
     Patches patches;
     const DtypeComparisons comparisons;
+    std::optional<NumberConversions> conversions;
+    if (running) conversions.emplace();
     patch_all(patches, recorder,
               {.gradients_were_enabled = world.gradients_were_enabled(),
                .globals_naming_type = running ? std::vector<PyObject*>() : outside->globals_naming("type"),

@@ -194,8 +194,7 @@ bool Explorer::capture_flipped(Capture& base, const Decision& decision, std::uno
     requirements.push_back({decision.node, decision.outcome, error_value(base, decision, *error)});
     return false;
   }
-  adopt(base, other);
-  merge_notes(base, other);
+  take(base, other);
   for (const Decision& d : other.decisions) outcomes_.try_emplace(d.key, d.outcome);
   return true;
 }
@@ -428,6 +427,11 @@ Value Explorer::error_value(Capture& base, const Decision& decision, const std::
                        text_of(error.first) + ")");
 }
 
+void Explorer::take(Capture& base, Capture& other) {
+  adopt(base, other);
+  merge_notes(base, other);
+}
+
 void Explorer::merge_notes(Capture& base, const Capture& other) {
   const std::vector<std::string>& known = options_.is_running() ? base.state_writes : base.written_state;
   for (const std::string& name : options_.is_running() ? other.state_writes : other.written_state)
@@ -522,7 +526,8 @@ void Explorer::recapture_side(Capture& other, Explored& side) {
     for (const Decision& decision : second.decisions) outcomes[decision.key] = decision.outcome;
     return predict(other.graph, side.nodes, outcomes);
   };
-  recapture(root_, options, other, predicted, outcomes_);
+  std::vector<OtherSizes> others;  // what sizes decide is the first mode's
+  recapture(root_, options, other, predicted, outcomes_, others);
   side.graph = std::move(other.graph);
 }
 

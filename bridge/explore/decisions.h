@@ -33,6 +33,9 @@ class Explorer {
   /// Of all decisions that are known, those of flipped sides included.
   const std::unordered_map<std::string, bool>& outcomes() const { return outcomes_; }
   bool is_mode_merged() const { return is_mode_merged_; }
+  bool verifies() const { return verify_; }
+  /// Gives `other`, a further capture, the tables of `base`, and `base` what it noted beside its graph.
+  void take(Capture& base, Capture& other);
   /// Attributes of modules that sides and modes other than the first write.
   const std::set<std::string>& written_state() const { return written_state_; }
 

@@ -10,6 +10,7 @@
 #include "bridge/explore/first.h"
 #include "bridge/explore/keep.h"
 #include "bridge/explore/recapture.h"
+#include "bridge/explore/size_branches.h"
 #include "bridge/explore/state_plan.h"
 #include "bridge/explore/tables.h"
 #include "bridge/intercept/environment.h"
@@ -136,8 +137,15 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         const Prediction predict = [&](const Capture& second) {
           return decides ? explorer.predict(capture.graph, second) : Expected{capture.graph};
         };
-        recapture(root, options, capture, predict, explorer.outcomes());
+        std::vector<OtherSizes> sizes;
+        recapture(root, options, capture, predict, explorer.outcomes(), sizes);
+        if (plan_for_sizes(root, options, capture, sizes, state)) {
+          options.because(CaptureReason::state);
+          capture = Capture();
+          continue;
+        }
         settle_dtypes(root, options, capture, predict);
+        branch_on_sizes(root, options, std::move(sizes), explorer, capture);
       }
       check_leaks(capture.graph);
       if (!explorer.is_mode_merged()) add_mode_checks(capture.graph, capture.mode_reads);

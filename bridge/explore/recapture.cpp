@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <unordered_set>
 
@@ -14,6 +15,7 @@
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
 #include "explore/guards.h"
+#include "explore/paths.h"
 #include "ir/control.h"
 #include "ir/printer.h"
 #include "support/error.h"
@@ -63,11 +65,18 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
   return try_capture(root, options, second);
 }
 
+/// The check of a truth that a comparison ended at: its name in the first graph, and where it stands in the second.
+struct EndedBy {
+  std::string check;
+  NodeId other = kNoNode;
+};
+
 /// Throws KeepRequest where `second` is not what was expected. True if nothing ended the comparison. `harmless`: the
 /// leaks, and with Checks::pass the checks, that expect something else.
 bool compare_with(Capture& first, const Capture& second, const Prediction& predict,
                   const std::unordered_map<std::string, bool>& known, const std::set<std::string>& waived,
-                  std::set<std::string>& harmless, Checks checks = Checks::end, Coincidences* numbers = nullptr) {
+                  std::set<std::string>& harmless, Checks checks = Checks::end, Coincidences* numbers = nullptr,
+                  EndedBy* ended = nullptr) {
   const auto refuse = [&](const std::string& what, const Graph& graph, NodeId node, NodeId other) {
     // What differs may stand in either: a loop that runs once more shows in the second alone.
     std::vector<KeepCandidate> candidates;
@@ -84,12 +93,14 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     request.takes_statements = checks == Checks::pass;
     throw request;
   };
-  for (const Decision& decision : second.decisions)
-    if (!known.contains(decision.key))
-      throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
   const Expected expected = predict(second);
   Comparison notes{.waived = &waived};
-  if (const auto difference = compare_captures(expected, first, second, checks, &notes))
+  const std::optional<Difference> difference = compare_captures(expected, first, second, checks, &notes);
+  // Behind a check the two may differ in all.
+  for (const Decision& decision : second.decisions)
+    if (!known.contains(decision.key) && (notes.is_whole || decision.node < notes.other_ended))
+      throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
+  if (difference)
     refuse(difference->what, expected.graph, difference->node, difference->other);
   for (const auto& [name, tensor] : first.constants) {
     const auto it = second.constants.find(name);
@@ -104,6 +115,8 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
     refuse("a tensor that forward made in a way that is not recorded (torch.Tensor(...), from_numpy) was another one",
            first.graph, node, kNoNode);
   }
+  if (!notes.is_whole && ended && is_size_decision(expected.graph[notes.ended]))
+    *ended = {expected.graph[notes.ended].name, notes.other_ended};
   if (!notes.is_whole) return false;
   if (numbers) numbers->compare(expected.graph, second.graph, second.numbers);
   merge_inner_calls(first.inner_calls, second.inner_calls);
@@ -217,9 +230,39 @@ void settle_coincidences(nb::handle root, const CaptureOptions& options, const V
   }
 }
 
-/// Captures with other values and sizes.
-void try_variations(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
-                    const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived) {
+/// What sizes decide came out alike so far: inputs that are larger where those were smaller, and a single row.
+void look_for_other_sides(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+                          const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived,
+                          std::vector<OtherSizes>& others) {
+  const auto is_open = [&](NodeId id) {
+    return is_size_decision(first.graph[id]) &&
+           std::none_of(others.begin(), others.end(),
+                        [&](const OtherSizes& other) { return other.check == first.graph[id].name; });
+  };
+  const auto any_open = [&] {
+    for (const NodeId id : first.graph.order())
+      if (is_open(id)) return true;
+    return false;
+  };
+  for (const Variation& variation : other_sides(nb::make_tuple(options.example_inputs, options.example_kwargs))) {
+    if (!any_open()) return;
+    Capture second;
+    std::set<std::string> unread;
+    EndedBy ended;
+    if (!capture_again(root, options, variation, first, second) ||
+        compare_with(first, second, predict, outcomes, waived, unread, Checks::end, nullptr, &ended) ||
+        ended.other == kNoNode)
+      continue;
+    const bool is_known = std::any_of(others.begin(), others.end(),
+                                      [&](const OtherSizes& other) { return other.check == ended.check; });
+    if (!is_known) others.push_back({variation, std::move(second), std::move(ended.check), ended.other});
+  }
+}
+
+/// Captures with other values and sizes. Returns what recapture does.
+bool try_variations(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+                    const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived,
+                    std::vector<OtherSizes>& others) {
   const nb::object inputs = nb::make_tuple(options.example_inputs, options.example_kwargs);
   // The first that the model takes is enough, unless a check hides the rest of it.
   bool met_check = false;
@@ -229,8 +272,13 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
     Capture second;
     std::set<std::string> harmless;
     if (!capture_again(root, options, variation, first, second)) continue;
-    if (!compare_with(first, second, predict, outcomes, waived, harmless, Checks::end, &numbers)) {
+    EndedBy ended;
+    if (!compare_with(first, second, predict, outcomes, waived, harmless, Checks::end, &numbers, &ended)) {
       met_check = true;
+      const bool is_known = std::any_of(others.begin(), others.end(),
+                                        [&](const OtherSizes& other) { return other.check == ended.check; });
+      if (ended.other != kNoNode && !is_known)
+        others.push_back({variation, std::move(second), std::move(ended.check), ended.other});
       continue;
     }
     if (!harmless.empty()) {
@@ -249,8 +297,10 @@ void try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
         first.graph.erase(id);
       }
     settle_coincidences(root, options, variation, first, predict, outcomes, waived, numbers);
-    return;
+    look_for_other_sides(root, options, first, predict, outcomes, waived, others);
+    return true;
   }
+  return false;
 }
 
 /// Code that is kept whole may yield None where a mask hides nothing.
@@ -267,17 +317,18 @@ void try_full_masks(nb::handle root, const CaptureOptions& options, Capture& fir
 
 }  // namespace
 
-void recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
-               const std::unordered_map<std::string, bool>& outcomes) {
+bool recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
+               const std::unordered_map<std::string, bool>& outcomes, std::vector<OtherSizes>& others) {
   const std::set<std::string> waived = options.more_calls ? recapture_calls(root, options, first, predict, outcomes)
                                                           : try_longer_lists(root, options, first, predict, outcomes);
-  try_variations(root, options, first, predict, outcomes, waived);
+  const bool is_whole = try_variations(root, options, first, predict, outcomes, waived, others);
   try_full_masks(root, options, first, predict, outcomes, waived);
   for (const NodeId id : first.graph.order())
     if (waived.contains(first.graph[id].name)) {
       log_dropped(first.graph, id);
       first.graph.erase(id);
     }
+  return is_whole;
 }
 
 FlippedModes::FlippedModes(nb::handle root, const std::vector<ModeRead>& read) {

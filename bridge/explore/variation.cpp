@@ -31,6 +31,8 @@ enum class Which : std::uint8_t {
   last,      // of tensors of rank 3 the last
   opposite,  // as `middle`, larger in place of smaller
   halved,    // as `middle`, half of it, or twice where that cannot be: for windows, pairs and heads
+  inner,     // of tensors of rank 4 and more all but the first and the last, larger: channels are last
+  uneven,    // as `middle`, three quarters of it, of little the double and one more: what nothing large divides
 };
 
 /// Other sizes of pictures, sequences and signals: the last dimensions of tensors of the highest rank.
@@ -38,9 +40,10 @@ Sizes other_sizes(const std::vector<Shape>& shapes, Which which) {
   std::size_t rank = 0;
   for (const Shape& shape : shapes) rank = std::max(rank, shape.size());
   Sizes out;
-  if (rank < 2 || (which == Which::last && rank != 3)) return out;
-  const std::size_t from = rank >= 4 ? rank - 2 : which == Which::last ? 2 : 1;
-  const std::size_t to = rank >= 4 ? rank : from + 1;
+  if (rank < 2 || (which == Which::last && rank != 3) || (which == Which::inner && rank < 4)) return out;
+  const bool is_inner = which == Which::inner;
+  const std::size_t from = is_inner ? 1 : rank >= 4 ? rank - 2 : which == Which::last ? 2 : 1;
+  const std::size_t to = is_inner ? rank - 1 : rank >= 4 ? rank : from + 1;
   for (const Shape& shape : shapes) {
     if (shape.size() != rank) continue;
     for (std::size_t d = from; d < to; ++d) {
@@ -48,7 +51,11 @@ Sizes other_sizes(const std::vector<Shape>& shapes, Which which) {
       if (size < 2) continue;
       const bool is_large_picture = rank >= 4 && size % 32 == 0 && size >= 128;
       // Smaller where that keeps what networks divide by: it costs less than the first capture.
-      if (which == Which::halved)
+      if (is_inner)
+        out[size] = size + 2;
+      else if (which == Which::uneven)
+        out[size] = size >= 8 ? size - size / 4 : 2 * size + 1;
+      else if (which == Which::halved)
         out[size] = size % 2 == 0 && size > 2 ? size / 2 : 2 * size;
       else if (which == Which::opposite)
         out[size] = is_large_picture ? size + 32 : rank >= 4 ? (size + 1) / 2 : size > 2 ? size + 1 : size + 2;
@@ -318,7 +325,7 @@ std::vector<Variation> variations_of(nb::handle inputs) {
   const std::vector<Shape> shapes = shapes_of(inputs);
   const std::int64_t rows = common_rows(shapes);
   std::vector<Variation> sizes;
-  for (const Which which : {Which::middle, Which::last, Which::opposite, Which::halved})
+  for (const Which which : {Which::middle, Which::last, Which::opposite, Which::halved, Which::inner})
     if (Sizes others = other_sizes(shapes, which); !others.empty())
       sizes.push_back({.sizes = std::move(others), .after_check = which == Which::opposite});
   sizes.emplace_back();
@@ -339,6 +346,17 @@ std::vector<Variation> variations_of(nb::handle inputs) {
   for (const Variation& others : sizes) add(others, 0);
   variations.push_back({.turned_around = true});
   return variations;
+}
+
+std::vector<Variation> other_sides(nb::handle inputs) {
+  const std::vector<Shape> shapes = shapes_of(inputs);
+  std::vector<Variation> out;
+  for (const Which which : {Which::uneven, Which::opposite, Which::last, Which::inner}) {
+    Variation sizes{.sizes = other_sizes(shapes, which)};
+    if (!sizes.sizes.empty()) out.push_back(std::move(sizes));
+  }
+  if (const std::int64_t rows = common_rows(shapes); rows > 1) out.push_back({.more_rows = 1 - rows});
+  return out;
 }
 
 std::string text_of(const Variation& variation) {

@@ -25,6 +25,8 @@ struct Variation {
 
 /// What to try with these inputs, in this order: the first that the model takes is enough.
 std::vector<Variation> variations_of(nb::handle inputs);
+/// Inputs that are larger and smaller than those, for what sizes decide.
+std::vector<Variation> other_sides(nb::handle inputs);
 /// The same direction, further: a third size.
 Variation farther(nb::handle inputs, Variation variation);
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "bridge/boundary/call_outside.h"
 #include "bridge/boundary/opaque_call.h"
@@ -185,6 +186,69 @@ void patch_draws(Patches& patches, Replaced& replaced) {
 }
 
 }  // namespace
+
+// --- int() and float() -----------------------------------------------------------------------------
+
+namespace {
+
+int conversions_seen = 0;  // how many NumberConversions live
+vectorcallfunc original_int = nullptr, original_float = nullptr;  // null where the class has no such slot
+
+/// A call of the class as it is without us.
+PyObject* plain_call(vectorcallfunc original, PyObject* type, PyObject* const* args, std::size_t flags,
+                     PyObject* names) {
+  if (original) return original(type, args, flags, names);
+  const Py_ssize_t count = PyVectorcall_NARGS(flags);
+  const nb::object tuple = nb::steal(PyTuple_New(count));
+  if (!tuple.is_valid()) return nullptr;
+  for (Py_ssize_t i = 0; i < count; ++i) PyTuple_SET_ITEM(tuple.ptr(), i, Py_NewRef(args[i]));
+  nb::object keywords;
+  if (names && PyTuple_GET_SIZE(names) > 0) {
+    keywords = nb::steal(PyDict_New());
+    if (!keywords.is_valid()) return nullptr;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i)
+      if (PyDict_SetItem(keywords.ptr(), PyTuple_GET_ITEM(names, i), args[count + i]) < 0) return nullptr;
+  }
+  return PyType_Type.tp_call(type, tuple.ptr(), keywords.ptr());
+}
+
+/// The number that is converted: the only argument, traced by the capture that records; null for any other call.
+PyObject* converted(PyTypeObject* to, PyObject* type, PyObject* const* args, std::size_t flags, PyObject* names) {
+  if (type != reinterpret_cast<PyObject*>(to) || PyVectorcall_NARGS(flags) != 1) return nullptr;
+  if (names && PyTuple_GET_SIZE(names) > 0) return nullptr;
+  NumberOrigin origin;
+  if (!traced_origin(args[0], &origin)) return nullptr;
+  Recorder* const recorder = Recorder::recording();
+  return recorder && origin.capture == recorder->origins().capture() ? args[0] : nullptr;
+}
+
+PyObject* int_call(PyObject* type, PyObject* const* args, std::size_t flags, PyObject* names) {
+  PyObject* const number = converted(&PyLong_Type, type, args, flags, names);
+  if (!number) return plain_call(original_int, type, args, flags, names);
+  if (PyLong_Check(number)) return Py_NewRef(number);
+  return record_number_operation("builtins.int", &number, 1, PyFloat_Type.tp_as_number->nb_int(number));
+}
+
+PyObject* float_call(PyObject* type, PyObject* const* args, std::size_t flags, PyObject* names) {
+  PyObject* const number = converted(&PyFloat_Type, type, args, flags, names);
+  if (!number) return plain_call(original_float, type, args, flags, names);
+  if (PyFloat_Check(number)) return Py_NewRef(number);
+  return record_number_operation("builtins.float", &number, 1, PyLong_Type.tp_as_number->nb_float(number));
+}
+
+}  // namespace
+
+NumberConversions::NumberConversions() {
+  if (conversions_seen++ > 0) return;
+  original_int = std::exchange(PyLong_Type.tp_vectorcall, int_call);
+  original_float = std::exchange(PyFloat_Type.tp_vectorcall, float_call);
+}
+
+NumberConversions::~NumberConversions() {
+  if (--conversions_seen > 0) return;
+  PyLong_Type.tp_vectorcall = original_int;
+  PyFloat_Type.tp_vectorcall = original_float;
+}
 
 void patch_numbers(Patches& patches, Recorder& recorder, const std::vector<std::pair<nb::object, nb::object>>& others) {
   nb::dict math = nb::borrow<nb::dict>(nb::module_::import_("math").attr("__dict__"));

@@ -15,4 +15,14 @@ namespace modulize {
 void patch_numbers(Patches& patches, Recorder& recorder,
                    const std::vector<std::pair<nb::object, nb::object>>& others = {});
 
+/// While one lives, int(n) and float(n) of a traced number are traced, too. Both are classes, whose calls go through a
+/// slot. Needs the GIL.
+class NumberConversions {
+ public:
+  NumberConversions();
+  ~NumberConversions();
+  NumberConversions(const NumberConversions&) = delete;
+  NumberConversions& operator=(const NumberConversions&) = delete;
+};
+
 }  // namespace modulize

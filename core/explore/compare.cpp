@@ -37,6 +37,7 @@ class Comparer {
         else if (!notes_.waived || !notes_.waived->contains(x.name)) {
           if (is_made) return Difference{a, b, x.args[2].text() + " was something else"};
           notes_.is_whole = false;
+          notes_.ended = a, notes_.other_ended = b;
           return std::nullopt;
         }
         continue;

@@ -22,6 +22,7 @@ struct Difference {
 struct Comparison {
   const std::set<std::string>* waived = nullptr;  // borrowed, given: names of checks that may expect anything
   bool is_whole = true;                           // no check ended it
+  NodeId ended = kNoNode, other_ended = kNoNode;  // else that check, in the first and in the second graph
   std::vector<NodeId> other_leaks;                // leaks of the first graph whose numbers are others in the second
   std::vector<NodeId> other_checks;               // Checks::pass: checks of the first graph that expect something else
 };
