@@ -1,6 +1,7 @@
 #include "bridge/explore/keep.h"
 
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
 
 #include "bridge/python/errors.h"
@@ -59,6 +60,31 @@ bool keep_statement(nb::handle root, int line, const std::string& why, KeptWhole
   return false;
 }
 
+/// Layers that are alike are so in what keeps them.
+constexpr std::size_t kAlike = 3;
+
+std::string without_numbers(const std::string& text) {
+  std::string out;
+  std::copy_if(text.begin(), text.end(), std::back_inserter(out), [](char c) { return c < '0' || c > '9'; });
+  return out;
+}
+
+/// Keeps the module, and all of its class where several were kept for this reason. False if it is kept already.
+bool keep_module(nb::handle root, const std::string& path, const std::string& why, KeptWhole& kept, KeepTried& tried) {
+  if (!kept.modules.emplace(path, why).second) return false;
+  const ModuleScan scan = scan_modules(root);
+  const auto type_of = [&](const std::string& at) -> PyTypeObject* {
+    for (const ModuleScan::Entry& entry : scan.modules)
+      if (entry.path == at) return Py_TYPE(entry.module);
+    return nullptr;
+  };
+  PyTypeObject* const type = type_of(path);
+  if (!type || ++tried.modules[{type, without_numbers(why)}] < kAlike) return true;
+  for (const ModuleScan::Entry& entry : scan.modules)
+    if (Py_TYPE(entry.module) == type && !entry.path.empty()) kept.modules.emplace(entry.path, why);
+  return true;
+}
+
 }  // namespace
 
 bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, KeepTried& tried) {
@@ -73,7 +99,7 @@ bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, Kee
       if (request.takes_statements && keep_statement(root, candidate.line, request.why, kept, tried))
         return kept_whole("a statement of forward", "line " + std::to_string(candidate.line));
     } else if (!candidate.code.is_valid()) {
-      if (kept.modules.emplace(candidate.module, request.why).second)
+      if (keep_module(root, candidate.module, request.why, kept, tried))
         return kept_whole("module '" + candidate.module + "'", "");
     } else if (tried.codes.insert(candidate.code.ptr()).second) {
       // Nothing where it did not help, or its functions come and go.

@@ -1,7 +1,9 @@
 // What is kept whole where a capture cannot go on: the smallest thing around that has not been tried.
 #pragma once
 
+#include <map>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,9 +19,12 @@ struct KeepTried {
   std::set<PyObject*> codes;
   std::set<std::pair<int, int>> statements;
   std::size_t rounds = 0;  // that have kept something more
+  /// Of each class of modules (borrowed) and reason without its numbers: how many were kept, one after another.
+  std::map<std::pair<PyTypeObject*, std::string>, std::size_t> modules = {};
 };
 
-/// Makes `kept` keep one more of the request's candidates. False if there is nothing left to keep.
+/// Makes `kept` keep one more of the request's candidates; once some modules of a class were kept for one reason, all of
+/// that class, as each would cost a capture of its own. False if there is nothing left to keep.
 bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, KeepTried& tried);
 
 /// To keep what an error came through, but for what is kept already.

@@ -419,3 +419,27 @@ def test_the_tables_of_the_documentation_are_the_engine_s(rows, form):
     page = (ROOT / "docs" / "seeing_inside.md").read_text()
     expected = "\n".join(form.format(*row) for row in getattr(_core, rows)())
     assert f"|---|---|\n{expected}\n\n" in page
+
+
+class ReadsNumbers(nn.Module):
+    def __init__(self, index):
+        super().__init__()
+        self.fc, self.index = nn.Linear(3, 3), index
+
+    def forward(self, x):
+        return self.fc(x) * float(x.detach().numpy().mean() + self.index)
+
+
+class Other(nn.Module):
+    def forward(self, x):
+        return x.relu() + 1
+
+
+def test_layers_that_are_alike_are_kept_together():
+    model = nn.Sequential(*[layer for index in range(12) for layer in (ReadsNumbers(index), Other())]).eval()
+    prepared = prepare_model(model, example_inputs=torch.ones(2, 3))
+    rounds = [c["round"] for c in prepared.report.captures if not c["module"]]
+    assert max(rounds) == 3
+    assert len(prepared.report.kept) == 12
+    x = torch.randn(4, 3)
+    assert torch.equal(prepared(x), model(x))
