@@ -23,8 +23,8 @@ struct KeepTried {
   std::map<std::pair<PyTypeObject*, std::string>, std::size_t> modules = {};
 };
 
-/// Makes `kept` keep one more of the request's candidates; once some modules of a class were kept for one reason, all of
-/// that class, as each would cost a capture of its own. False if there is nothing left to keep.
+/// Makes `kept` keep one more of the request's candidates; once some modules of a class were kept for one reason, all
+/// of that class, as each would cost a capture of its own. False if there is nothing left to keep.
 bool keep_more(nb::handle root, const KeepRequest& request, KeptWhole& kept, KeepTried& tried);
 
 /// To keep what an error came through, but for what is kept already.

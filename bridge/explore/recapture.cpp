@@ -100,8 +100,7 @@ bool compare_with(Capture& first, const Capture& second, const Prediction& predi
   for (const Decision& decision : second.decisions)
     if (!known.contains(decision.key) && (notes.is_whole || decision.node < notes.other_ended))
       throw_keep_request(second, decision.node, "control flow on values that depends on the size of the inputs");
-  if (difference)
-    refuse(difference->what, expected.graph, difference->node, difference->other);
+  if (difference) refuse(difference->what, expected.graph, difference->node, difference->other);
   for (const auto& [name, tensor] : first.constants) {
     const auto it = second.constants.find(name);
     if (it == second.constants.end() || it->second.is(tensor)) continue;
@@ -253,8 +252,8 @@ void look_for_other_sides(nb::handle root, const CaptureOptions& options, Captur
         compare_with(first, second, predict, outcomes, waived, unread, Checks::end, nullptr, &ended) ||
         ended.other == kNoNode)
       continue;
-    const bool is_known = std::any_of(others.begin(), others.end(),
-                                      [&](const OtherSizes& other) { return other.check == ended.check; });
+    const bool is_known =
+        std::any_of(others.begin(), others.end(), [&](const OtherSizes& other) { return other.check == ended.check; });
     if (!is_known) others.push_back({variation, std::move(second), std::move(ended.check), ended.other});
   }
 }

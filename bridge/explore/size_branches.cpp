@@ -36,8 +36,8 @@ constexpr int kMaxNesting = 2;  // of what sizes decide on a path that sizes dec
 void branch(nb::handle root, const CaptureOptions& options, std::vector<OtherSizes> others, Explorer& explorer,
             Capture& capture, int depth);
 
-/// Explores and settles it, with what sizes decide behind the check of that name. False where that cannot be done, or no
-/// further capture goes the same way.
+/// Explores and settles it, with what sizes decide behind the check of that name. False where that cannot be done, or
+/// no further capture goes the same way.
 bool settle(nb::handle root, const CaptureOptions& options, Explorer& explorer, Capture& capture,
             const std::string& check, int depth) {
   try {

@@ -191,7 +191,7 @@ void patch_draws(Patches& patches, Replaced& replaced) {
 
 namespace {
 
-int conversions_seen = 0;  // how many NumberConversions live
+int conversions_seen = 0;                                         // how many NumberConversions live
 vectorcallfunc original_int = nullptr, original_float = nullptr;  // null where the class has no such slot
 
 /// A call of the class as it is without us.

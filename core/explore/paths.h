@@ -19,10 +19,10 @@ struct SizePath {
 /// Is the node a check that a number is a certain truth?
 bool is_size_decision(const Node& node);
 
-/// The first graph with a branch at each of the checks, which are different ones. A path says what forward does from its
-/// check on, whatever is decided later, so that the last check is merged first. What a path has shown to be harmless (its
-/// leaks are gone) may still matter on another: the leaks that are left stand behind the checks. Returns nothing, and the
-/// reason in `why`, where the paths cannot be merged (explore/merge.h).
+/// The first graph with a branch at each of the checks, which are different ones. A path says what forward does from
+/// its check on, whatever is decided later, so that the last check is merged first. What a path has shown to be
+/// harmless (its leaks are gone) may still matter on another: the leaks that are left stand behind the checks. Returns
+/// nothing, and the reason in `why`, where the paths cannot be merged (explore/merge.h).
 std::optional<Graph> merge_paths(const Graph& first, std::vector<SizePath> paths, std::string* why);
 
 }  // namespace modulize

@@ -26,9 +26,10 @@ Graph capture(bool wide, bool high, const std::string& body, const std::string& 
   };
   return parse("graph net {\n  %x: tensor = placeholder x\n  %w: number = call_method size(%x, 3)\n" + leak +
                "  %is_wide: number = call_function operator.gt(%w, 8)\n" + check("wide", "is_wide", wide) +
-               (wide ? "" : "  %h: number = call_method size(%x, 2)\n"
-                            "  %is_high: number = call_function operator.gt(%h, 8)\n" +
-                                check("high", "is_high", high)) +
+               (wide ? ""
+                     : "  %h: number = call_method size(%x, 2)\n"
+                       "  %is_high: number = call_function operator.gt(%h, 8)\n" +
+                           check("high", "is_high", high)) +
                body + "  output %y\n}\n");
 }
 

@@ -97,6 +97,8 @@ def body(x, box):
         return x + 1
     if box.get("decides"):
         return None if positive else x * 5
+    if box.get("counts"):
+        return (x,) if positive else (x, x * 5)
     box["out"] = x * box["k"]
     return x + 1
 
@@ -218,6 +220,34 @@ def test_what_a_call_yields_is_checked(kind):
         assert torch.equal(actual, model(x, dict(box), Module()))
 
 
+@pytest.mark.parametrize("kind", [kind for kind in WAYS if kind not in ("registered_operation", "autograd_function")])
+def test_how_many_things_a_call_yields_is_checked(kind):
+    model, options = around(kind, lambda call, x, box: x * len(call(x, box)))
+    box = {"counts": True, "k": torch.tensor(3.0)}
+    prepared = prepare_model(model, example_inputs=(X, dict(box), Module()), **options)
+    for x in (X, -X):
+        try:
+            actual = prepared(x, dict(box), Module())
+        except AssumptionError as error:
+            assert "yields" in str(error) and x is not X
+            continue
+        assert torch.equal(actual, model(x, dict(box), Module()))
+
+
+def test_what_a_module_kept_by_a_request_yields_is_checked():
+    class Reads(nn.Module):
+        def forward(self, x):
+            first = float(x.detach().numpy().flat[0])
+            return (x * first,) if first < 1e6 else (x, x)
+
+    model = module(lambda self, x: x * len(self.reads(x)) + self.reads(x)[0], reads=Reads())
+    prepared = prepare_model(model, example_inputs=X)
+    assert {one["what"] for one in prepared.report.kept} == {"reads"}
+    assert torch.equal(prepared(X), model(X))
+    with pytest.raises(AssumptionError, match="yields"):
+        prepared(X + 1e7)
+
+
 def test_functions_of_numbers_that_raise_may_be_caught():
     def forward(self, x):
         try:
@@ -308,6 +338,7 @@ def test_a_transform_finds_what_forward_has_changed():
 
     model = module(forward)
     prepared = prepare_model(model, example_inputs=(X, {"k": torch.tensor(1.0)}))
+    assert_forward_is_recorded(prepared)
     for x in (X, -X):
         box = {"k": torch.tensor(1.0)}
         assert torch.equal(prepared(x, box), model(x, {"k": torch.tensor(1.0)}))

@@ -1,4 +1,5 @@
 """What sizes decide is a branch, and numbers made of sizes follow them."""
+# ruff: noqa: RUF046, UP018 (what int() does is what is tested)
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""A capture that leaves kernels out records what one with all kernels does, and never reads a value that is not there."""
+"""A capture that leaves kernels out records what one with all kernels does, and never reads values that are not there."""
 
 from __future__ import annotations
 
