@@ -1,4 +1,4 @@
-"""A capture that leaves kernels out records what one with all kernels does, and never reads values that are not there."""
+"""A capture that leaves kernels out records what one with all kernels does, and reads no value that is not there."""
 
 from __future__ import annotations
 
