@@ -73,24 +73,6 @@ void collect(PyObject* object, std::vector<PyObject*>& out, int depth = 0) {
   }
 }
 
-/// The same structure with other tensors in it.
-nb::object with_tensors(PyObject* object, const std::unordered_map<PyObject*, nb::object>& others) {
-  if (!object) return {};
-  if (const auto it = others.find(object); it != others.end()) return it->second;
-  if (PyTuple_CheckExact(object) || PyList_CheckExact(object) || Py_TYPE(object) == TorchTypes::instance().size) {
-    nb::object out = nb::steal(PyList_New(0));
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(object); ++i)
-      PyList_Append(out.ptr(), with_tensors(PySequence_Fast_GET_ITEM(object, i), others).ptr());
-    return PyList_CheckExact(object) ? out : checked(PyList_AsTuple(out.ptr()));
-  }
-  if (PyDict_CheckExact(object)) {
-    nb::dict out;
-    for (auto [key, value] : nb::borrow<nb::dict>(object)) out[key] = with_tensors(value.ptr(), others);
-    return out;
-  }
-  return nb::borrow(object);
-}
-
 /// A copy of its bytes; invalid for large ones, which nothing but counted writes changes.
 nb::object contents_of(const nb::object& tensor) {
   if (nb::cast<std::size_t>(tensor.attr("numel")()) > kCheap) return {};
@@ -112,21 +94,6 @@ long long version_of(PyObject* tensor) {
   return PyLong_AsLongLong(version.ptr());
 }
 
-struct Shape {
-  nb::object size, stride, dtype, device;
-  nb::tuple args = {};  // of empty_strided
-  nb::dict kwargs = {};
-};
-
-Shape shape_of(PyObject* tensor) {
-  const nb::handle t(tensor);
-  Shape out{t.attr("shape"), t.attr("stride")(), t.attr("dtype"), t.attr("device")};
-  out.args = nb::make_tuple(out.size, out.stride);
-  out.kwargs["dtype"] = out.dtype;
-  out.kwargs["device"] = out.device;
-  return out;
-}
-
 /// Nothing may read it.
 void spoil(const nb::object& tensor, const nb::object& dtype) {
   if (kind_of_dtype(dtype.ptr()) == NumberKind::floating)
@@ -136,26 +103,6 @@ void spoil(const nb::object& tensor, const nb::object& dtype) {
 }
 
 }  // namespace
-
-struct LearntCall {
-  enum class Kind : std::uint8_t {
-    stands,  // is left out
-    free,    // runs no kernel: gives arguments back, views of them, or what is no tensor
-    values,  // cannot be left out
-  };
-  struct Piece {
-    enum class Kind : std::uint8_t { none, argument, fresh, items } kind = Kind::none;
-    std::size_t argument = 0;  // its number among the key's tensors
-    Shape shape = {};          // of what is fresh
-    nb::object type = {};      // of items
-    std::vector<Piece> items = {};
-  };
-  Kind kind = Kind::values;
-  Piece result;
-  std::vector<std::pair<std::size_t, long long>> writes;  // argument, by how much its version counts on
-  std::size_t elements = 0;
-  bool integers_alone = true;
-};
 
 KnownCalls::KnownCalls() = default;
 KnownCalls::~KnownCalls() = default;
@@ -184,9 +131,18 @@ struct StandIns::Question {
   ToldBy told_by = ToldBy::values;
   std::string name;
   PyObject *args, *kwargs;
+  const void* function = nullptr;  // what is called: its identity counts
+  PyObject* layer = nullptr;       // or a layer
   std::function<PyObject*(PyObject* args, PyObject* kwargs)> run;
   std::vector<PyObject*> tensors;  // its arguments'
   bool has_any = false;            // of them, stand-ins
+
+  void add_callee(CallKey& to) const {
+    if (layer)
+      to.add_layer(layer);
+    else
+      to.add_identity(function);
+  }
 };
 
 void StandIns::demand(const std::string& reason) {
@@ -259,7 +215,7 @@ PyObject* StandIns::call(PyObject* function, const CallName& name, PyObject* arg
   question.run = [function](PyObject* a, PyObject* k) { return PyObject_Call(function, a, k); };
   const auto given = static_cast<std::size_t>(PyTuple_GET_SIZE(args) + (kwargs ? PyDict_GET_SIZE(kwargs) : 0));
   if (given < name.required) question.told_by = ToldBy::values;
-  question.key.add_identity(name.form == CallForm::getter ? static_cast<const void*>(&name) : function);
+  question.function = name.form == CallForm::getter ? static_cast<const void*>(&name) : function;
   return answer(question);
 }
 
@@ -271,7 +227,7 @@ PyObject* StandIns::call_layer(PyObject* layer, PyObject* args, PyObject* kwargs
   question.args = args;
   question.kwargs = kwargs;
   question.run = run;
-  if (question.told_by != ToldBy::values) question.key.add_layer(layer);
+  question.layer = layer;
   return answer(question);
 }
 
@@ -288,7 +244,15 @@ PyObject* StandIns::run(Question& question) {
   return result.release().ptr();
 }
 
+void StandIns::add_to(CallKey& key, const Question& question, bool with_gradients) {
+  key.add_arguments(question.args);
+  if (question.kwargs) key.add(question.kwargs);
+  key.add_identity(checked(PyObject_CallNoArgs(Functions::instance().default_dtype.ptr())).ptr());
+  key.add_identity(with_gradients ? Py_True : Py_False);
+}
+
 PyObject* StandIns::answer(Question& question) {
+  if (question.told_by != ToldBy::values) question.add_callee(question.key);
   const std::size_t held = question.key.tensors().size();  // a layer's own
   collect(question.args, question.tensors);
   collect(question.kwargs, question.tensors);
@@ -300,11 +264,7 @@ PyObject* StandIns::answer(Question& question) {
   if (number(torch.stack_length) > 0 || number(torch.dispatch_length) > 0 || is_true(torch.is_inference))
     return run(question);
   CallKey& key = question.key;
-  key.add_arguments(question.args);
-  if (question.kwargs) key.add(question.kwargs);
-  key.add_identity(checked(PyObject_CallNoArgs(torch.default_dtype.ptr())).ptr());
-  const bool with_gradients = is_true(torch.is_grad_enabled);
-  key.add_identity(with_gradients ? Py_True : Py_False);
+  add_to(key, question, is_true(torch.is_grad_enabled));
   if (!key.is_complete() || is_true(torch.autocast)) return run(question);
   if (question.told_by >= ToldBy::numbers && key.has_number()) return run(question);
   if (question.told_by >= ToldBy::indices && key.has_booleans()) return run(question);
@@ -319,7 +279,8 @@ PyObject* StandIns::answer(Question& question) {
   // A layer's own that were written count as its arguments.
   for (std::size_t i = 0; i < held && !question.has_any; ++i) question.has_any = is_one(key.tensors()[i]);
 
-  const auto it = known_.calls.find(key.bytes());
+  auto it = known_.calls.find(key.bytes());
+  if (it == known_.calls.end() && !with_values_) it = infer(question);
   if (it == known_.calls.end()) return run_and_learn(question, question.has_any);
   const LearntCall& learnt = *it->second;
   if (learnt.kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
@@ -333,6 +294,20 @@ PyObject* StandIns::answer(Question& question) {
   }
   ++known_.left_out;
   return stand_for(question, learnt);
+}
+
+std::string StandIns::structure_of(const Question& question) {
+  CallKey structure(*this, /*is_structure=*/true);
+  question.add_callee(structure);
+  add_to(structure, question, is_true(Functions::instance().is_grad_enabled));
+  return structure.bytes();
+}
+
+KnownCalls::Calls::iterator StandIns::infer(const Question& question) {
+  const InferredCall call{question.args, question.kwargs, question.layer, question.key.tensors(), question.run};
+  std::unique_ptr<LearntCall> learnt = known_.shapes.infer(structure_of(question), call);
+  if (!learnt) return known_.calls.end();
+  return known_.calls.insert_or_assign(question.key.bytes(), std::move(learnt)).first;
 }
 
 namespace {
@@ -413,7 +388,7 @@ class Lesson {
       is_told_ = false;
     fresh_.push_back(facts.storage);
     out.kind = Piece::Kind::fresh;
-    out.shape = shape_of(object);
+    out.shape = learnt_shape_of(object);
     learnt_->elements += facts.elements;
     if (facts.kind == NumberKind::floating) learnt_->integers_alone = false;
     return out;
@@ -442,7 +417,7 @@ class Lesson {
 /// A tensor like it that holds zeros.
 nb::object zeros_like(PyObject* tensor) {
   using namespace nb::literals;
-  const Shape shape = shape_of(tensor);
+  const LearntShape shape = learnt_shape_of(tensor);
   long long extent = 1;  // of memory
   for (std::size_t d = 0; d < nb::len(shape.size); ++d)
     extent += (nb::cast<long long>(shape.size[d]) - 1) * nb::cast<long long>(shape.stride[d]);
@@ -477,6 +452,10 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
   ++known_.run;
   Lesson lesson(before);
   const auto it = known_.calls.insert_or_assign(question.key.bytes(), lesson.learn(result.ptr())).first;
+  if (question.key.elements() + it->second->elements > kCheap)
+    known_.shapes.remember(structure_of(question),
+                           {question.args, question.kwargs, question.layer, question.key.tensors(), question.run},
+                           *it->second);
   if (!with_zeros) {
     // Memory that was given back may be used again.
     for (const void* storage : lesson.fresh()) storages_.erase(storage);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "bridge/record/function_names.h"
+#include "bridge/record/shape_inference.h"
 #include "bridge/values/call_key.h"
 
 namespace modulize {
@@ -25,8 +26,6 @@ struct ValuesDemanded {
   std::string reason;
 };
 
-/// What a call yields, but for the values.
-struct LearntCall;
 class Recorder;
 
 /// What one preparation has learnt, for all its captures.
@@ -40,7 +39,9 @@ class KnownCalls {
   /// False where torch lacks what stand-ins need (before 2.1), or they are turned off.
   static bool is_possible();
 
-  std::unordered_map<std::string, std::unique_ptr<LearntCall>> calls;
+  using Calls = std::unordered_map<std::string, std::unique_ptr<LearntCall>>;
+  Calls calls;
+  ShapeInference shapes;
   std::size_t run = 0, left_out = 0;            // calls with kernels
   std::map<std::string, std::size_t> demanded;  // reason -> captures that ran with values for it
 };
@@ -87,6 +88,10 @@ class StandIns final : private FactsSource {
  private:
   struct Question;
   PyObject* answer(Question& question);
+  static void add_to(CallKey& key, const Question& question, bool with_gradients);
+  std::string structure_of(const Question& question);
+  /// What torch's meta kernels tell of it; the end where they do not.
+  KnownCalls::Calls::iterator infer(const Question& question);
   PyObject* run(Question& question);
   PyObject* run_and_learn(Question& question, bool with_zeros);
   PyObject* stand_for(const Question& question, const LearntCall& learnt);

@@ -1,6 +1,8 @@
 #include "bridge/values/call_key.h"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "bridge/values/module_scan.h"
 #include "bridge/values/torch_types.h"
@@ -118,6 +120,40 @@ TensorFacts facts_of(PyObject* tensor) {
   return out;
 }
 
+std::string structure_of(const TensorFacts& facts) {
+  // A letter and a number each: class, dtype, device; whether it requires grad; then size and stride of each dimension.
+  constexpr std::size_t kNumber = 1 + sizeof(long long), kHead = 3 * kNumber + 1;
+  if (!facts.is_complete) return facts.bytes;
+  std::string out = facts.bytes.substr(0, kHead);
+  std::vector<std::pair<long long, long long>> dims;  // size, stride
+  for (std::size_t at = kHead; at + 2 * kNumber <= facts.bytes.size(); at += 2 * kNumber) {
+    auto& [size, stride] = dims.emplace_back();
+    std::memcpy(&size, &facts.bytes[at + 1], sizeof(size));
+    std::memcpy(&stride, &facts.bytes[at + kNumber + 1], sizeof(stride));
+  }
+  // From the innermost on; where one follows the other without a gap, and where not.
+  std::vector<std::size_t> order;
+  for (std::size_t d = dims.size(); d-- > 0;)
+    if (dims[d].first != 1) order.push_back(d);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return dims[a].second < dims[b].second; });
+  long long next = 1;
+  out += static_cast<char>('0' + dims.size());
+  bool is_plain = true;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    is_plain &= dims[order[i]].second == next && (i == 0 || order[i] < order[i - 1]);
+    next = dims[order[i]].first * dims[order[i]].second;
+  }
+  if (is_plain) return out + "c;";
+  next = 1;
+  for (const std::size_t d : order) {
+    out += static_cast<char>('a' + d);
+    if (dims[d].second != next) out += '_';
+    next = dims[d].first * dims[d].second;
+  }
+  return out + ";";
+}
+
 void CallKey::add_identity(const void* object) { add_bytes('o', object); }
 
 void CallKey::add_tensor(PyObject* tensor) {
@@ -126,7 +162,7 @@ void CallKey::add_tensor(PyObject* tensor) {
   tensors_.push_back(tensor);
   const TensorFacts& facts = source_.facts(tensor);
   complete_ &= facts.is_complete;
-  bytes_ += facts.bytes;
+  bytes_ += is_structure_ ? structure_of(facts) : facts.bytes;
   elements_ += facts.elements;
   if (!may_be_index_) return;
   has_number_ |= !facts.has_dimensions && facts.kind != NumberKind::floating;
@@ -142,7 +178,7 @@ void CallKey::add(PyObject* object) {
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (overflow) complete_ = false;
-    return add_bytes('i', value);
+    return add_bytes('i', is_structure_ && !is_in_layer_ ? 0 : value);
   }
   if (PyFloat_Check(object)) return add_bytes('f', PyFloat_AS_DOUBLE(object));
   if (PyUnicode_Check(object)) {
@@ -214,6 +250,12 @@ void CallKey::add_layers_of(PyObject* module, PyObject* children) {
 }
 
 void CallKey::add_layer(PyObject* module) {
+  const bool was_in_layer = std::exchange(is_in_layer_, true);
+  add_content_of(module);
+  is_in_layer_ = was_in_layer;
+}
+
+void CallKey::add_content_of(PyObject* module) {
   add_identity(Py_TYPE(module));
   PyObject* const dict = attribute_dict(module);
   if (!dict) {

@@ -27,6 +27,9 @@ struct TensorFacts {
 /// Of any tensor; clears what Python raises.
 TensorFacts facts_of(PyObject* tensor);
 
+/// The facts without sizes: how many dimensions there are, and in which order they lie in memory.
+std::string structure_of(const TensorFacts& facts);
+
 /// What keeps them. The reference is valid until the next call.
 class FactsSource {
  public:
@@ -40,7 +43,9 @@ class FactsSource {
 /// stack; adding throws nothing: what cannot be compared makes the key incomplete.
 class CallKey {
  public:
-  explicit CallKey(FactsSource& source) : source_(source) {}
+  /// `is_structure`: sizes, strides but for the order of dimensions in memory, and whole numbers outside of layers do not
+  /// count.
+  explicit CallKey(FactsSource& source, bool is_structure = false) : source_(source), is_structure_(is_structure) {}
 
   /// Of a function, a class or another object whose identity counts; it must outlive the key's use.
   void add_identity(const void* object);
@@ -66,6 +71,7 @@ class CallKey {
 
  private:
   void add_tensor(PyObject* tensor);
+  void add_content_of(PyObject* module);
   void add_layers_of(PyObject* module, PyObject* children);
   template <class Number>
   void add_bytes(char kind, Number value) {
@@ -74,6 +80,8 @@ class CallKey {
   }
 
   FactsSource& source_;
+  const bool is_structure_;
+  bool is_in_layer_ = false;
   std::string bytes_;
   std::vector<PyObject*> tensors_;
   std::size_t elements_ = 0;
