@@ -16,6 +16,7 @@
 #include "bridge/intercept/environment.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/keep_candidates.h"
+#include "bridge/values/parts.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
 #include "explore/guards.h"
@@ -64,6 +65,26 @@ bool add_to_plan(const std::set<std::string>& written, CaptureOptions& options, 
     }
   if (is_new) options.state = &plan;
   return is_new;
+}
+
+/// Is any tensor of the model, or one that it is given, without values?
+bool is_on_meta(const ModuleScan& scan, const nb::object& given) {
+  const auto is_meta = [](nb::handle tensor) { return nb::cast<bool>(tensor.attr("is_meta")); };
+  for (const auto& [tensor, path] : scan.tensors)
+    if (is_meta(nb::handle(tensor))) return true;
+  bool any = false;
+  for_each_tensor(given.ptr(), [&](nb::handle tensor) { any |= is_meta(tensor); });
+  return any;
+}
+
+/// All of forward was to be kept for this reason, and raises for want of values.
+[[noreturn]] void refuse_without_values(const std::string& why, nb::python_error& error) {
+  const std::string where = place_of_user(error);
+  throw Error(
+      ErrorCode::CaptureError,
+      "on the meta device there are no values, and forward needs some" + (where.empty() ? "" : " at " + where) + " (" +
+          text_of(error.type().attr("__name__")) + ": " + text_of(nb::handle(error.value())) + "); " + why +
+          ": prepare a small model of the same classes with weights, or exclude the module or function that does it");
 }
 
 }  // namespace
@@ -170,14 +191,22 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         throw Error(ErrorCode::CaptureError, "forward goes on with a generator (" + ended_generator +
                                                  "), which a capture has ended, as nothing can start it anew: keep its "
                                                  "state in attributes, and make the model once more");
-      if (!running || options.on_dynamic == "error" || kept.root || is_fatal(error) ||
-          is_error(error, ErrorCode::ModulizeError))
+      if (!running || options.on_dynamic == "error" || is_fatal(error) || is_error(error, ErrorCode::ModulizeError))
         throw;
+      const bool is_without_values = is_on_meta(scan, given_to(options));
+      if (kept.root && is_without_values && !is_raised_by_user(error)) refuse_without_values(*kept.root, error);
+      if (kept.root) throw;
       // The model's own, or something that only a recorded run meets?
       kept.root = "it cannot be recorded: " + text_of(nb::handle(error.value()));
       options.because(CaptureReason::kept_more, *kept.root);
       Capture whole;
-      capture_model(root, options, whole);
+      try {
+        capture_model(root, options, whole);
+      } catch (nb::python_error& again) {
+        if (is_without_values && !is_fatal(again) && !is_raised_by_user(again))
+          refuse_without_values(*kept.root, again);
+        throw;
+      }
       whole.forward_code = forward_code_of(root, &kept);
       if (round < kMaxKept && keep_more(root, request_of(whole, kept, error), kept, tried)) kept.root.reset();
     }

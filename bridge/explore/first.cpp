@@ -75,20 +75,30 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
   }
 }
 
+bool is_raised_by_user(nb::python_error& error) {
+  nb::object trace = error.traceback(), frame;
+  for (; trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) frame = trace.attr("tb_frame");
+  return frame.is_valid() &&
+         !is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", ""))) &&
+         is_explicit_raise(error);
+}
+
+std::string place_of_user(nb::python_error& error) {
+  std::string out;
+  for (nb::object trace = error.traceback(); trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) {
+    const nb::object frame = trace.attr("tb_frame");
+    if (!is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", ""))))
+      out = text_of(frame.attr("f_code").attr("co_filename")) + ":" + text_of(trace.attr("tb_lineno"));
+  }
+  return out;
+}
+
 void refuse_symbols(nb::python_error& error) {
   if (is_fatal(error) || is_error(error, ErrorCode::ModulizeError)) return;
   for (PyObject* own : {PyExc_NameError, PyExc_ImportError, PyExc_ArithmeticError, PyExc_OSError})
     if (error.matches(own)) return;
-  std::string where;
-  nb::object trace = error.traceback(), frame;
-  for (; trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) {
-    frame = trace.attr("tb_frame");
-    if (!is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", ""))))
-      where = text_of(frame.attr("f_code").attr("co_filename")) + ":" + text_of(trace.attr("tb_lineno"));
-  }
-  const bool is_last =
-      frame.is_valid() && !is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", "")));
-  if (is_last && is_explicit_raise(error)) return;
+  if (is_raised_by_user(error)) return;
+  const std::string where = place_of_user(error);
   throw Error(ErrorCode::CaptureError,
               "without inputs forward gets symbols in place of tensors and sizes, and raises " +
                   text_of(error.type().attr("__name__")) + (where.empty() ? "" : " at " + where) + ": " +

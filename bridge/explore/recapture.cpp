@@ -290,13 +290,14 @@ bool try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
         continue;
       if (!is_same_for_other_outcomes(root, options, variation, first, predict, outcomes, waived)) continue;
     }
+    // While the first still has all leaks that others have.
+    look_for_other_sides(root, options, first, predict, outcomes, waived, others);
+    settle_coincidences(root, options, variation, first, predict, outcomes, waived, numbers);
     for (const NodeId id : first.graph.order())
       if (has_role(first.graph[id], RuntimeRole::leak) && harmless.contains(first.graph[id].name)) {
         log_dropped(first.graph, id);
         first.graph.erase(id);
       }
-    settle_coincidences(root, options, variation, first, predict, outcomes, waived, numbers);
-    look_for_other_sides(root, options, first, predict, outcomes, waived, others);
     return true;
   }
   return false;

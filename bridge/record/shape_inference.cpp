@@ -128,11 +128,12 @@ std::unique_ptr<LearntCall> ShapeInference::infer(const std::string& structure, 
   if (!example.is_believed) {
     // The layer's own tensors are alike in all layers of the structure.
     const nb::object told = run_on_meta(call, example.args.ptr(), example.kwargs.ptr(), metas);
-    example.is_believed = told.is_valid() && walk(example.learnt.result, told.ptr(), [](const Piece& piece, PyObject* t) {
-      const LearntShape shape = learnt_shape_of(t);
-      return is_on_meta(t) && is_equal(shape.size, piece.shape.size) && is_equal(shape.stride, piece.shape.stride) &&
-             shape.dtype.is(piece.shape.dtype);
-    });
+    example.is_believed =
+        told.is_valid() && walk(example.learnt.result, told.ptr(), [](const Piece& piece, PyObject* t) {
+          const LearntShape shape = learnt_shape_of(t);
+          return is_on_meta(t) && is_equal(shape.size, piece.shape.size) &&
+                 is_equal(shape.stride, piece.shape.stride) && shape.dtype.is(piece.shape.dtype);
+        });
   }
   if (!*example.is_believed) return nullptr;
   const nb::object args = with_tensors(call.args, metas);

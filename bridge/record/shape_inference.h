@@ -16,8 +16,8 @@ namespace modulize {
 
 /// One call. All borrowed.
 struct InferredCall {
-  PyObject *args, *kwargs;  // a tuple; a dict or null
-  PyObject* layer;          // whose Parameters and buffers count as arguments; null for a function
+  PyObject *args, *kwargs;                // a tuple; a dict or null
+  PyObject* layer;                        // whose Parameters and buffers count as arguments; null for a function
   const std::vector<PyObject*>& tensors;  // of both
   const std::function<PyObject*(PyObject* args, PyObject* kwargs)>& run;  // a new reference, null with an error set
 };

@@ -75,11 +75,13 @@ void collect(PyObject* object, std::vector<PyObject*>& out, int depth = 0) {
 
 /// A copy of its bytes; invalid for large ones, which nothing but counted writes changes.
 nb::object contents_of(const nb::object& tensor) {
-  if (nb::cast<std::size_t>(tensor.attr("numel")()) > kCheap) return {};
+  const auto count = nb::cast<std::size_t>(tensor.attr("numel")());
+  if (count > kCheap) return {};
   static PyObject* const bytes = nb::object(nb::module_::import_("torch").attr("uint8")).release().ptr();
   return tensor.attr("detach")()
       .attr("reshape")(-1)
       .attr("contiguous")()
+      .attr("as_strided")(nb::make_tuple(count), nb::make_tuple(1))  // one element has any stride
       .attr("view")(nb::handle(bytes))
       .attr("clone")();
 }
@@ -430,10 +432,12 @@ nb::object zeros_like(PyObject* tensor) {
 
 PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
   Before before;
+  // What does not look at values runs on what is not there.
+  const bool is_blind = question.told_by == ToldBy::shapes;
   std::unordered_map<PyObject*, nb::object> zeros;
   for (PyObject* tensor : question.key.tensors()) {
     const auto& own = question.tensors;  // the call's; a layer's are there, if not as eager has them
-    if (with_zeros && std::find(own.begin(), own.end(), tensor) != own.end() && is_one(tensor))
+    if (with_zeros && !is_blind && std::find(own.begin(), own.end(), tensor) != own.end() && is_one(tensor))
       before.add(zeros[tensor] = zeros_like(tensor));
     else
       before.add(nb::borrow(tensor));
@@ -444,7 +448,7 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
       is_other && question.kwargs ? with_tensors(question.kwargs, zeros) : nb::borrow(question.kwargs);
   nb::object result = nb::steal(question.run(args.ptr(), kwargs.ptr()));
   if (!result.is_valid()) {
-    if (!with_zeros) return nullptr;
+    if (!with_zeros || is_blind) return nullptr;
     nb::python_error error;
     if (is_fatal(error)) throw error;
     demand(question.name + ", which raises on zeros");
@@ -462,6 +466,11 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
     return result.release().ptr();
   }
   if (it->second->kind == LearntCall::Kind::values) demand(question.name);
+  if (is_blind) {
+    storages_.insert(lesson.fresh().begin(), lesson.fresh().end());
+    for (const auto& [argument, by] : it->second->writes) mark(question.key.tensors()[argument]);
+    return result.release().ptr();
+  }
   if (it->second->kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
   return stand_for(question, *it->second);
 }

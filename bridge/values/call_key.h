@@ -43,8 +43,8 @@ class FactsSource {
 /// stack; adding throws nothing: what cannot be compared makes the key incomplete.
 class CallKey {
  public:
-  /// `is_structure`: sizes, strides but for the order of dimensions in memory, and whole numbers outside of layers do not
-  /// count.
+  /// `is_structure`: sizes, strides but for the order of dimensions in memory, and whole numbers outside of layers do
+  /// not count.
   explicit CallKey(FactsSource& source, bool is_structure = false) : source_(source), is_structure_(is_structure) {}
 
   /// Of a function, a class or another object whose identity counts; it must outlive the key's use.

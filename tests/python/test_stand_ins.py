@@ -296,3 +296,34 @@ def test_forward_that_catches_the_demand() -> None:
 def test_only_known_words_turn_them_on() -> None:
     with pytest.raises(_core.ArgumentError, match="MODULIZE_STAND_INS is on, off, all or all_invalid, not 'yes'"):
         _core.set_stand_ins("yes")
+
+
+def test_a_single_element_with_a_stride_of_its_own() -> None:
+    """It is contiguous whatever its stride is."""
+
+    class Net(Stack):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * x.flatten()[:8].view(2, 4)[:, 0][:1]
+
+    require_equal(lambda: Net().eval(), torch.randn(2, 3, 8))
+
+
+def test_at_another_size_kernels_are_told_by_their_shapes() -> None:
+    class Net(Stack):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = F.silu(self.conv(x)).flatten(2).transpose(1, 2)
+            y = torch.cat([super().forward(y), y * 2], 1)
+            return self.head(y.softmax(1).mean(1))
+
+    kernels = require_equal(lambda: Net().eval(), torch.randn(2, 1, 96, 96))
+    assert kernels["with_values"] == {}
+    _core.set_stand_ins("on")
+    torch.manual_seed(0)
+    alone = prepare_model(Net().eval(), example_inputs=torch.randn(2, 1, 96, 96), verify=False)._modulize.kernels
+    verified = prepare_model(Net().eval(), example_inputs=torch.randn(2, 1, 96, 96))._modulize.kernels
+    # The other sizes run next to nothing.
+    assert verified["run"] <= alone["run"] + 4

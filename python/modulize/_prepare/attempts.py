@@ -8,7 +8,7 @@ import torch
 
 from modulize import _core
 from modulize._prepare.options import Options
-from modulize._prepare.verify import verify_outputs
+from modulize._prepare.verify import OriginalCannotRun, verify_outputs
 from modulize._report import Report
 
 
@@ -41,9 +41,12 @@ def _attempt(
     if options.target.finish:
         options.target.finish(prepared, inputs if has_run else None, options.keywords)
     if options.verify and has_run:
-        report.largest_difference = verify_outputs(
-            options.model, prepared, inputs, options.keywords, plain_outputs=options.outputs, exact=options.is_exact
-        )
+        try:
+            report.largest_difference = verify_outputs(
+                options.model, prepared, inputs, options.keywords, plain_outputs=options.outputs, exact=options.is_exact
+            )
+        except OriginalCannotRun as error:
+            report.not_compared = str(error)
     return prepared
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,11 @@ from modulize import _core
 from modulize._core import Checkpoint, VerificationError
 from modulize._engine.comparison import Comparison
 
-__all__ = ["run", "verify_outputs"]
+__all__ = ["OriginalCannotRun", "run", "verify_outputs"]
+
+
+class OriginalCannotRun(Exception):
+    """There is nothing to compare with: the message says why."""
 
 
 def verify_outputs(
@@ -33,14 +38,21 @@ def verify_outputs(
 
     Raises
     ------
+    OriginalCannotRun
+        The model or its inputs are on the meta device, where there are no values, and the original asks for one.
     VerificationError
         The outputs, or what was written to the inputs, differ in structure or in any bit; if they need not be
         ``exact``, by more than rounding (``modulize._engine.comparison``).
     """
     gradients = not set(prepared.report.questions).isdisjoint(_core.gradient_questions())
     written = prepared.report.written_state
-    with contextlib.nullcontext() if exact else _layers_without_fast_path():
-        expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
+    try:
+        with contextlib.nullcontext() if exact else _layers_without_fast_path():
+            expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
+    except RuntimeError as error:
+        if not _is_on_meta(model, inputs, kwargs):
+            raise
+        raise OriginalCannotRun(f"on the meta device the original raises {type(error).__name__}: {error}") from error
     try:
         # Code that is kept whole may hold the original, or a part of it.
         with Checkpoint(model, _tensors(model, written)) if prepared.report.kept else contextlib.nullcontext():
@@ -93,6 +105,20 @@ def run(
     with world, torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
         output = model.forward(*inputs, **kwargs)
     return output, (inputs, kwargs)
+
+
+def _is_on_meta(model: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Is any tensor of the model, or one among the inputs, without values?"""
+    own = (tensor for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
+    return any(tensor.is_meta for tensor in itertools.chain(own, _tensors_in((inputs, kwargs))))
+
+
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(item)
 
 
 def _counterparts(model: torch.nn.Module, prepared: torch.nn.Module) -> dict[torch.nn.Module, torch.nn.Module]:

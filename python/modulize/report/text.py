@@ -76,6 +76,8 @@ def summary_of(data: dict[str, Any]) -> dict[str, Any]:
     if data["largest_difference"] is not None:
         differences.append(data["largest_difference"])
     found["largest difference"] = max(differences) if differences else "not compared"
+    if data["not_compared"]:
+        found["largest difference"] = f"not compared: {visible(data['not_compared'], 200)}"
     return found
 
 
