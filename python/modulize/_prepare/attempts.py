@@ -8,7 +8,7 @@ import torch
 
 from modulize import _core
 from modulize._prepare.options import Options
-from modulize._prepare.verify import verify_outputs
+from modulize._prepare.verify import Verified, verify_outputs
 from modulize._report import Report
 
 
@@ -33,6 +33,7 @@ def _attempt(
 ) -> torch.fx.GraphModule:
     prepared, data = _core.prepare(**options.of_engine(), keep_root=keep_root, prepare_inner=prepare_inner)
     captures.extend(data["captures"])
+    without_values: list[str] = data.pop("without_values")
     ties = _sharing_tensors(prepared, data["ties"])
     report = Report({**data, **prepared._modulize, "captures": captures, "ties": ties})
     prepared._modulize = report
@@ -40,10 +41,18 @@ def _attempt(
     has_run = data["capture"] == "running"
     if options.target.finish:
         options.target.finish(prepared, inputs if has_run else None, options.keywords)
-    if options.verify and has_run:
-        report.largest_difference = verify_outputs(
+    if not options.verify or not has_run:
+        verified = Verified(None, "captured without inputs" if options.verify else "verify=False")
+    elif without_values:
+        places = ", ".join(dict.fromkeys(without_values))
+        verified = Verified(
+            None, f"the original cannot run on the meta device, where tensors have no values: {places} asks for one"
+        )
+    else:
+        verified = verify_outputs(
             options.model, prepared, inputs, options.keywords, plain_outputs=options.outputs, exact=options.is_exact
         )
+    report.largest_difference, report.not_verified = verified
     return prepared
 
 

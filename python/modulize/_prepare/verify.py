@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,7 +14,14 @@ from modulize import _core
 from modulize._core import Checkpoint, VerificationError
 from modulize._engine.comparison import Comparison
 
-__all__ = ["run", "verify_outputs"]
+__all__ = ["Verified", "run", "verify_outputs"]
+
+
+class Verified(NamedTuple):
+    """What a comparison of both models' outputs has found."""
+
+    difference: float | None  # the largest absolute one; None where there are no values to compare
+    reason: str = ""  # why not
 
 
 def verify_outputs(
@@ -25,7 +32,7 @@ def verify_outputs(
     *,
     plain_outputs: Callable[[Any], Any] | None = None,
     exact: bool = True,
-) -> float:
+) -> Verified:
     """Run both models on the example and return the largest absolute difference: 0.0 where they must be ``exact``.
 
     The original runs by itself, with nothing that records: what it computed during the capture is no reference, as a
@@ -57,11 +64,13 @@ def verify_outputs(
     after = [signature.bind(*args, **named).arguments for args, named in (expected_inputs, actual_inputs)]
     if plain_outputs:
         expected = plain_outputs(expected)
-    largest = Comparison(exact).compare(expected, actual, "the output")
-    for name, value in after[0].items():
-        where = f"argument '{name}' after the call"
-        largest = max(largest, Comparison(exact).compare(value, after[1][name], where))
-    return largest
+    pairs = [(expected, actual, "the output")]
+    pairs += [(value, after[1][name], f"argument '{name}' after the call") for name, value in after[0].items()]
+    comparisons = [Comparison(exact) for _ in pairs]
+    largest = max(comparison.compare(*pair) for comparison, pair in zip(comparisons, pairs))
+    if all(comparison.has_all_values for comparison in comparisons):
+        return Verified(largest)
+    return Verified(None, "on the meta device tensors have no values: shapes and dtypes alone were compared")
 
 
 @contextlib.contextmanager
