@@ -204,6 +204,7 @@ class Preparation {
       assumptions_.push_back(path.empty() ? std::move(text) : text + " (of module '" + path + "')");
     }
     without_values_.insert(without_values_.end(), capture.without_values.begin(), capture.without_values.end());
+    as_on_cpu_.insert(as_on_cpu_.end(), capture.as_on_cpu.begin(), capture.as_on_cpu.end());
     for (const AmbientQuestion& question : capture.ambient_questions) questions_.insert(question.question);
     for (const ModuleSpec& spec : shipped.modules.modules())
       if (spec.kind == ModuleKind::copy)
@@ -250,6 +251,7 @@ class Preparation {
     report["questions"] = list_of(questions_);
     report["written_state"] = list_of(written_state_);
     report["without_values"] = list_of(without_values_);
+    report["as_on_cpu"] = list_of(as_on_cpu_);
     return report;
   }
 
@@ -270,7 +272,7 @@ class Preparation {
   std::vector<Conversion> conversions_;
   std::vector<Leftover> leftovers_;
   std::vector<Kept> kept_;
-  std::vector<std::string> assumptions_, written_state_, without_values_;
+  std::vector<std::string> assumptions_, written_state_, without_values_, as_on_cpu_;
   std::set<std::string> questions_;
   std::vector<std::pair<std::string, std::string>> ties_, copies_;
 };

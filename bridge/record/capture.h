@@ -114,6 +114,8 @@ struct Capture {
   std::vector<Decision> decisions;
   /// "file:line" of what asked for values of tensors on the meta device, which have none: the model itself cannot run.
   std::vector<std::string> without_values;
+  /// And of what asks where it runs: that is another device than this one.
+  std::vector<std::string> as_on_cpu;
   bool is_refused_without_values = false;  // and nothing else answers that
   /// The whole numbers that nodes yield. Running captures only.
   Numbers numbers;
