@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "bridge/boundary/call_outside.h"
+#include "bridge/boundary/without_values.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/blocks.h"
@@ -106,7 +107,10 @@ PyObject* leaf_call(Recorder& recorder, CallKind kind, PyObject* module, const s
     const nb::object bound = nb::steal(module_function(module));
     const auto run = [&](PyObject* a, PyObject* k) { return PyObject_Call(bound.ptr(), a, k); };
     StandIns* const stand_ins = recorder.settings.stand_ins;
-    return stand_ins && kind == CallKind::layer ? stand_ins->call_layer(module, args, kwargs, run) : run(args, kwargs);
+    PyObject* const result =
+        stand_ins && kind == CallKind::layer ? stand_ins->call_layer(module, args, kwargs, run) : run(args, kwargs);
+    if (!result && kind == CallKind::layer) refuse_layer_without_values(recorder, module, args, kwargs);
+    return result;
   };
   return call_outside(recorder, call);
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bridge/boundary/call_outside.h"
+#include "bridge/boundary/without_values.h"
 #include "bridge/boundary/written_memory.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/calls.h"
@@ -55,10 +56,10 @@ NodeId write_back(Recorder& recorder, NodeId in_place) {
 PyObject* truth_of(Recorder& recorder, PyObject* function, PyObject* args, PyObject* kwargs) {
   PyObject* const tensor = PyTuple_GET_ITEM(args, 0);
   const Value value = recorder.to_value(tensor);
+  if (nb::cast<bool>(nb::handle(tensor).attr("is_meta")))
+    return PyBool_FromLong(recorder.decisions().decide_unknown(value.as_node()));
   nb::object natural;
-  if (nb::cast<bool>(nb::handle(tensor).attr("is_meta"))) {
-    natural = nb::bool_(true);  // there is no value: both sides are explored all the same
-  } else if (StandIns* const stand_ins = recorder.settings.stand_ins; stand_ins && stand_ins->is_one(tensor)) {
+  if (StandIns* const stand_ins = recorder.settings.stand_ins; stand_ins && stand_ins->is_one(tensor)) {
     const std::optional<bool> known = recorder.decisions().known_outcome();
     if (!known) stand_ins->demand("the truth of a tensor");
     natural = nb::bool_(*known);
@@ -139,6 +140,8 @@ PyObject* run_recorded(Recorder& recorder, const CallName& name, const CallName&
     before_write(recorder, name, args, kwargs, true);
     nb::object result = nb::steal(run(recorder, recorded, function, args, kwargs));
     if (!result.is_valid()) {
+      if (PyObject* const unknown = answer_without_values(recorder, name, node, args, kwargs)) return unknown;
+      refuse_without_values(recorder, name, args, kwargs);
       drop_raised(recorder, first);
       return nullptr;
     }
@@ -166,6 +169,8 @@ PyObject* torch_call(Recorder& recorder, PyObject* function, PyObject* args, PyO
   }
   if (recorder.mode() == CaptureMode::running) {
     if (is_method && name.name == "__bool__") return truth_of(recorder, function, args, kwargs);
+    if (is_method && name.tells == Tells::plain && is_without_values(args, nullptr))
+      recorder.decisions().refuse_without_values("Tensor." + name.name + "()");
     if (hands_memory_out(name) || (is_method && name.tells == Tells::plain))
       recorder.decisions().refuse_control_flow("Tensor." + name.name + "()");
   }

@@ -93,6 +93,7 @@ PyObject* record_whole(Recorder& recorder, CallKind kind, const std::string& cal
     Node node;
     node.op = Opcode::call_function;
     describe(node);
+    recorder.decisions().require_known(node);
     return recorder.add_node(std::move(node));
   };
   call.run = run;

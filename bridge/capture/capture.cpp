@@ -92,6 +92,7 @@ Settings settings_of(const CaptureOptions& options, const ModuleScan& scan) {
   out.spells_operators = options.spell_operators;
   out.keeps_blocks = options.keep_blocks;
   out.outcomes = options.outcomes;
+  out.unknown_outcomes = options.unknown_outcomes.get();
   if (options.kept) {
     for (const KeptFunction& kept : options.kept->functions) out.kept_functions.emplace(kept.function.ptr(), &kept);
     for (const ModuleScan::Entry& entry : scan.modules)
@@ -163,6 +164,14 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   const auto is_in_vain = [&] { return recorder.decisions().request() || (stand_ins && stand_ins->demanded()); };
 
   const bool is_outlined = options.kept && options.kept->forward.is_valid() && !options.kept->root;
+  // A side of a decision that cannot be captured is an assumption, as where forward raises there.
+  const auto refuse = [&] {
+    const Error refusal = *recorder.decisions().refusal();
+    if (!capture.is_refused_without_values || !options.outcomes || options.outcomes->empty()) throw refusal;
+    set_error(refusal);
+    throw nb::python_error();
+  };
+
   nb::object forward = is_outlined ? options.kept->forward.attr("__get__")(root) : nb::object(root.attr("forward"));
   capture.forward_code = forward_code_of(root, is_outlined ? options.kept : nullptr);
   {
@@ -187,18 +196,22 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
     } catch (nb::python_error& error) {
       // What a request or an error of ours became on its way through Python.
       if (!is_in_vain()) {
+        if (capture.is_refused_without_values) refuse();
         if (is_error(error, ErrorCode::CaptureError))
           throw Error(ErrorCode::CaptureError, text_of(nb::handle(error.value())));
         throw;
       }
     } catch (const Error&) {
-      if (!is_in_vain()) throw;
+      if (!is_in_vain()) {
+        if (capture.is_refused_without_values) refuse();
+        throw;
+      }
     }
   }
   // Forward may have caught them.
   if (stand_ins && stand_ins->demanded()) throw *stand_ins->demanded();
   if (recorder.decisions().request()) throw *recorder.decisions().request();
-  if (recorder.decisions().refusal()) throw *recorder.decisions().refusal();
+  if (recorder.decisions().refusal()) refuse();
   recorder.settings.on_traced_module = nullptr;  // it holds the patches, which are gone
   for (const std::string& region : capture.without_modes) capture.sites.erase(region);
   settle_world(world, *outside, recorder, capture);

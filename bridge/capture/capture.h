@@ -58,6 +58,9 @@ struct CaptureOptions : PreparationOptions {
   bool other_random_numbers = false;
   /// Outcomes of decisions by key; those that are not here come out as they do.
   const std::unordered_map<std::string, bool>* outcomes = nullptr;  // borrowed
+  /// Outcomes of decisions on values that are not there, in all captures of the root.
+  std::shared_ptr<std::unordered_map<std::string, bool>> unknown_outcomes =
+      std::make_shared<std::unordered_map<std::string, bool>>();
   /// Questions about the world around forward (explore/ambient.h): those that get the other answer, those whose answer
   /// makes no difference, and those that are decisions. All others become checks.
   std::set<std::string> flipped = {}, silent = {}, decided = {};

@@ -16,7 +16,6 @@
 #include "bridge/intercept/environment.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/keep_candidates.h"
-#include "bridge/values/parts.h"
 #include "bridge/world/outside_state.h"
 #include "explore/compare.h"
 #include "explore/guards.h"
@@ -67,24 +66,26 @@ bool add_to_plan(const std::set<std::string>& written, CaptureOptions& options, 
   return is_new;
 }
 
-/// Is any tensor of the model, or one that it is given, without values?
-bool is_on_meta(const ModuleScan& scan, const nb::object& given) {
-  const auto is_meta = [](nb::handle tensor) { return nb::cast<bool>(tensor.attr("is_meta")); };
-  for (const auto& [tensor, path] : scan.tensors)
-    if (is_meta(nb::handle(tensor))) return true;
-  bool any = false;
-  for_each_tensor(given.ptr(), [&](nb::handle tensor) { any |= is_meta(tensor); });
-  return any;
-}
-
-/// All of forward was to be kept for this reason, and raises for want of values.
-[[noreturn]] void refuse_without_values(const std::string& why, nb::python_error& error) {
-  const std::string where = place_of_user(error);
-  throw Error(
-      ErrorCode::CaptureError,
-      "on the meta device there are no values, and forward needs some" + (where.empty() ? "" : " at " + where) + " (" +
-          text_of(error.type().attr("__name__")) + ": " + text_of(nb::handle(error.value())) + "); " + why +
-          ": prepare a small model of the same classes with weights, or exclude the module or function that does it");
+/// The capture that all others are compared with, once it is known what it has to ask and to write. Returns captures in
+/// other worlds.
+std::vector<std::shared_ptr<const Capture>> capture_base(nb::handle root, CaptureOptions& options, Capture& capture,
+                                                         StatePlan& state) {
+  for (;; capture = Capture()) {
+    const std::size_t loaded = ambient_functions_loaded();
+    capture_first(root, options, capture);
+    const bool unsorted = std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
+                                      [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
+    std::vector<std::shared_ptr<const Capture>> others;
+    if (unsorted) others = sort_questions(root, capture, options);
+    if (unsorted && options.on_dynamic != "branch")
+      options.because(CaptureReason::questions_sorted);
+    else if (ambient_functions_loaded() != loaded)
+      options.because(CaptureReason::imported);
+    else if (plan_for_state(root, capture, options, state))
+      options.because(CaptureReason::state);
+    else
+      return others;
+  }
 }
 
 }  // namespace
@@ -119,31 +120,11 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
   if (running) options.known_outcomes = &outcomes;
   StatePlan state;
   std::string ended_generator;
-  // In other worlds; of the capture that is being made.
-  std::vector<std::shared_ptr<const Capture>> others;
   if (kept.root) options.because(CaptureReason::kept_more, *kept.root);
   for (std::size_t round = 0;; ++round) {
     options.cause.round = round;
     try {
-      for (;;) {
-        const std::size_t loaded = ambient_functions_loaded();
-        capture_first(root, options, capture);
-        const bool unsorted =
-            std::any_of(capture.ambient_questions.begin(), capture.ambient_questions.end(),
-                        [&](const AmbientQuestion& q) { return !options.decided.contains(q.question); });
-        others.clear();
-        if (unsorted) others = sort_questions(root, capture, options);
-        if (unsorted && options.on_dynamic != "branch") {
-          options.because(CaptureReason::questions_sorted);
-        } else if (ambient_functions_loaded() != loaded) {
-          options.because(CaptureReason::imported);
-        } else if (plan_for_state(root, capture, options, state)) {
-          options.because(CaptureReason::state);
-        } else {
-          break;
-        }
-        capture = Capture();
-      }
+      const std::vector<std::shared_ptr<const Capture>> others = capture_base(root, options, capture, state);
       if (capture.outside && !running) require_no_outside_state(root, options, capture);
       Explorer explorer(root, options, running && verify, others);
       const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
@@ -193,20 +174,12 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
                                                  "state in attributes, and make the model once more");
       if (!running || options.on_dynamic == "error" || is_fatal(error) || is_error(error, ErrorCode::ModulizeError))
         throw;
-      const bool is_without_values = is_on_meta(scan, given_to(options));
-      if (kept.root && is_without_values && !is_raised_by_user(error)) refuse_without_values(*kept.root, error);
       if (kept.root) throw;
       // The model's own, or something that only a recorded run meets?
       kept.root = "it cannot be recorded: " + text_of(nb::handle(error.value()));
       options.because(CaptureReason::kept_more, *kept.root);
       Capture whole;
-      try {
-        capture_model(root, options, whole);
-      } catch (nb::python_error& again) {
-        if (is_without_values && !is_fatal(again) && !is_raised_by_user(again))
-          refuse_without_values(*kept.root, again);
-        throw;
-      }
+      capture_model(root, options, whole);
       whole.forward_code = forward_code_of(root, &kept);
       if (round < kMaxKept && keep_more(root, request_of(whole, kept, error), kept, tried)) kept.root.reset();
     }

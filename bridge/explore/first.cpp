@@ -23,23 +23,42 @@ bool is_explicit_raise(nb::python_error& error) {
   return reinterpret_cast<const unsigned char*>(PyBytes_AS_STRING(code.ptr()))[at] == raise;
 }
 
+namespace {
+
+/// Takes the last decision that nobody could know the other way. False if there is none that was not yet.
+bool take_other_side(const CaptureOptions& options, const Capture& capture) {
+  const auto is_untried = [&](const Decision& d) { return d.is_unknown && !options.unknown_outcomes->contains(d.key); };
+  const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(), is_untried);
+  if (last == capture.decisions.rend()) return false;
+  options.unknown_outcomes->emplace(last->key, false);
+  return true;
+}
+
+}  // namespace
+
 void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
   const bool running = options.is_running();
   std::unordered_map<std::string, bool> outcomes;
   options.outcomes = &outcomes;
-  for (;;) {
+  for (;; capture = Capture()) {
     try {
       return capture_model(root, options, capture);
+    } catch (const Error&) {
+      if (!capture.is_refused_without_values || !take_other_side(options, capture)) throw;
+      options.because(CaptureReason::other_side, capture.without_values.back());
     } catch (nb::python_error& error) {
-      if (running || capture.decisions.empty() || !is_explicit_raise(error)) throw;
-      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(), [&](const Decision& d) {
-        return d.question.empty() && !outcomes.contains(d.key);
-      });
+      if (capture.decisions.empty() || !is_explicit_raise(error)) throw;
+      if (running) {
+        if (!take_other_side(options, capture)) throw;
+        options.because(CaptureReason::raised, capture.without_values.back());
+        continue;
+      }
+      const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(),
+                                     [&](const Decision& d) { return !outcomes.contains(d.key); });
       if (last == capture.decisions.rend()) throw;
       outcomes[last->key] = false;
       options.because(CaptureReason::raised, capture.graph.where(capture.graph[last->node]));
     }
-    capture = Capture();
   }
 }
 

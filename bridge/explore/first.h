@@ -8,8 +8,9 @@ namespace modulize {
 /// Did Python code say `raise` (or `assert`), rather than something inside of torch fail?
 bool is_explicit_raise(nb::python_error& error);
 
-/// The first capture. Without values a decision is taken to be true; where forward raises then, it is an assertion, and
-/// the last decision is taken the other way.
+/// The first capture. Without values, as without inputs or on the meta device, a decision is taken to be true; where
+/// forward raises then, it is an assertion, and the last decision is taken the other way. So it is where only the other
+/// side can do without values.
 void capture_first(nb::handle root, CaptureOptions options, Capture& capture);
 
 /// Throws where a symbolic capture that finds what the first left outside of the model records something else: it would

@@ -6,6 +6,7 @@
 #include "bridge/intercept/autograd_functions.h"
 #include "bridge/intercept/checkpoint.h"
 #include "bridge/intercept/contexts.h"
+#include "bridge/intercept/device_types.h"
 #include "bridge/intercept/dtypes.h"
 #include "bridge/intercept/environment.h"
 #include "bridge/intercept/given_modules.h"

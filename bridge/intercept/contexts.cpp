@@ -255,27 +255,6 @@ PyObject* generator_exit_slot(PyObject* self, PyObject* args, PyObject* kwargs) 
 PyMethodDef generator_exit_def = {"__exit__", as_c_function(generator_exit_slot), METH_VARARGS | METH_KEYWORDS,
                                   nullptr};
 
-// --- torch.device.type ------------------------------------------------------------------------------------------
-
-PyObject* original_device_type = nullptr;  // the getter's descriptor; immortal
-
-PyObject* device_type_get(PyObject* self, void*) {
-  nb::object text =
-      nb::steal(Py_TYPE(original_device_type)
-                    ->tp_descr_get(original_device_type, self, reinterpret_cast<PyObject*>(Py_TYPE(self))));
-  if (!text.is_valid()) return nullptr;
-  if (Recorder* recorder = Recorder::recording())
-    return guarded<PyObject*>(nullptr, [&] {
-      if (const NodeId device = recorder->origins().of_object(self); device != kNoNode)
-        recorder->origins().note(
-            text.ptr(),
-            recorder->add_function("builtins.getattr", {Value::node(device), Value::string("type")}, ValueType::other));
-      return text.release().ptr();
-    });
-  return text.release().ptr();
-}
-PyGetSetDef device_type_def = {"type", device_type_get, nullptr, nullptr, nullptr};
-
 nb::object bound_later(PyMethodDef* def, nb::handle self) {
   nb::object function = checked(PyCFunction_New(def, self.ptr()));
   return checked(PyInstanceMethod_New(function.ptr()));
@@ -319,17 +298,6 @@ void patch_contexts(Patches& patches) {
   nb::object enter = manager.attr("__enter__"), exit = manager.attr("__exit__");
   patches.set_class_entry(manager_type, "__enter__", bound_later(&generator_enter_def, nb::make_tuple(enter, known)));
   patches.set_class_entry(manager_type, "__exit__", bound_later(&generator_exit_def, nb::make_tuple(exit)));
-}
-
-void patch_device_type(Patches& patches) {
-  PyTypeObject* type = TorchTypes::instance().device;
-  if (!original_device_type) {
-    original_device_type = PyDict_GetItemString(type->tp_dict, "type");
-    if (!original_device_type || !Py_TYPE(original_device_type)->tp_descr_get) return;
-    Py_INCREF(original_device_type);
-  }
-  nb::object getter = checked(PyDescr_NewGetSet(type, &device_type_def));
-  patches.set_class_entry(type, "type", getter);
 }
 
 }  // namespace modulize

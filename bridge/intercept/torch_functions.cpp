@@ -2,6 +2,7 @@
 
 #include "bridge/boundary/call_sites.h"
 #include "bridge/boundary/torch_call.h"
+#include "bridge/boundary/without_values.h"
 #include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/recorder.h"
@@ -58,7 +59,10 @@ PyObject* mode_torch_function(PyObject*, PyObject* const* args, Py_ssize_t nargs
     if (recorder) return torch_call(*recorder, args[0], call_args.ptr(), kwargs);
     if (Recorder* running = Recorder::current()) before_unrecorded_call(*running, args[0], call_args.ptr(), kwargs);
     if (Recorder* observing = Recorder::observing()) note_site(*observing, args[0], call_args.ptr(), kwargs);
-    return PyObject_Call(args[0], call_args.ptr(), kwargs);
+    PyObject* const result = PyObject_Call(args[0], call_args.ptr(), kwargs);
+    if (Recorder* running = result ? nullptr : Recorder::current())
+      refuse_without_values(*running, FunctionNames::instance().find(args[0]), call_args.ptr(), kwargs);
+    return result;
   });
 }
 

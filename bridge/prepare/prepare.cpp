@@ -106,6 +106,7 @@ class Preparation {
       options.concrete_args = nb::none();
       options.plain_outputs = nb::none();
       options.keep_root.reset();
+      options.unknown_outcomes = std::make_shared<std::unordered_map<std::string, bool>>();
       options.whole = top_.root;
       options.example_inputs = calls.front().args;
       options.example_kwargs = calls.front().kwargs;
@@ -202,6 +203,8 @@ class Preparation {
       if (is_logged(LogCategory::guards)) log(LogCategory::guards, {.what = text, .reason = "checked"});
       assumptions_.push_back(path.empty() ? std::move(text) : text + " (of module '" + path + "')");
     }
+    without_values_.insert(without_values_.end(), capture.without_values.begin(), capture.without_values.end());
+    as_on_cpu_.insert(as_on_cpu_.end(), capture.as_on_cpu.begin(), capture.as_on_cpu.end());
     for (const AmbientQuestion& question : capture.ambient_questions) questions_.insert(question.question);
     for (const ModuleSpec& spec : shipped.modules.modules())
       if (spec.kind == ModuleKind::copy)
@@ -247,6 +250,8 @@ class Preparation {
     report["assumptions"] = list_of(assumptions_);
     report["questions"] = list_of(questions_);
     report["written_state"] = list_of(written_state_);
+    report["without_values"] = list_of(without_values_);
+    report["as_on_cpu"] = list_of(as_on_cpu_);
     return report;
   }
 
@@ -267,7 +272,7 @@ class Preparation {
   std::vector<Conversion> conversions_;
   std::vector<Leftover> leftovers_;
   std::vector<Kept> kept_;
-  std::vector<std::string> assumptions_, written_state_;
+  std::vector<std::string> assumptions_, written_state_, without_values_, as_on_cpu_;
   std::set<std::string> questions_;
   std::vector<std::pair<std::string, std::string>> ties_, copies_;
 };

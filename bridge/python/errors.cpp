@@ -56,6 +56,8 @@ void bind_errors(nb::module_& m) {
 
 bool is_error(const nb::python_error& error, ErrorCode code) { return error.type().is(nb::handle(class_of(code))); }
 
+bool is_own(nb::python_error& error) { return error.matches(class_of(ErrorCode::ModulizeError)); }
+
 void (*error_listener)(const Error& error) = nullptr;
 
 void set_error(const Error& error) {

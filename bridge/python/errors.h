@@ -18,6 +18,9 @@ extern void (*error_listener)(const Error& error);
 /// True if the Python error is the one that `set_error` made of an Error with this code.
 bool is_error(const nb::python_error& error, ErrorCode code);
 
+/// Is the Python error one of ours?
+bool is_own(nb::python_error& error);
+
 /// Runs `body` in a C slot: a C++ exception becomes the Python error, and `failed` is returned.
 template <class Result, class Body>
 Result guarded(Result failed, Body&& body) {

@@ -47,6 +47,7 @@ NodeId add_call(Recorder& recorder, PyObject* callable, const CallName& name, Py
                                    ? flag_value(recorder, value, begin)
                                    : recorder.to_value(value));
   }
+  recorder.decisions().require_known(node);
   return recorder.add_node(std::move(node));
 }
 

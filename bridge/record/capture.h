@@ -39,6 +39,7 @@ struct Decision {
   bool outcome;
   bool natural;               // how it comes out by itself: with these values, in an ordinary call
   std::string question = {};  // what it asks about the world around forward; empty where a value decides
+  bool is_unknown = false;    // the value is not there: on the meta device
 };
 
 /// A function that ran, and where it stood.
@@ -111,6 +112,11 @@ struct Capture {
   /// captures only.
   std::unordered_map<std::string, std::vector<RunningCode>> codes;
   std::vector<Decision> decisions;
+  /// "file:line" of what asked for values of tensors on the meta device, which have none: the model itself cannot run.
+  std::vector<std::string> without_values;
+  /// And of what asks where it runs: that is another device than this one.
+  std::vector<std::string> as_on_cpu;
+  bool is_refused_without_values = false;  // and nothing else answers that
   /// The whole numbers that nodes yield. Running captures only.
   Numbers numbers;
   std::vector<AmbientQuestion> ambient_questions;

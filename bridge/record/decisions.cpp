@@ -65,18 +65,24 @@ bool Decisions::decide(NodeId value, bool natural, const std::string& question) 
   const Settings& settings = recorder_.settings;
   if (settings.on_dynamic == "error" || settings.on_dynamic == "keep")
     refuse_control_flow("control flow on the value of a tensor");
-  const auto add_truth = [&] {
-    return recorder_.add_function(std::string(kTruth), {Value::node(value)}, ValueType::number);
-  };
   if (settings.on_dynamic == "specialize") {
-    add_check_here(recorder_, add_truth(), Value::boolean(natural), "a decision on a value");
+    const NodeId truth = recorder_.add_function(std::string(kTruth), {Value::node(value)}, ValueType::number);
+    add_check_here(recorder_, truth, Value::boolean(natural), "a decision on a value");
     return natural;
   }
+  return branch(value, natural, question, false);
+}
+
+bool Decisions::branch(NodeId value, bool natural, const std::string& question, bool is_unknown) {
+  const Settings& settings = recorder_.settings;
   std::string key = place_of_decision();
   const std::uint32_t times = times_decided_[key]++;
   if (times >= 24) refuse_control_flow("a loop that ends by the value of a tensor");
   key += '*' + std::to_string(times);
-  if (settings.stand_ins && question.empty()) {
+  if (is_unknown) {
+    natural = !settings.unknown_outcomes || !settings.unknown_outcomes->contains(key) ||
+              settings.unknown_outcomes->at(key);
+  } else if (settings.stand_ins && question.empty()) {
     // Draws that were left out change nothing.
     settings.stand_ins->note_outcome(key, natural);
     natural = settings.stand_ins->outcome(key).value_or(natural);
@@ -84,8 +90,8 @@ bool Decisions::decide(NodeId value, bool natural, const std::string& question) 
   bool outcome = natural != settings.flipped.contains(question);
   if (settings.outcomes)
     if (const auto it = settings.outcomes->find(key); it != settings.outcomes->end()) outcome = it->second;
-  const NodeId node = add_truth();
-  recorder_.capture().decisions.push_back({node, std::move(key), outcome, natural, question});
+  const NodeId node = recorder_.add_function(std::string(kTruth), {Value::node(value)}, ValueType::number);
+  recorder_.capture().decisions.push_back({node, std::move(key), outcome, natural, question, is_unknown});
   return outcome;
 }
 

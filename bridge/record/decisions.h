@@ -21,11 +21,18 @@ class Decisions {
   /// Python asks for the truth of what `value` yields, which is `natural` here: a decision. `question`: what it asks
   /// about the world around forward, empty for a value. Returns the outcome to go on with.
   bool decide(NodeId value, bool natural, const std::string& question = {});
+  /// The same where nobody can know: the value is one of a tensor on the meta device. Both sides are captured.
+  bool decide_unknown(NodeId value);
   /// How the decision that is about to be made comes out, whatever the value; nothing where the value tells.
   std::optional<bool> known_outcome();
 
   /// Throws KeepRequest: `what` needs a value.
   [[noreturn]] void refuse_control_flow(const std::string& what);
+  /// Throws UnsupportedError: `what` needs values of tensors on the meta device, which has none. `error`: of torch, may
+  /// be empty.
+  [[noreturn]] void refuse_without_values(const std::string& what, const std::string& error = {});
+  /// Throws likewise where a number that is not there is an argument of the call.
+  void require_known(const Node& call);
   /// Throws KeepRequest where forward would catch what a call raises, and go on. `surely`: not where a context manager
   /// of the user's might.
   void require_uncaught(const char* what, bool surely);
@@ -48,6 +55,7 @@ class Decisions {
 
  private:
   std::string place_of_decision();
+  bool branch(NodeId value, bool natural, const std::string& question, bool is_unknown);
 
   Recorder& recorder_;
   std::optional<KeepRequest> request_;

@@ -2,6 +2,7 @@
 
 #include <frameobject.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "bridge/python/errors.h"
@@ -11,6 +12,7 @@
 namespace modulize {
 
 bool decide_number(Recorder& recorder, NodeId value, bool natural) {
+  if (recorder.origins().is_unknown(Value::node(value))) return recorder.decisions().decide_unknown(value);
   if (recorder.origins().is_from_value(Value::node(value))) return recorder.decisions().decide(value, natural);
   add_check_here(recorder, value, Value::boolean(natural), "a decision on sizes");
   return natural;
@@ -18,28 +20,34 @@ bool decide_number(Recorder& recorder, NodeId value, bool natural) {
 
 namespace {
 
-/// The operands as arguments; `from_value`: is one of them read from a tensor?
-ValueList operand_values(Recorder& recorder, PyObject* const* operands, int count, bool& from_value) {
+ValueList operand_values(Recorder& recorder, PyObject* const* operands, int count) {
   ValueList args;
-  for (int i = 0; i < count; ++i) {
-    args.push_back(recorder.to_value(operands[i]));
-    from_value |= recorder.origins().is_from_value(args.back());
-  }
+  for (int i = 0; i < count; ++i) args.push_back(recorder.to_value(operands[i]));
   return args;
+}
+
+/// What is made of numbers that are read from tensors, or not there, is so too.
+void inherit_marks(Recorder& recorder, NodeId node) {
+  Origins& origins = recorder.origins();
+  for (const Value& operand : recorder.graph()[node].args) {
+    if (origins.is_from_value(operand)) origins.mark_from_value(node);
+    if (origins.is_unknown(operand)) origins.mark_unknown(node);
+  }
 }
 
 /// Steals `result`.
 PyObject* number_operation(Recorder& recorder, const char* name, PyObject* const* operands, int count,
                            PyObject* result) {
   const nb::object owned = nb::steal(result);
-  bool from_value = false;
-  ValueList args = operand_values(recorder, operands, count, from_value);
+  ValueList args = operand_values(recorder, operands, count);
   const std::string_view text = name;
-  if (from_value) recorder.decisions().require_uncaught("arithmetic on a number read from a tensor", true);
+  const auto is_from_value = [&](const Value& operand) { return recorder.origins().is_from_value(operand); };
+  if (std::any_of(args.begin(), args.end(), is_from_value))
+    recorder.decisions().require_uncaught("arithmetic on a number read from a tensor", true);
   const NodeId node =
       recorder.add_function(text.find('.') == text.npos ? "operator." + std::string(text) : std::string(text),
                             std::move(args), ValueType::number);
-  if (from_value) recorder.origins().mark_from_value(node);
+  inherit_marks(recorder, node);
   return recorder.wrap_result(owned.ptr(), node, false);
 }
 
@@ -53,10 +61,9 @@ bool is_in_tensor_iter() {
 
 bool number_decision(Recorder& recorder, const char* name, PyObject* const* operands, int count, bool truth) {
   if (is_in_tensor_iter()) return truth;
-  bool from_value = false;
-  ValueList args = operand_values(recorder, operands, count, from_value);
+  ValueList args = operand_values(recorder, operands, count);
   const NodeId condition = recorder.add_function("operator." + std::string(name), std::move(args), ValueType::number);
-  if (from_value) recorder.origins().mark_from_value(condition);
+  inherit_marks(recorder, condition);
   return decide_number(recorder, condition, truth);
 }
 
@@ -64,6 +71,8 @@ bool number_decision(Recorder& recorder, const char* name, PyObject* const* oper
 void number_leak(Recorder& recorder, const char* what, PyObject* number) {
   const Value value = recorder.to_value(number);
   if (!value.is_node()) return;
+  if (recorder.origins().is_unknown(value))
+    recorder.decisions().refuse_without_values(std::string(what) + " of a number read from a tensor");
   if (recorder.origins().is_from_value(value))
     recorder.decisions().refuse_control_flow(std::string(what) + " of a number read from a tensor");
   if (recorder.origins().has_just_leaked(value.as_node())) return;

@@ -44,7 +44,8 @@ void Origins::rollback(NodeId first) {
     elements_.erase(it);
     element_order_.pop_back();
   }
-  if (from_value_.size() > first) from_value_.resize(first);
+  for (std::vector<bool>* marks : {&from_value_, &unknown_})
+    if (marks->size() > first) marks->resize(first);
   if (leak_ != kNoNode && leak_ >= first) leaked_ = leak_ = kNoNode;
   if (flag.module && flag.node >= first) flag = {};
 }
@@ -106,13 +107,26 @@ void Origins::note_element(NodeId node, std::int32_t index, NodeId made) {
   element_order_.push_back(key);
 }
 
-bool Origins::is_from_value(const Value& value) const {
-  return value.is_node() && value.as_node() < from_value_.size() && from_value_[value.as_node()];
+namespace {
+
+bool is_marked(const std::vector<bool>& marks, const Value& value) {
+  return value.is_node() && value.as_node() < marks.size() && marks[value.as_node()];
 }
 
-void Origins::mark_from_value(NodeId node) {
-  if (from_value_.size() <= node) from_value_.resize(node + 1, false);
-  from_value_[node] = true;
+void mark(std::vector<bool>& marks, NodeId node) {
+  if (marks.size() <= node) marks.resize(node + 1, false);
+  marks[node] = true;
+}
+
+}  // namespace
+
+bool Origins::is_from_value(const Value& value) const { return is_marked(from_value_, value); }
+void Origins::mark_from_value(NodeId node) { mark(from_value_, node); }
+
+bool Origins::is_unknown(const Value& value) const { return is_marked(unknown_, value); }
+void Origins::mark_unknown(NodeId node) {
+  mark(from_value_, node);
+  mark(unknown_, node);
 }
 
 bool has_origin(Recorder& recorder, PyObject* object) {

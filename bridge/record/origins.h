@@ -84,6 +84,9 @@ class Origins {
   /// value.
   bool is_from_value(const Value& value) const;
   void mark_from_value(NodeId node);
+  /// The same of a number that is not there, read from a tensor on the meta device: it stands for any.
+  bool is_unknown(const Value& value) const;
+  void mark_unknown(NodeId node);
   /// Python has learnt the number of `node`, as the node `leak` says.
   void note_leak(NodeId node, NodeId leak) { leaked_ = node, leak_ = leak; }
   /// Was it the last one that Python learnt? It may be asked for again at once, for a key twice.
@@ -105,7 +108,7 @@ class Origins {
   std::map<NodeId, Sequence> sequences_;
   std::unordered_map<std::uint64_t, NodeId> elements_;
   std::vector<std::uint64_t> element_order_;
-  std::vector<bool> from_value_;              // by node
+  std::vector<bool> from_value_, unknown_;    // by node
   NodeId leaked_ = kNoNode, leak_ = kNoNode;  // the number that leaked last, and the node that says so
 };
 

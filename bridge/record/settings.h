@@ -34,6 +34,8 @@ struct Settings {
   std::set<std::string> flipped, silent, decided;
   /// Outcomes of decisions by key; those that are not here come out as they do. Borrowed; null: none.
   const std::unordered_map<std::string, bool>* outcomes = nullptr;
+  /// Outcomes of decisions whose value is not there, likewise; those that are not here are taken to be true.
+  const std::unordered_map<std::string, bool>* unknown_outcomes = nullptr;
   /// Places (dtype_place) whose reads yield another dtype than the tensor's. Borrowed; null: none.
   const std::set<std::string>* tried_dtypes = nullptr;
   /// Of this capture; borrowed. Null where the modules' attributes are not followed.

@@ -305,6 +305,17 @@ void bind_structure(nb::module_& m) {
       },
       nb::arg("value").none(), nb::arg("instead") = nb::typed<nb::dict, Any, Any>(),
       "A copy of a value, of the containers, objects and tensors in it; `instead`: of modules, by other modules.");
+  m.def(
+      "on_meta",
+      [](nb::handle value) {
+        StructureCopy copies([](nb::handle leaf) {
+          if (!TorchTypes::instance().is_tensor(leaf.ptr())) return nb::borrow(leaf);
+          const nb::object moved = leaf.attr("detach")().attr("to")("meta");
+          return nb::object(moved.attr("requires_grad_")(nb::object(leaf.attr("requires_grad"))));
+        });
+        return Any(copies.copy(value));
+      },
+      nb::arg("value").none(), "A copy of a value whose tensors are on the meta device.");
 }
 
 }  // namespace modulize

@@ -22,7 +22,7 @@ constexpr AttributeRow kRows[] = {
     {"is_cuda", kNumber, true, Tells::answer},
     {"is_sparse", kNumber, true, Tells::kind},
     {"is_quantized", kNumber, true, Tells::kind},
-    {"is_meta", kNumber, true},
+    {"is_meta", kNumber, true, Tells::answer},
     {"is_nested", kNumber, true, Tells::kind},
     {"requires_grad", kNumber, false, Tells::answer},
     {"is_leaf", kNumber, false, Tells::answer},

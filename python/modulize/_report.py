@@ -50,8 +50,9 @@ class Report:
         Time spent in ``capture``, ``passes``, ``materialise`` and ``report``, in seconds.
     largest_difference : float or None
         Largest absolute difference between the outputs of both models at verification; ``None`` if not verified.
-    not_compared : str
-        Why verification could not compare both models; empty if it did, or was not asked to.
+    not_verified : str
+        Why the outputs of both models were not compared; empty if they were. On the meta device there are no values to
+        compare: sizes were varied all the same.
     comparisons : list of dict
         What :func:`modulize.compare_models` found, in both modes and on other inputs; empty if it was not called.
     """
@@ -75,7 +76,7 @@ class Report:
         self._shipped = data.pop("shipped")
         self._conversions = data.pop("conversions")
         self.largest_difference: float | None = None
-        self.not_compared = ""
+        self.not_verified = ""
         self.comparisons: list[dict[str, Any]] = []
         self.__dict__.update(data)
 
@@ -94,9 +95,7 @@ class Report:
         return [c for c in self.conversions if c["to"].startswith("modulize.nn.")]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(
-            {"captures": [], "kernels": {}, "not_compared": "", **state}
-        )  # reports were written without them
+        self.__dict__.update({"captures": [], "kernels": {}, "not_verified": "", **state})  # reports were written without them
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_conversions": self.conversions}
@@ -151,7 +150,7 @@ class Report:
             "questions": self.questions,
             "seconds": self.seconds,
             "largest_difference": self.largest_difference,
-            "not_compared": self.not_compared,
+            "not_verified": self.not_verified,
             "comparisons": self.comparisons,
         }
 
@@ -206,8 +205,8 @@ class Report:
                 lines += [f"  {entry}" for entry in entries]
         if self.largest_difference is not None:
             lines.append(f"largest difference to the original: {self.largest_difference}")
-        if self.not_compared:
-            lines.append(f"not compared with the original: {self.not_compared}")
+        elif self.not_verified:
+            lines.append(f"not compared with the original: {self.not_verified}")
         for run in self.comparisons:
             found = f"{run['result']} {run['reason']}" if run["difference"] is None else f"{run['difference']}"
             lines.append(f"  {run['mode']}, {run['inputs']}: {found}".rstrip())

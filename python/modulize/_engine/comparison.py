@@ -17,12 +17,17 @@ class Comparison:
     """One comparison of two values: tensors by bits, containers and objects part by part."""
 
     def __init__(self, exact: bool = True) -> None:
+        self.has_all_values = True  # of the tensors that it has met; those on the meta device have shapes alone
         self._exact = exact
         self._met: dict[int, Any] = {}  # object of the original -> what stands in its place; both are alive
 
     def compare(self, expected: Any, actual: Any, where: str) -> float:
         if isinstance(expected, torch.Tensor):
-            return _compare_tensors(expected, actual, where, self._exact)
+            _require_same_kind(expected, actual, where)
+            if expected.is_meta and actual.is_meta:
+                self.has_all_values &= expected is actual
+                return 0.0
+            return _compare_values(expected, actual, where, self._exact)
         if not isinstance(actual, type(expected)) and not isinstance(expected, type(actual)):
             raise VerificationError(f"{where} is {_article(expected)}, but the prepared model gives {_article(actual)}")
         parts = _core.parts_of(expected)
@@ -43,9 +48,10 @@ class Comparison:
 
 
 def is_same(expected: Any, actual: Any) -> bool:
-    """Whether two values are equal, tensors in every bit."""
+    """Whether two values are equal, tensors in every bit; nobody knows of two that are on the meta device."""
+    comparison = Comparison()
     try:
-        return Comparison().compare(expected, actual, "") == 0.0
+        return comparison.compare(expected, actual, "") == 0.0 and comparison.has_all_values
     except VerificationError:
         return False
 
@@ -67,7 +73,7 @@ def _same(expected: Any, actual: Any) -> bool:
     return bool(equal) if isinstance(equal, (bool, int)) else bool(getattr(equal, "all", lambda: True)())
 
 
-def _compare_tensors(expected: torch.Tensor, actual: Any, where: str, exact: bool) -> float:
+def _require_same_kind(expected: torch.Tensor, actual: Any, where: str) -> None:
     if not isinstance(actual, torch.Tensor):
         raise VerificationError(f"{where} is a tensor, but the prepared model gives {_article(actual)}")
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
@@ -75,7 +81,10 @@ def _compare_tensors(expected: torch.Tensor, actual: Any, where: str, exact: boo
             f"{where} is {expected.dtype} {tuple(expected.shape)}, but the prepared model gives "
             f"{actual.dtype} {tuple(actual.shape)}"
         )
-    if (expected.is_meta and actual.is_meta) or torch.equal(expected, actual):
+
+
+def _compare_values(expected: torch.Tensor, actual: torch.Tensor, where: str, exact: bool) -> float:
+    if torch.equal(expected, actual):
         return 0.0
     both_nan = expected.isnan() & actual.isnan() if expected.is_floating_point() else torch.zeros(())
     differs = (expected != actual) & ~both_nan.bool()

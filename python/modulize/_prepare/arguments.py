@@ -28,6 +28,12 @@ def check_model(model: Any, name: str = "model") -> None:
         raise _core.ArgumentError(f"{name} is {_describe(model)}, which has no forward")
 
 
+def is_on_meta(model: torch.nn.Module) -> bool:
+    """Whether the model has no values: all its parameters, or buffers where it has none, are on the meta device."""
+    tensors = list(model.parameters()) or list(model.buffers())
+    return bool(tensors) and all(tensor.is_meta for tensor in tensors)
+
+
 def check_inputs(example_inputs: Any, example_kwargs: Any) -> tuple[Any, ...] | None:
     if example_kwargs is not None and not (
         isinstance(example_kwargs, dict) and all(isinstance(k, str) for k in example_kwargs)

@@ -8,7 +8,7 @@ import torch
 
 from modulize import _core
 from modulize._prepare.options import Options
-from modulize._prepare.verify import OriginalCannotRun, verify_outputs
+from modulize._prepare.verify import Verified, verify_outputs
 from modulize._report import Report
 
 
@@ -33,6 +33,7 @@ def _attempt(
 ) -> torch.fx.GraphModule:
     prepared, data = _core.prepare(**options.of_engine(), keep_root=keep_root, prepare_inner=prepare_inner)
     captures.extend(data["captures"])
+    nowhere = _why_nowhere(data.pop("without_values"), data.pop("as_on_cpu"))
     ties = _sharing_tensors(prepared, data["ties"])
     report = Report({**data, **prepared._modulize, "captures": captures, "ties": ties})
     prepared._modulize = report
@@ -40,14 +41,27 @@ def _attempt(
     has_run = data["capture"] == "running"
     if options.target.finish:
         options.target.finish(prepared, inputs if has_run else None, options.keywords)
-    if options.verify and has_run:
-        try:
-            report.largest_difference = verify_outputs(
-                options.model, prepared, inputs, options.keywords, plain_outputs=options.outputs, exact=options.is_exact
-            )
-        except OriginalCannotRun as error:
-            report.not_compared = str(error)
+    if not options.verify or not has_run:
+        verified = Verified(None, "captured without inputs" if options.verify else "verify=False")
+    elif nowhere:
+        verified = Verified(None, nowhere)
+    else:
+        verified = verify_outputs(
+            options.model, prepared, inputs, options.keywords, plain_outputs=options.outputs, exact=options.is_exact
+        )
+    report.largest_difference, report.not_verified = verified
     return prepared
+
+
+def _why_nowhere(without_values: list[str], as_on_cpu: list[str]) -> str:
+    """Why a model that was captured on the meta device cannot be compared there; empty if it can."""
+    if without_values:
+        places = ", ".join(dict.fromkeys(without_values))
+        return f"on the meta device, where tensors have no values, the original cannot run: {places} asks for one"
+    if as_on_cpu:
+        places = ", ".join(dict.fromkeys(as_on_cpu))
+        return f"the original does something else on the meta device than anywhere else: {places} asks where it runs"
+    return ""
 
 
 def _sharing_tensors(prepared: Any, copies: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from modulize._prepare.arguments import (
     check_inputs,
     check_list,
     check_model,
+    is_on_meta,
 )
 from modulize._prepare.targets import Target, find_target
 
@@ -76,6 +77,8 @@ class Options:
         check_list("module_classes_to_exclude", given["module_classes_to_exclude"], _is_class, "classes")
         check_list("functions_to_exclude", given["functions_to_exclude"], callable, "callables")
         check_concrete_args(model, given["concrete_args"])
+        if is_on_meta(model):
+            inputs, given["example_kwargs"] = _core.on_meta((inputs, given["example_kwargs"]))
         return cls(model=model, target=preset, example_inputs=inputs, **given)
 
     @property

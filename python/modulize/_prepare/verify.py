@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,11 +14,14 @@ from modulize import _core
 from modulize._core import Checkpoint, VerificationError
 from modulize._engine.comparison import Comparison
 
-__all__ = ["OriginalCannotRun", "run", "verify_outputs"]
+__all__ = ["Verified", "run", "verify_outputs"]
 
 
-class OriginalCannotRun(Exception):
-    """There is nothing to compare with: the message says why."""
+class Verified(NamedTuple):
+    """What a comparison of both models' outputs has found."""
+
+    difference: float | None  # the largest absolute one; None where there are no values to compare
+    reason: str = ""  # why not
 
 
 def verify_outputs(
@@ -30,7 +32,7 @@ def verify_outputs(
     *,
     plain_outputs: Callable[[Any], Any] | None = None,
     exact: bool = True,
-) -> float:
+) -> Verified:
     """Run both models on the example and return the largest absolute difference: 0.0 where they must be ``exact``.
 
     The original runs by itself, with nothing that records: what it computed during the capture is no reference, as a
@@ -38,21 +40,14 @@ def verify_outputs(
 
     Raises
     ------
-    OriginalCannotRun
-        The model or its inputs are on the meta device, where there are no values, and the original asks for one.
     VerificationError
         The outputs, or what was written to the inputs, differ in structure or in any bit; if they need not be
         ``exact``, by more than rounding (``modulize._engine.comparison``).
     """
     gradients = not set(prepared.report.questions).isdisjoint(_core.gradient_questions())
     written = prepared.report.written_state
-    try:
-        with contextlib.nullcontext() if exact else _layers_without_fast_path():
-            expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
-    except RuntimeError as error:
-        if not _is_on_meta(model, inputs, kwargs):
-            raise
-        raise OriginalCannotRun(f"on the meta device the original raises {type(error).__name__}: {error}") from error
+    with contextlib.nullcontext() if exact else _layers_without_fast_path():
+        expected, expected_inputs = run(model, inputs, kwargs, gradients, written)
     try:
         # Code that is kept whole may hold the original, or a part of it.
         with Checkpoint(model, _tensors(model, written)) if prepared.report.kept else contextlib.nullcontext():
@@ -69,11 +64,13 @@ def verify_outputs(
     after = [signature.bind(*args, **named).arguments for args, named in (expected_inputs, actual_inputs)]
     if plain_outputs:
         expected = plain_outputs(expected)
-    largest = Comparison(exact).compare(expected, actual, "the output")
-    for name, value in after[0].items():
-        where = f"argument '{name}' after the call"
-        largest = max(largest, Comparison(exact).compare(value, after[1][name], where))
-    return largest
+    pairs = [(expected, actual, "the output")]
+    pairs += [(value, after[1][name], f"argument '{name}' after the call") for name, value in after[0].items()]
+    comparisons = [Comparison(exact) for _ in pairs]
+    largest = max(comparison.compare(*pair) for comparison, pair in zip(comparisons, pairs))
+    if all(comparison.has_all_values for comparison in comparisons):
+        return Verified(largest)
+    return Verified(None, "on the meta device tensors have no values: shapes and dtypes alone were compared")
 
 
 @contextlib.contextmanager
@@ -105,20 +102,6 @@ def run(
     with world, torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
         output = model.forward(*inputs, **kwargs)
     return output, (inputs, kwargs)
-
-
-def _is_on_meta(model: torch.nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Is any tensor of the model, or one among the inputs, without values?"""
-    own = (tensor for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
-    return any(tensor.is_meta for tensor in itertools.chain(own, _tensors_in((inputs, kwargs))))
-
-
-def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors_in(item)
 
 
 def _counterparts(model: torch.nn.Module, prepared: torch.nn.Module) -> dict[torch.nn.Module, torch.nn.Module]:

@@ -41,7 +41,8 @@ def compare_models(
     Returns
     -------
     list of dict
-        One entry a run, with the keys ``mode``, ``inputs``, ``result`` and ``difference``, the largest absolute one.
+        One entry a run, with the keys ``mode``, ``inputs``, ``result`` and ``difference``, the largest absolute one,
+        which is ``None`` where tensors are on the meta device and have no values.
         ``result`` is ``"equal"``; ``"different"``; ``"refused"`` where the original takes no such input;
         ``"assumed"`` where the prepared model's assumptions refuse it; ``"failed"`` where it raises anything else. The
         reason stands under ``reason``.
@@ -66,7 +67,7 @@ def compare_models(
             entry: dict[str, Any] = {"mode": mode, "inputs": what, "result": "equal", "difference": 0.0, "reason": ""}
             with _mode(model, mode), _mode(prepared, mode):
                 try:
-                    entry["difference"] = verify_outputs(model, prepared, args, kwargs, exact=exact)
+                    entry["difference"], entry["reason"] = verify_outputs(model, prepared, args, kwargs, exact=exact)
                 except VerificationError as error:
                     entry |= {"result": "different", "difference": None, "reason": str(error)}
                 except AssumptionError as error:

@@ -75,9 +75,8 @@ def summary_of(data: dict[str, Any]) -> dict[str, Any]:
     differences = [run["difference"] for run in data["comparisons"] if run["difference"] is not None]
     if data["largest_difference"] is not None:
         differences.append(data["largest_difference"])
-    found["largest difference"] = max(differences) if differences else "not compared"
-    if data["not_compared"]:
-        found["largest difference"] = f"not compared: {visible(data['not_compared'], 200)}"
+    why = f": {data['not_verified']}" if data["not_verified"] else ""
+    found["largest difference"] = max(differences) if differences else f"not compared{why}"
     return found
 
 
