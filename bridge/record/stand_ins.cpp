@@ -91,9 +91,9 @@ nb::object with_tensors(PyObject* object, const std::unordered_map<PyObject*, nb
   return nb::borrow(object);
 }
 
-/// A copy of its bytes; invalid for large ones, which nothing but counted writes changes.
+/// A copy of its bytes; invalid for large ones, which nothing but counted writes changes, and on the meta device.
 nb::object contents_of(const nb::object& tensor) {
-  if (nb::cast<std::size_t>(tensor.attr("numel")()) > kCheap) return {};
+  if (nb::cast<bool>(tensor.attr("is_meta")) || nb::cast<std::size_t>(tensor.attr("numel")()) > kCheap) return {};
   static PyObject* const bytes = nb::object(nb::module_::import_("torch").attr("uint8")).release().ptr();
   return tensor.attr("detach")()
       .attr("reshape")(-1)
@@ -147,6 +147,7 @@ struct LearntCall {
     enum class Kind : std::uint8_t { none, argument, fresh, items } kind = Kind::none;
     std::size_t argument = 0;  // its number among the key's tensors
     Shape shape = {};          // of what is fresh
+    bool is_meta = false;      // what stands for it is what it is
     nb::object type = {};      // of items
     std::vector<Piece> items = {};
   };
@@ -155,6 +156,7 @@ struct LearntCall {
   std::vector<std::pair<std::size_t, long long>> writes;  // argument, by how much its version counts on
   std::size_t elements = 0;
   bool integers_alone = true;
+  bool is_meta = true;  // all that is fresh; there is nothing to keep by running it
 };
 
 KnownCalls::KnownCalls() = default;
@@ -201,6 +203,7 @@ bool StandIns::is_one(PyObject* tensor) {
 }
 
 void StandIns::mark(PyObject* tensor) {
+  if (facts_of(tensor).is_meta) return;
   storages_.insert(modulize::storage_of(tensor));
   if (recorder_.scan().tensors.contains(tensor)) is_own_marked_ = own_written_.insert(tensor).second || is_own_marked_;
 }
@@ -324,7 +327,7 @@ PyObject* StandIns::answer(Question& question) {
   const LearntCall& learnt = *it->second;
   if (learnt.kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
   if (learnt.kind == LearntCall::Kind::values || with_values_) return run(question);
-  if (!question.has_any) {
+  if (!question.has_any && !learnt.is_meta) {
     const std::size_t elements = key.elements() + learnt.elements;
     const bool is_cheap = stand_in_mode() == StandInMode::on
                               ? elements <= (learnt.integers_alone ? kCheapIntegers : kCheap)
@@ -414,6 +417,8 @@ class Lesson {
     fresh_.push_back(facts.storage);
     out.kind = Piece::Kind::fresh;
     out.shape = shape_of(object);
+    out.is_meta = facts.is_meta;
+    learnt_->is_meta &= facts.is_meta;
     learnt_->elements += facts.elements;
     if (facts.kind == NumberKind::floating) learnt_->integers_alone = false;
     return out;
@@ -430,6 +435,7 @@ class Lesson {
         !was.contents.is_valid() || nb::cast<bool>(Functions::instance().equal(was.contents, contents_of(was.tensor)));
     if (version == was.version && is_same) return;
     learnt_->writes.emplace_back(i, version - was.version);
+    learnt_->is_meta &= now.is_meta;
     if (now.kind == NumberKind::floating) learnt_->integers_alone = false;
   }
 
@@ -505,6 +511,7 @@ PyObject* StandIns::stand_for(const Question& question, const LearntCall& learnt
       case Kind::fresh: {
         nb::object out =
             checked(PyObject_Call(torch.empty_strided.ptr(), piece.shape.args.ptr(), piece.shape.kwargs.ptr()));
+        if (piece.is_meta) return out;
         if (stand_in_mode() == StandInMode::all_invalid) spoil(out, piece.shape.dtype);
         mark(out.ptr());
         return out;
