@@ -9,9 +9,9 @@ namespace modulize {
 /// Is a tensor among the arguments on the meta device? `kwargs` may be null.
 bool is_without_values(PyObject* args, PyObject* kwargs);
 
-/// After a call that raised, whose node is `node`. What stands for the answer: of a bool the outcome of a decision, of a
-/// number one that is not there, by which forward may decide. New reference, the Python error cleared; null, the error
-/// as it was, where the call yields neither or values are not what it lacks.
+/// After a call that raised, whose node is `node`. What stands for the answer: of a bool the outcome of a decision, of
+/// a number one that is not there, by which forward may decide. New reference, the Python error cleared; null, the
+/// error as it was, where the call yields neither or values are not what it lacks.
 PyObject* answer_without_values(Recorder& recorder, const CallName& name, NodeId node, PyObject* args,
                                 PyObject* kwargs);
 

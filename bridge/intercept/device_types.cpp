@@ -13,7 +13,8 @@ namespace {
 // A text, `cpu`, that notes what it is compared with.
 PyObject* text_compare(PyObject* self, PyObject* other, int op) {
   nb::object answer = nb::steal(PyUnicode_Type.tp_richcompare(self, other, op));
-  Recorder* const recorder = PyBool_Check(answer.ptr()) && (op == Py_EQ || op == Py_NE) ? Recorder::recording() : nullptr;
+  Recorder* const recorder =
+      PyBool_Check(answer.ptr()) && (op == Py_EQ || op == Py_NE) ? Recorder::recording() : nullptr;
   if (!recorder) return answer.release().ptr();
   return guarded<PyObject*>(nullptr, [&] {
     const NodeId type = recorder->origins().of_object(self);
@@ -21,7 +22,6 @@ PyObject* text_compare(PyObject* self, PyObject* other, int op) {
       const NodeId equal = recorder->add_function(op == Py_EQ ? "operator.eq" : "operator.ne",
                                                   {Value::node(type), recorder->to_value(other)}, ValueType::number);
       add_check_here(*recorder, equal, Value::boolean(answer.ptr() == Py_True), "a decision on the device");
-      recorder->capture().as_on_cpu.push_back(recorder->places().here());
     }
     return answer.release().ptr();
   });
@@ -52,8 +52,10 @@ PyObject* device_type_get(PyObject* self, void*) {
   return guarded<PyObject*>(nullptr, [&] {
     const NodeId device = recorder->origins().of_object(self);
     if (device == kNoNode) return text.release().ptr();
-    if (PyUnicode_CompareWithASCIIString(text.ptr(), "meta") == 0)
+    if (PyUnicode_CompareWithASCIIString(text.ptr(), "meta") == 0) {
       text = checked(PyObject_CallOneArg(text_type(), nb::str("cpu").ptr()));
+      recorder->capture().as_on_cpu.push_back(recorder->places().here());
+    }
     const NodeId type =
         recorder->add_function("builtins.getattr", {Value::node(device), Value::string("type")}, ValueType::other);
     recorder->origins().note(text.ptr(), type);

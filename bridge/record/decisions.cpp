@@ -80,8 +80,8 @@ bool Decisions::branch(NodeId value, bool natural, const std::string& question, 
   if (times >= 24) refuse_control_flow("a loop that ends by the value of a tensor");
   key += '*' + std::to_string(times);
   if (is_unknown) {
-    natural = !settings.unknown_outcomes || !settings.unknown_outcomes->contains(key) ||
-              settings.unknown_outcomes->at(key);
+    natural =
+        !settings.unknown_outcomes || !settings.unknown_outcomes->contains(key) || settings.unknown_outcomes->at(key);
   } else if (settings.stand_ins && question.empty()) {
     // Draws that were left out change nothing.
     settings.stand_ins->note_outcome(key, natural);

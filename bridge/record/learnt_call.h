@@ -34,6 +34,7 @@ struct LearntCall {
     enum class Kind : std::uint8_t { none, argument, fresh, items } kind = Kind::none;
     std::size_t argument = 0;  // its number among the key's tensors
     LearntShape shape = {};    // of what is fresh
+    bool is_meta = false;      // what stands for it is what it is
     nb::object type = {};      // of items
     std::vector<Piece> items = {};
   };
@@ -42,6 +43,7 @@ struct LearntCall {
   std::vector<std::pair<std::size_t, long long>> writes;  // argument, by how much its version counts on
   std::size_t elements = 0;
   bool integers_alone = true;
+  bool is_meta = true;  // all that is fresh; there is nothing to keep by running it
 };
 
 }  // namespace modulize

@@ -53,8 +53,7 @@ PyObject* Recorder::wrap_result(PyObject* result, NodeId node, bool in_place) {
   }
   if (PyLong_CheckExact(result)) {
     n.type = ValueType::number;
-    if (!origins_.is_unknown(Value::node(node)))
-      note_numbers(capture_, node, std::span<PyObject* const>(&result, 1));
+    if (!origins_.is_unknown(Value::node(node))) note_numbers(capture_, node, std::span<PyObject* const>(&result, 1));
     return make_traced_int(result, {origins_.capture(), node, -1});
   }
   if (PyFloat_CheckExact(result)) {

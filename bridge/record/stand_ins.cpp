@@ -73,10 +73,10 @@ void collect(PyObject* object, std::vector<PyObject*>& out, int depth = 0) {
   }
 }
 
-/// A copy of its bytes; invalid for large ones, which nothing but counted writes changes.
+/// A copy of its bytes; invalid for large ones, which nothing but counted writes changes, and on the meta device.
 nb::object contents_of(const nb::object& tensor) {
   const auto count = nb::cast<std::size_t>(tensor.attr("numel")());
-  if (count > kCheap) return {};
+  if (count > kCheap || nb::cast<bool>(tensor.attr("is_meta"))) return {};
   static PyObject* const bytes = nb::object(nb::module_::import_("torch").attr("uint8")).release().ptr();
   return tensor.attr("detach")()
       .attr("reshape")(-1)
@@ -159,6 +159,7 @@ bool StandIns::is_one(PyObject* tensor) {
 }
 
 void StandIns::mark(PyObject* tensor) {
+  if (facts_of(tensor).is_meta) return;
   storages_.insert(modulize::storage_of(tensor));
   if (recorder_.scan().tensors.contains(tensor)) is_own_marked_ = own_written_.insert(tensor).second || is_own_marked_;
 }
@@ -287,7 +288,7 @@ PyObject* StandIns::answer(Question& question) {
   const LearntCall& learnt = *it->second;
   if (learnt.kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
   if (learnt.kind == LearntCall::Kind::values || with_values_) return run(question);
-  if (!question.has_any) {
+  if (!question.has_any && !learnt.is_meta) {
     const std::size_t elements = key.elements() + learnt.elements;
     const bool is_cheap = stand_in_mode() == StandInMode::on
                               ? elements <= (learnt.integers_alone ? kCheapIntegers : kCheap)
@@ -391,6 +392,8 @@ class Lesson {
     fresh_.push_back(facts.storage);
     out.kind = Piece::Kind::fresh;
     out.shape = learnt_shape_of(object);
+    out.is_meta = facts.is_meta;
+    learnt_->is_meta &= facts.is_meta;
     learnt_->elements += facts.elements;
     if (facts.kind == NumberKind::floating) learnt_->integers_alone = false;
     return out;
@@ -407,6 +410,7 @@ class Lesson {
         !was.contents.is_valid() || nb::cast<bool>(Functions::instance().equal(was.contents, contents_of(was.tensor)));
     if (version == was.version && is_same) return;
     learnt_->writes.emplace_back(i, version - was.version);
+    learnt_->is_meta &= now.is_meta;
     if (now.kind == NumberKind::floating) learnt_->integers_alone = false;
   }
 
@@ -493,6 +497,7 @@ PyObject* StandIns::stand_for(const Question& question, const LearntCall& learnt
       case Kind::fresh: {
         nb::object out =
             checked(PyObject_Call(torch.empty_strided.ptr(), piece.shape.args.ptr(), piece.shape.kwargs.ptr()));
+        if (piece.is_meta) return out;
         if (stand_in_mode() == StandInMode::all_invalid) spoil(out, piece.shape.dtype);
         mark(out.ptr());
         return out;

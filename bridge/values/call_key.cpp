@@ -94,7 +94,8 @@ TensorFacts facts_of(PyObject* tensor) {
   const auto& [dtype, device, layout, shape, requires_grad] = read_facts;
   out.kind = kind_of_dtype(dtype.ptr());
   const std::size_t place = hash_of(device.ptr());
-  if (layout.ptr() != strided || out.kind == NumberKind::other || place == meta) return out;
+  out.is_meta = place == meta;
+  if (layout.ptr() != strided || out.kind == NumberKind::other) return out;
   const nb::object strides = ask(tensor, stride_name);
   const nb::object is_neg = ask(tensor, neg), is_conj = ask(tensor, conj);
   if (!strides.is_valid() || !PyTuple_Check(strides.ptr()) || !PyTuple_Check(shape.ptr()) || is_neg.ptr() != Py_False ||

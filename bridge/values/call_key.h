@@ -21,7 +21,8 @@ struct TensorFacts {
   const void* storage = nullptr;  // see storage_of
   NumberKind kind = NumberKind::other;
   bool has_dimensions = true;
-  bool is_complete = false;  // false: sparse, quantized, of a class of its own, on the meta device, ...
+  bool is_meta = false;      // holds no values
+  bool is_complete = false;  // false: sparse, quantized, of a class of its own, ...
 };
 
 /// Of any tensor; clears what Python raises.

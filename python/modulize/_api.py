@@ -49,7 +49,8 @@ def prepare_model(
         value raises there.
     example_inputs : torch.Tensor or tuple or list, optional
         Positional inputs to run the model with; a single tensor stands for a tuple of one. With example inputs the
-        model is captured by running it; without, by passing symbols through it. Never changed.
+        model is captured by running it; without, by passing symbols through it. Never changed. Of a model on the meta
+        device they may be anywhere: their shapes count.
     example_kwargs : dict of str to Any, optional
         Keyword inputs to run the model with.
     functions_to_exclude : list of callable, optional
@@ -82,7 +83,8 @@ def prepare_model(
         equal to rounding; see docs/idioms.md.
     verify : bool
         With example inputs: capture a second time with other values and, where the model takes it, another batch size,
-        which finds values and sizes that would be frozen; and compare the outputs of both models bit for bit.
+        which finds values and sizes that would be frozen; and compare the outputs of both models bit for bit. A model
+        on the meta device has no values to compare: ``report.not_verified`` says so.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def prepare_model(
     CaptureError
         ``forward`` does something that cannot be captured; the message says what, where, and the way out.
     UnsupportedError
-        The model is not supported.
+        The model is not supported, or needs values on the meta device, where there are none.
     VerificationError
         The outputs of the prepared model differ from the original's.
 

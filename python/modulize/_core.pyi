@@ -106,6 +106,9 @@ def copied(value: object | None, instead: dict[Any, Any] = {}) -> Any:
     A copy of a value, of the containers, objects and tensors in it; `instead`: of modules, by other modules.
     """
 
+def on_meta(value: object | None) -> Any:
+    """A copy of a value whose tensors are on the meta device."""
+
 class Graph:
     """A graph of the core; `str()` of it is its .mzir text."""
 

@@ -95,7 +95,8 @@ class Report:
         return [c for c in self.conversions if c["to"].startswith("modulize.nn.")]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({"captures": [], "kernels": {}, "not_verified": "", **state})  # reports were written without them
+        # Reports were written without them.
+        self.__dict__.update({"captures": [], "kernels": {}, "not_verified": "", **state})
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_conversions": self.conversions}

@@ -30,7 +30,7 @@ def check_model(model: Any, name: str = "model") -> None:
 
 def is_on_meta(model: torch.nn.Module) -> bool:
     """Whether the model has no values: all its parameters, or buffers where it has none, are on the meta device."""
-    tensors = list(model.parameters()) or list(model.buffers())
+    tensors: list[torch.Tensor] = [*model.parameters()] or [*model.buffers()]
     return bool(tensors) and all(tensor.is_meta for tensor in tensors)
 
 
