@@ -59,8 +59,8 @@ PyObject* answer_without_values(Recorder& recorder, const CallName& name, NodeId
   }
   recorder.graph()[node].type = ValueType::number;
   if (kind == NumberKind::boolean) return PyBool_FromLong(recorder.decisions().decide_unknown(node));
-  recorder.origins().mark_unknown(node);
-  recorder.capture().without_values.push_back(recorder.places().here());
+  recorder.origins().mark_from_value(node, /*is_unknown=*/true);
+  recorder.capture().on_meta.values.push_back(recorder.places().here());
   const nb::object one = kind == NumberKind::integer ? nb::object(nb::int_(1)) : nb::object(nb::float_(1.0));
   return recorder.wrap_result(one.ptr(), node, false);
 }

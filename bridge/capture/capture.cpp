@@ -167,7 +167,7 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
   // A side of a decision that cannot be captured is an assumption, as where forward raises there.
   const auto refuse = [&] {
     const Error refusal = *recorder.decisions().refusal();
-    if (!capture.is_refused_without_values || !options.outcomes || options.outcomes->empty()) throw refusal;
+    if (!capture.on_meta.is_refused || !options.outcomes || options.outcomes->empty()) throw refusal;
     set_error(refusal);
     throw nb::python_error();
   };
@@ -196,14 +196,14 @@ static void record_model(nb::handle root, const CaptureOptions& options, Capture
     } catch (nb::python_error& error) {
       // What a request or an error of ours became on its way through Python.
       if (!is_in_vain()) {
-        if (capture.is_refused_without_values) refuse();
+        if (capture.on_meta.is_refused) refuse();
         if (is_error(error, ErrorCode::CaptureError))
           throw Error(ErrorCode::CaptureError, text_of(nb::handle(error.value())));
         throw;
       }
     } catch (const Error&) {
       if (!is_in_vain()) {
-        if (capture.is_refused_without_values) refuse();
+        if (capture.on_meta.is_refused) refuse();
         throw;
       }
     }

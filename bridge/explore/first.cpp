@@ -44,13 +44,13 @@ void capture_first(nb::handle root, CaptureOptions options, Capture& capture) {
     try {
       return capture_model(root, options, capture);
     } catch (const Error&) {
-      if (!capture.is_refused_without_values || !take_other_side(options, capture)) throw;
-      options.because(CaptureReason::other_side, capture.without_values.back());
+      if (!capture.on_meta.is_refused || !take_other_side(options, capture)) throw;
+      options.because(CaptureReason::other_side, capture.on_meta.values.back());
     } catch (nb::python_error& error) {
       if (capture.decisions.empty() || !is_explicit_raise(error)) throw;
       if (running) {
         if (!take_other_side(options, capture)) throw;
-        options.because(CaptureReason::raised, capture.without_values.back());
+        options.because(CaptureReason::raised, capture.on_meta.values.back());
         continue;
       }
       const auto last = std::find_if(capture.decisions.rbegin(), capture.decisions.rend(),

@@ -54,7 +54,7 @@ PyObject* device_type_get(PyObject* self, void*) {
     if (device == kNoNode) return text.release().ptr();
     if (PyUnicode_CompareWithASCIIString(text.ptr(), "meta") == 0) {
       text = checked(PyObject_CallOneArg(text_type(), nb::str("cpu").ptr()));
-      recorder->capture().as_on_cpu.push_back(recorder->places().here());
+      recorder->capture().on_meta.as_on_cpu.push_back(recorder->places().here());
     }
     const NodeId type =
         recorder->add_function("builtins.getattr", {Value::node(device), Value::string("type")}, ValueType::other);

@@ -203,8 +203,8 @@ class Preparation {
       if (is_logged(LogCategory::guards)) log(LogCategory::guards, {.what = text, .reason = "checked"});
       assumptions_.push_back(path.empty() ? std::move(text) : text + " (of module '" + path + "')");
     }
-    without_values_.insert(without_values_.end(), capture.without_values.begin(), capture.without_values.end());
-    as_on_cpu_.insert(as_on_cpu_.end(), capture.as_on_cpu.begin(), capture.as_on_cpu.end());
+    without_values_.insert(without_values_.end(), capture.on_meta.values.begin(), capture.on_meta.values.end());
+    as_on_cpu_.insert(as_on_cpu_.end(), capture.on_meta.as_on_cpu.begin(), capture.on_meta.as_on_cpu.end());
     for (const AmbientQuestion& question : capture.ambient_questions) questions_.insert(question.question);
     for (const ModuleSpec& spec : shipped.modules.modules())
       if (spec.kind == ModuleKind::copy)

@@ -93,6 +93,13 @@ struct AmbientQuestion {
   bool answer;
 };
 
+/// What forward asks on the meta device, where tensors have no values; "file:line" each.
+struct MetaDevice {
+  std::vector<std::string> values;     // the model itself cannot run
+  std::vector<std::string> as_on_cpu;  // where it runs: that is another device than this one
+  bool is_refused = false;             // a value was asked for that nothing else answers
+};
+
 /// A captured model. The graph is as recorded: no pass has run.
 struct Capture {
   Graph graph;
@@ -112,11 +119,7 @@ struct Capture {
   /// captures only.
   std::unordered_map<std::string, std::vector<RunningCode>> codes;
   std::vector<Decision> decisions;
-  /// "file:line" of what asked for values of tensors on the meta device, which have none: the model itself cannot run.
-  std::vector<std::string> without_values;
-  /// And of what asks where it runs: that is another device than this one.
-  std::vector<std::string> as_on_cpu;
-  bool is_refused_without_values = false;  // and nothing else answers that
+  MetaDevice on_meta;
   /// The whole numbers that nodes yield. Running captures only.
   Numbers numbers;
   std::vector<AmbientQuestion> ambient_questions;

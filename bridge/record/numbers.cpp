@@ -30,8 +30,7 @@ ValueList operand_values(Recorder& recorder, PyObject* const* operands, int coun
 void inherit_marks(Recorder& recorder, NodeId node) {
   Origins& origins = recorder.origins();
   for (const Value& operand : recorder.graph()[node].args) {
-    if (origins.is_from_value(operand)) origins.mark_from_value(node);
-    if (origins.is_unknown(operand)) origins.mark_unknown(node);
+    if (origins.is_from_value(operand)) origins.mark_from_value(node, origins.is_unknown(operand));
   }
 }
 

@@ -121,13 +121,12 @@ void mark(std::vector<bool>& marks, NodeId node) {
 }  // namespace
 
 bool Origins::is_from_value(const Value& value) const { return is_marked(from_value_, value); }
-void Origins::mark_from_value(NodeId node) { mark(from_value_, node); }
+void Origins::mark_from_value(NodeId node, bool is_unknown) {
+  mark(from_value_, node);
+  if (is_unknown) mark(unknown_, node);
+}
 
 bool Origins::is_unknown(const Value& value) const { return is_marked(unknown_, value); }
-void Origins::mark_unknown(NodeId node) {
-  mark(from_value_, node);
-  mark(unknown_, node);
-}
 
 bool has_origin(Recorder& recorder, PyObject* object) {
   NumberOrigin origin;

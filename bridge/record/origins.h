@@ -83,10 +83,10 @@ class Origins {
   /// Was the number, or one that it was made of, read from a tensor? What Python decides by it is a decision on a
   /// value.
   bool is_from_value(const Value& value) const;
-  void mark_from_value(NodeId node);
-  /// The same of a number that is not there, read from a tensor on the meta device: it stands for any.
+  /// Is the number, or one that it was made of, not there, as it was read from a tensor on the meta device? It stands
+  /// for any.
   bool is_unknown(const Value& value) const;
-  void mark_unknown(NodeId node);
+  void mark_from_value(NodeId node, bool is_unknown = false);
   /// Python has learnt the number of `node`, as the node `leak` says.
   void note_leak(NodeId node, NodeId leak) { leaked_ = node, leak_ = leak; }
   /// Was it the last one that Python learnt? It may be asked for again at once, for a key twice.

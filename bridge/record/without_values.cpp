@@ -7,7 +7,7 @@ bool Decisions::decide_unknown(NodeId value) {
   const std::string& how = recorder_.settings.on_dynamic;
   if (how == "error") refuse_control_flow("control flow on the value of a tensor");
   if (how != "branch") refuse_without_values("on_dynamic=\"" + how + "\", for a decision on the value of a tensor,");
-  recorder_.capture().without_values.push_back(recorder_.places().here());
+  recorder_.capture().on_meta.values.push_back(recorder_.places().here());
   return branch(value, true, {}, true);
 }
 
@@ -19,8 +19,8 @@ void Decisions::refuse_without_values(const std::string& what, const std::string
                           (error.empty() ? "" : " (" + error + ")") +
                           ": prepare the model with its weights, or without example_inputs, or choose an "
                           "implementation that runs there; decisions need no value (on_dynamic=\"branch\")");
-  capture.without_values.push_back(recorder_.places().here());
-  capture.is_refused_without_values = true;
+  capture.on_meta.values.push_back(recorder_.places().here());
+  capture.on_meta.is_refused = true;
   note_refusal(refused);
   throw refused;
 }
