@@ -13,8 +13,11 @@ bool Decisions::decide_unknown(NodeId value) {
 
 void Decisions::refuse_without_values(const std::string& what, const std::string& error) {
   Capture& capture = recorder_.capture();
+  // Decisions in such code are not seen.
+  const bool is_kept = Recorder::observing() && !capture.kept.empty();
   const Error refused(ErrorCode::UnsupportedError,
                       what + recorder_.places().in_words() +
+                          (is_kept ? ", in code that is kept whole (" + capture.kept.back().reason + ")," : "") +
                           " cannot run on the meta device, where tensors have no values" +
                           (error.empty() ? "" : " (" + error + ")") +
                           ": prepare the model with its weights, or without example_inputs, or choose an "

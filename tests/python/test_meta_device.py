@@ -248,6 +248,11 @@ def test_excluded_code_is_refused_too() -> None:
         prepare_model(model, example_inputs=x, modules_to_exclude=[model.inner])
 
 
+def test_code_that_is_kept_whole_says_why_it_is() -> None:
+    with pytest.raises(UnsupportedError, match=r"__bool__\(\) at .*, in code that is kept whole \(.*loop that ends by"):
+        prepared_on_meta(loops_by_values)
+
+
 @pytest.mark.parametrize("on_dynamic", ["keep", "specialize"])
 def test_without_values_there_is_no_side_to_take(on_dynamic: str) -> None:
     with pytest.raises(UnsupportedError, match=f'on_dynamic="{on_dynamic}", for a decision.*on_dynamic="branch"'):

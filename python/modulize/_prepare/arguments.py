@@ -30,7 +30,15 @@ def check_model(model: Any, name: str = "model") -> None:
 
 def is_on_meta(model: torch.nn.Module) -> bool:
     """Whether the model has no values: all its parameters, or buffers where it has none, are on the meta device."""
-    tensors: list[torch.Tensor] = [*model.parameters()] or [*model.buffers()]
+    modules = {id(model): model}
+    for module in (waiting := [model]):  # the engine refuses names that `named_modules` stumbles over
+        fresh = [child for child in module._modules.values() if child is not None and id(child) not in modules]
+        modules.update((id(child), child) for child in fresh)
+        waiting += fresh
+    parameters = [tensor for module in modules.values() for tensor in module._parameters.values()]
+    buffers = [tensor for module in modules.values() for tensor in module._buffers.values()]
+    tensors: list[torch.Tensor] = [tensor for tensor in parameters if tensor is not None]
+    tensors = tensors or [tensor for tensor in buffers if tensor is not None]
     return bool(tensors) and all(tensor.is_meta for tensor in tensors)
 
 
