@@ -18,6 +18,6 @@ struct Alignment {
 /// The longest common subsequence of the two node lists, by opcode, target, form of the call, scope and source line;
 /// what the arguments are does not matter. Nothing if more than `limit` nodes differ. E. Myers, "An O(ND) Difference
 /// Algorithm and Its Variations", Algorithmica 1 (1986).
-std::optional<Alignment> align(const Graph& first, const Graph& second, std::size_t limit = 3000);
+std::optional<Alignment> align(const Graph& first, const Graph& second, std::size_t limit = 6000);
 
 }  // namespace modulize
