@@ -6,6 +6,7 @@
 #include "bridge/boundary/call_outside.h"
 #include "bridge/boundary/without_values.h"
 #include "bridge/boundary/written_memory.h"
+#include "bridge/python/c_function.h"
 #include "bridge/python/errors.h"
 #include "bridge/record/blocks.h"
 #include "bridge/record/calls.h"
@@ -113,21 +114,6 @@ PyObject* leaf_call(Recorder& recorder, CallKind kind, PyObject* module, const s
     return result;
   };
   return call_outside(recorder, call);
-}
-
-/// The positional ones as a tuple, the others as a dict; none where there are none.
-std::pair<nb::object, nb::object> as_args_and_kwargs(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  nb::object tuple = checked(PyTuple_New(nargs)), dict;
-  for (Py_ssize_t i = 0; i < nargs; ++i) {
-    Py_INCREF(args[i]);
-    PyTuple_SET_ITEM(tuple.ptr(), i, args[i]);
-  }
-  if (kwnames && PyTuple_GET_SIZE(kwnames)) {
-    dict = checked(PyDict_New());
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
-      if (PyDict_SetItem(dict.ptr(), PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) nb::raise_python_error();
-  }
-  return {std::move(tuple), std::move(dict)};
 }
 
 /// What becomes of a module's call. `kept`: why it is called as a whole; null: it is a layer of torch, or traced

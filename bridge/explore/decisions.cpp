@@ -33,7 +33,14 @@ constexpr std::size_t kMaxTogether = 6, kMaxRuns = 80, kSamples = 32;
 
 }  // namespace
 
+namespace {
+
+bool decides(const Capture& base) { return !base.decisions.empty() || !base.mode_reads.empty(); }
+
+}  // namespace
+
 void Explorer::explore(Capture& base) {
+  if (!decides(base)) return;
   for (const ModeRead& read : base.mode_reads) flags_[read.path] = read.flag;
   Explored out = decided(base);
   if (!base.mode_reads.empty()) out = with_other_mode(base, std::move(out));
@@ -42,10 +49,16 @@ void Explorer::explore(Capture& base) {
   nodes_ = std::move(out.nodes);
 }
 
-Expected Explorer::predict(const Graph& graph, const Capture& second) const {
+Prediction Explorer::prediction_for(const Capture& base) const {
+  if (!decides(base)) return [&base](const Capture&) { return Expected{base.graph}; };
+  return [this, &base](const Capture& second) { return predict(base.graph, nodes_, second); };
+}
+
+Expected Explorer::predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
+                           const Capture& second) const {
   std::unordered_map<std::string, bool> outcomes = outcomes_;
   for (const Decision& decision : second.decisions) outcomes[decision.key] = decision.outcome;
-  return predict(graph, nodes_, outcomes);
+  return predict(graph, nodes, outcomes);
 }
 
 Expected Explorer::predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
@@ -521,11 +534,7 @@ void Explorer::recapture_side(Capture& other, Explored& side) {
   options.more_calls = nullptr;  // they were made in the first mode
   other.graph = std::move(side.graph);
   other.numbers = side.numbers;
-  const Prediction predicted = [&](const Capture& second) {
-    std::unordered_map<std::string, bool> outcomes = outcomes_;
-    for (const Decision& decision : second.decisions) outcomes[decision.key] = decision.outcome;
-    return predict(other.graph, side.nodes, outcomes);
-  };
+  const Prediction predicted = [&](const Capture& second) { return predict(other.graph, side.nodes, second); };
   std::vector<OtherSizes> others;  // what sizes decide is the first mode's
   recapture(root_, options, other, predicted, outcomes_, others);
   side.graph = std::move(other.graph);

@@ -27,8 +27,8 @@ class Explorer {
   /// Makes branches of the decisions of `base`, those by the mode included.
   void explore(Capture& base);
 
-  /// What a capture with the decisions of `second` should record.
-  Expected predict(const Graph& graph, const Capture& second) const;
+  /// What a capture with its decisions should record, of `base` as it is when that is asked. Borrows both.
+  Prediction prediction_for(const Capture& base) const;
 
   /// Of all decisions that are known, those of flipped sides included.
   const std::unordered_map<std::string, bool>& outcomes() const { return outcomes_; }
@@ -46,6 +46,7 @@ class Explorer {
     Numbers numbers;
   };
 
+  Expected predict(const Graph& graph, const std::map<std::string, NodeId>& nodes, const Capture& second) const;
   Expected predict(const Graph& graph, const std::map<std::string, NodeId>& nodes,
                    const std::unordered_map<std::string, bool>& outcomes) const;
 

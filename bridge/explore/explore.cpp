@@ -127,8 +127,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
       const std::vector<std::shared_ptr<const Capture>> others = capture_base(root, options, capture, state);
       if (capture.outside && !running) require_no_outside_state(root, options, capture);
       Explorer explorer(root, options, running && verify, others);
-      const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
-      if (decides) explorer.explore(capture);
+      explorer.explore(capture);
       // What only another side or mode writes is state, too.
       if (add_to_plan(explorer.written_state(), options, state)) {
         options.because(CaptureReason::state);
@@ -136,9 +135,7 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         continue;
       }
       if (running && (verify || options.more_calls)) {
-        const Prediction predict = [&](const Capture& second) {
-          return decides ? explorer.predict(capture.graph, second) : Expected{capture.graph};
-        };
+        const Prediction predict = explorer.prediction_for(capture);
         std::vector<OtherSizes> sizes;
         recapture(root, options, capture, predict, explorer.outcomes(), sizes);
         if (plan_for_sizes(root, options, capture, sizes, state)) {
@@ -172,9 +169,9 @@ void capture_completely(nb::handle root, CaptureOptions options, bool verify, Ca
         throw Error(ErrorCode::CaptureError, "forward goes on with a generator (" + ended_generator +
                                                  "), which a capture has ended, as nothing can start it anew: keep its "
                                                  "state in attributes, and make the model once more");
-      if (!running || options.on_dynamic == "error" || is_fatal(error) || is_error(error, ErrorCode::ModulizeError))
+      if (!running || options.on_dynamic == "error" || kept.root || is_fatal(error) ||
+          is_error(error, ErrorCode::ModulizeError))
         throw;
-      if (kept.root) throw;
       // The model's own, or something that only a recorded run meets?
       kept.root = "it cannot be recorded: " + text_of(nb::handle(error.value()));
       options.because(CaptureReason::kept_more, *kept.root);

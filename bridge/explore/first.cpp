@@ -94,23 +94,29 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
   }
 }
 
+namespace {
+
+bool is_library_frame(nb::handle frame) {
+  return is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", "")));
+}
+
+/// Does it come of a `raise` in code that is no library's?
 bool is_raised_by_user(nb::python_error& error) {
   nb::object trace = error.traceback(), frame;
   for (; trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) frame = trace.attr("tb_frame");
-  return frame.is_valid() &&
-         !is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", ""))) &&
-         is_explicit_raise(error);
+  return frame.is_valid() && !is_library_frame(frame) && is_explicit_raise(error);
 }
 
+/// "file:line" of the last frame that is no library's; empty if there is none.
 std::string place_of_user(nb::python_error& error) {
   std::string out;
-  for (nb::object trace = error.traceback(); trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next")) {
-    const nb::object frame = trace.attr("tb_frame");
-    if (!is_library_module(text_of(nb::object(frame.attr("f_globals")).attr("get")("__name__", ""))))
+  for (nb::object trace = error.traceback(); trace.is_valid() && !trace.is_none(); trace = trace.attr("tb_next"))
+    if (const nb::object frame = trace.attr("tb_frame"); !is_library_frame(frame))
       out = text_of(frame.attr("f_code").attr("co_filename")) + ":" + text_of(trace.attr("tb_lineno"));
-  }
   return out;
 }
+
+}  // namespace
 
 void refuse_symbols(nb::python_error& error) {
   if (is_fatal(error) || is_error(error, ErrorCode::ModulizeError)) return;

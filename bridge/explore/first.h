@@ -20,10 +20,4 @@ void require_no_outside_state(nb::handle root, CaptureOptions options, const Cap
 /// What forward raises itself is the user's, unchanged. Anything else may be for the symbols.
 void refuse_symbols(nb::python_error& error);
 
-/// Does it come of a `raise` in code that is no library's?
-bool is_raised_by_user(nb::python_error& error);
-
-/// "file:line" of the last frame that is no library's; empty if there is none.
-std::string place_of_user(nb::python_error& error);
-
 }  // namespace modulize

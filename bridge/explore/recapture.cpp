@@ -57,9 +57,7 @@ bool capture_again(nb::handle root, CaptureOptions options, const Variation& var
                    Capture& second) {
   options.because(reason_of(variation, options.outcomes), text_of(variation));
   options.other_random_numbers = true;
-  options.known_outcomes = nullptr;
-  if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
-  if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
+  vary_inputs(options, variation);
   vary_defaults(root, options);
   options.found = first.outside.get();
   return try_capture(root, options, second);
@@ -229,18 +227,23 @@ void settle_coincidences(nb::handle root, const CaptureOptions& options, const V
   }
 }
 
+bool is_known(const std::vector<OtherSizes>& others, const std::string& check) {
+  return std::any_of(others.begin(), others.end(), [&](const OtherSizes& other) { return other.check == check; });
+}
+
+/// The capture was the same up to a check: the first one for each is what its other side does.
+void note_other_side(const Variation& variation, Capture& second, EndedBy& ended, std::vector<OtherSizes>& others) {
+  if (ended.other == kNoNode || is_known(others, ended.check)) return;
+  others.push_back({variation, std::move(second), std::move(ended.check), ended.other});
+}
+
 /// What sizes decide came out alike so far: inputs that are larger where those were smaller, and a single row.
 void look_for_other_sides(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                           const std::unordered_map<std::string, bool>& outcomes, const std::set<std::string>& waived,
                           std::vector<OtherSizes>& others) {
-  const auto is_open = [&](NodeId id) {
-    return is_size_decision(first.graph[id]) &&
-           std::none_of(others.begin(), others.end(),
-                        [&](const OtherSizes& other) { return other.check == first.graph[id].name; });
-  };
   const auto any_open = [&] {
     for (const NodeId id : first.graph.order())
-      if (is_open(id)) return true;
+      if (is_size_decision(first.graph[id]) && !is_known(others, first.graph[id].name)) return true;
     return false;
   };
   for (const Variation& variation : other_sides(nb::make_tuple(options.example_inputs, options.example_kwargs))) {
@@ -248,13 +251,9 @@ void look_for_other_sides(nb::handle root, const CaptureOptions& options, Captur
     Capture second;
     std::set<std::string> unread;
     EndedBy ended;
-    if (!capture_again(root, options, variation, first, second) ||
-        compare_with(first, second, predict, outcomes, waived, unread, Checks::end, nullptr, &ended) ||
-        ended.other == kNoNode)
-      continue;
-    const bool is_known =
-        std::any_of(others.begin(), others.end(), [&](const OtherSizes& other) { return other.check == ended.check; });
-    if (!is_known) others.push_back({variation, std::move(second), std::move(ended.check), ended.other});
+    if (capture_again(root, options, variation, first, second) &&
+        !compare_with(first, second, predict, outcomes, waived, unread, Checks::end, nullptr, &ended))
+      note_other_side(variation, second, ended, others);
   }
 }
 
@@ -274,10 +273,7 @@ bool try_variations(nb::handle root, const CaptureOptions& options, Capture& fir
     EndedBy ended;
     if (!compare_with(first, second, predict, outcomes, waived, harmless, Checks::end, &numbers, &ended)) {
       met_check = true;
-      const bool is_known = std::any_of(others.begin(), others.end(),
-                                        [&](const OtherSizes& other) { return other.check == ended.check; });
-      if (ended.other != kNoNode && !is_known)
-        others.push_back({variation, std::move(second), std::move(ended.check), ended.other});
+      note_other_side(variation, second, ended, others);
       continue;
     }
     if (!harmless.empty()) {
@@ -316,6 +312,12 @@ void try_full_masks(nb::handle root, const CaptureOptions& options, Capture& fir
 }
 
 }  // namespace
+
+void vary_inputs(CaptureOptions& options, const Variation& variation) {
+  options.known_outcomes = nullptr;
+  if (!options.example_inputs.is_none()) options.example_inputs = vary(options.example_inputs, variation);
+  if (!options.example_kwargs.is_none()) options.example_kwargs = vary(options.example_kwargs, variation);
+}
 
 bool recapture(nb::handle root, const CaptureOptions& options, Capture& first, const Prediction& predict,
                const std::unordered_map<std::string, bool>& outcomes, std::vector<OtherSizes>& others) {

@@ -18,6 +18,9 @@ struct OtherSizes {
   NodeId other;       // and where it stands in `capture`
 };
 
+/// Gives the options the inputs of another capture, for which nobody knows how decisions come out.
+void vary_inputs(CaptureOptions& options, const Variation& variation);
+
 /// The second capture. `predict` gives the graph that a capture with these decisions is expected to record. Throws
 /// KeepRequest where it does not. Running captures only.
 /// `outcomes`: all decisions that are known. Leaks that turn out to be harmless are erased from `first`. True if one

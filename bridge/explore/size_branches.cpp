@@ -17,20 +17,6 @@ namespace modulize {
 
 namespace {
 
-CaptureOptions with_sizes(const CaptureOptions& options, const Variation& variation) {
-  CaptureOptions out = options;
-  if (!out.example_inputs.is_none()) out.example_inputs = vary(options.example_inputs, variation);
-  if (!out.example_kwargs.is_none()) out.example_kwargs = vary(options.example_kwargs, variation);
-  out.known_outcomes = nullptr;
-  return out;
-}
-
-NodeId named(const Graph& graph, const std::string& name) {
-  for (const NodeId id : graph.order())
-    if (graph[id].name == name) return id;
-  return kNoNode;
-}
-
 constexpr int kMaxNesting = 2;  // of what sizes decide on a path that sizes decide
 
 void branch(nb::handle root, const CaptureOptions& options, std::vector<OtherSizes> others, Explorer& explorer,
@@ -41,16 +27,13 @@ void branch(nb::handle root, const CaptureOptions& options, std::vector<OtherSiz
 bool settle(nb::handle root, const CaptureOptions& options, Explorer& explorer, Capture& capture,
             const std::string& check, int depth) {
   try {
-    const bool decides = !capture.decisions.empty() || !capture.mode_reads.empty();
-    if (decides) explorer.explore(capture);
+    explorer.explore(capture);
     if (!explorer.is_mode_merged()) return false;
-    const Prediction predict = [&](const Capture& second) {
-      return decides ? explorer.predict(capture.graph, second) : Expected{capture.graph};
-    };
+    const Prediction predict = explorer.prediction_for(capture);
     std::vector<OtherSizes> more;
     if (!recapture(root, options, capture, predict, explorer.outcomes(), more)) return false;
     settle_dtypes(root, options, capture, predict);
-    const NodeId own = named(capture.graph, check);
+    const NodeId own = find_node(capture.graph, check);
     std::erase_if(more, [&](const OtherSizes& other) {
       for (NodeId id = own; id != kNoNode; id = capture.graph[id].prev)
         if (capture.graph[id].name == other.check) return true;
@@ -58,9 +41,7 @@ bool settle(nb::handle root, const CaptureOptions& options, Explorer& explorer, 
     });
     if (depth < kMaxNesting) branch(root, options, std::move(more), explorer, capture, depth + 1);
     return true;
-  } catch (const KeepRequest&) {
-    return false;
-  } catch (const Error&) {
+  } catch (const Error&) {  // what would have to be kept, too
     return false;
   } catch (nb::python_error& error) {
     if (is_fatal(error)) throw;
@@ -78,14 +59,15 @@ void branch(nb::handle root, const CaptureOptions& options, std::vector<OtherSiz
           {"sizes decide otherwise", reason, capture.graph.where(capture.graph[check]), options.cause.round});
   };
   for (OtherSizes& other : others) {
-    const NodeId check = named(capture.graph, other.check);
+    const NodeId check = find_node(capture.graph, other.check);
     if (check == kNoNode || !is_size_decision(capture.graph[check])) continue;
     const std::string name = other.capture.graph[other.other].name;
-    CaptureOptions own = with_sizes(options, other.variation);
+    CaptureOptions own = options;
+    vary_inputs(own, other.variation);
     own.because(CaptureReason::other_size, text_of(other.variation));
     Explorer side(root, own, explorer.verifies(), {});
     const bool is_settled = settle(root, own, side, other.capture, name, depth);
-    const NodeId there = is_settled ? named(other.capture.graph, name) : kNoNode;
+    const NodeId there = is_settled ? find_node(other.capture.graph, name) : kNoNode;
     if (there == kNoNode || !is_size_decision(other.capture.graph[there])) {
       tell("no further capture goes that way: stays a check", check);
       continue;
@@ -119,7 +101,9 @@ bool plan_for_sizes(nb::handle root, CaptureOptions& options, const Capture& fir
              std::find(first.state_writes.begin(), first.state_writes.end(), name) != first.state_writes.end();
     };
     if (std::all_of(written.begin(), written.end(), is_known)) continue;
-    const StatePlan found = plan_state(root, with_sizes(options, other.variation), other.capture);
+    CaptureOptions own = options;
+    vary_inputs(own, other.variation);
+    const StatePlan found = plan_state(root, own, other.capture);
     for (const std::string& name : written) {
       if (is_known(name)) continue;
       // The first reads it as it was before.

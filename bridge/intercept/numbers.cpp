@@ -198,18 +198,10 @@ vectorcallfunc original_int = nullptr, original_float = nullptr;  // null where 
 PyObject* plain_call(vectorcallfunc original, PyObject* type, PyObject* const* args, std::size_t flags,
                      PyObject* names) {
   if (original) return original(type, args, flags, names);
-  const Py_ssize_t count = PyVectorcall_NARGS(flags);
-  const nb::object tuple = nb::steal(PyTuple_New(count));
-  if (!tuple.is_valid()) return nullptr;
-  for (Py_ssize_t i = 0; i < count; ++i) PyTuple_SET_ITEM(tuple.ptr(), i, Py_NewRef(args[i]));
-  nb::object keywords;
-  if (names && PyTuple_GET_SIZE(names) > 0) {
-    keywords = nb::steal(PyDict_New());
-    if (!keywords.is_valid()) return nullptr;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i)
-      if (PyDict_SetItem(keywords.ptr(), PyTuple_GET_ITEM(names, i), args[count + i]) < 0) return nullptr;
-  }
-  return PyType_Type.tp_call(type, tuple.ptr(), keywords.ptr());
+  return guarded<PyObject*>(nullptr, [&] {
+    const auto [tuple, keywords] = as_args_and_kwargs(args, PyVectorcall_NARGS(flags), names);
+    return PyType_Type.tp_call(type, tuple.ptr(), keywords.ptr());
+  });
 }
 
 /// The number that is converted: the only argument, traced by the capture that records; null for any other call.

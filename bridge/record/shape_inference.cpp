@@ -124,6 +124,7 @@ std::unique_ptr<LearntCall> ShapeInference::infer(const std::string& structure, 
   const auto it = examples_.find(structure);
   if (it == examples_.end()) return nullptr;
   Example& example = *it->second;
+  if (example.is_believed == false) return nullptr;
   const Metas metas = metas_of(call.tensors);
   if (!example.is_believed) {
     // The layer's own tensors are alike in all layers of the structure.
@@ -134,8 +135,8 @@ std::unique_ptr<LearntCall> ShapeInference::infer(const std::string& structure, 
           return is_on_meta(t) && is_equal(shape.size, piece.shape.size) &&
                  is_equal(shape.stride, piece.shape.stride) && shape.dtype.is(piece.shape.dtype);
         });
+    if (!*example.is_believed) return nullptr;
   }
-  if (!*example.is_believed) return nullptr;
   const nb::object args = with_tensors(call.args, metas);
   const nb::object kwargs = call.kwargs ? with_tensors(call.kwargs, metas) : nb::object();
   const nb::object told = run_on_meta(call, args.ptr(), kwargs.ptr(), metas);

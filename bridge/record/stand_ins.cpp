@@ -138,7 +138,9 @@ struct StandIns::Question {
   std::function<PyObject*(PyObject* args, PyObject* kwargs)> run;
   std::vector<PyObject*> tensors;  // its arguments'
   bool has_any = false;            // of them, stand-ins
+  std::string structure = {};      // empty: nobody has asked yet
 
+  InferredCall to_infer() const { return {args, kwargs, layer, key.tensors(), run}; }
   void add_callee(CallKey& to) const {
     if (layer)
       to.add_layer(layer);
@@ -159,9 +161,12 @@ bool StandIns::is_one(PyObject* tensor) {
 }
 
 void StandIns::mark(PyObject* tensor) {
-  if (facts_of(tensor).is_meta) return;
   storages_.insert(modulize::storage_of(tensor));
   if (recorder_.scan().tensors.contains(tensor)) is_own_marked_ = own_written_.insert(tensor).second || is_own_marked_;
+}
+
+void StandIns::mark_written(PyObject* tensor) {
+  if (!facts(tensor).is_meta) mark(tensor);
 }
 
 const TensorFacts& StandIns::facts(PyObject* tensor) {
@@ -247,11 +252,12 @@ PyObject* StandIns::run(Question& question) {
   return result.release().ptr();
 }
 
-void StandIns::add_to(CallKey& key, const Question& question, bool with_gradients) {
+void StandIns::add_to(CallKey& key, const Question& question) {
+  const Functions& torch = Functions::instance();
   key.add_arguments(question.args);
   if (question.kwargs) key.add(question.kwargs);
-  key.add_identity(checked(PyObject_CallNoArgs(Functions::instance().default_dtype.ptr())).ptr());
-  key.add_identity(with_gradients ? Py_True : Py_False);
+  key.add_identity(checked(PyObject_CallNoArgs(torch.default_dtype.ptr())).ptr());
+  key.add_identity(is_true(torch.is_grad_enabled) ? Py_True : Py_False);
 }
 
 PyObject* StandIns::answer(Question& question) {
@@ -267,7 +273,7 @@ PyObject* StandIns::answer(Question& question) {
   if (number(torch.stack_length) > 0 || number(torch.dispatch_length) > 0 || is_true(torch.is_inference))
     return run(question);
   CallKey& key = question.key;
-  add_to(key, question, is_true(torch.is_grad_enabled));
+  add_to(key, question);
   if (!key.is_complete() || is_true(torch.autocast)) return run(question);
   if (question.told_by >= ToldBy::numbers && key.has_number()) return run(question);
   if (question.told_by >= ToldBy::indices && key.has_booleans()) return run(question);
@@ -299,16 +305,18 @@ PyObject* StandIns::answer(Question& question) {
   return stand_for(question, learnt);
 }
 
-std::string StandIns::structure_of(const Question& question) {
-  CallKey structure(*this, /*is_structure=*/true);
-  question.add_callee(structure);
-  add_to(structure, question, is_true(Functions::instance().is_grad_enabled));
-  return structure.bytes();
+const std::string& StandIns::structure_of(Question& question) {
+  if (question.structure.empty()) {
+    CallKey structure(*this, /*is_structure=*/true);
+    question.add_callee(structure);
+    add_to(structure, question);
+    question.structure = structure.bytes();
+  }
+  return question.structure;
 }
 
-KnownCalls::Calls::iterator StandIns::infer(const Question& question) {
-  const InferredCall call{question.args, question.kwargs, question.layer, question.key.tensors(), question.run};
-  std::unique_ptr<LearntCall> learnt = known_.shapes.infer(structure_of(question), call);
+KnownCalls::Calls::iterator StandIns::infer(Question& question) {
+  std::unique_ptr<LearntCall> learnt = known_.shapes.infer(structure_of(question), question.to_infer());
   if (!learnt) return known_.calls.end();
   return known_.calls.insert_or_assign(question.key.bytes(), std::move(learnt)).first;
 }
@@ -461,9 +469,7 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
   Lesson lesson(before);
   const auto it = known_.calls.insert_or_assign(question.key.bytes(), lesson.learn(result.ptr())).first;
   if (question.key.elements() + it->second->elements > kCheap)
-    known_.shapes.remember(structure_of(question),
-                           {question.args, question.kwargs, question.layer, question.key.tensors(), question.run},
-                           *it->second);
+    known_.shapes.remember(structure_of(question), question.to_infer(), *it->second);
   if (!with_zeros) {
     // Memory that was given back may be used again.
     for (const void* storage : lesson.fresh()) storages_.erase(storage);
@@ -472,7 +478,7 @@ PyObject* StandIns::run_and_learn(Question& question, bool with_zeros) {
   if (it->second->kind == LearntCall::Kind::values) demand(question.name);
   if (is_blind) {
     storages_.insert(lesson.fresh().begin(), lesson.fresh().end());
-    for (const auto& [argument, by] : it->second->writes) mark(question.key.tensors()[argument]);
+    for (const auto& [argument, by] : it->second->writes) mark_written(question.key.tensors()[argument]);
     return result.release().ptr();
   }
   if (it->second->kind == LearntCall::Kind::free) return question.run(question.args, question.kwargs);
@@ -485,7 +491,7 @@ PyObject* StandIns::stand_for(const Question& question, const LearntCall& learnt
   for (const auto& [argument, by] : learnt.writes) {
     PyObject* const tensor = tensors[argument];
     for (long long i = 0; i < by; ++i) torch.increment_version(nb::handle(tensor));
-    mark(tensor);
+    mark_written(tensor);
   }
   const std::function<nb::object(const LearntCall::Piece&)> make = [&](const LearntCall::Piece& piece) -> nb::object {
     using Kind = LearntCall::Piece::Kind;

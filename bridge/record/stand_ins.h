@@ -88,15 +88,17 @@ class StandIns final : private FactsSource {
  private:
   struct Question;
   PyObject* answer(Question& question);
-  static void add_to(CallKey& key, const Question& question, bool with_gradients);
-  std::string structure_of(const Question& question);
+  static void add_to(CallKey& key, const Question& question);
+  const std::string& structure_of(Question& question);
   /// What torch's meta kernels tell of it; the end where they do not.
-  KnownCalls::Calls::iterator infer(const Question& question);
+  KnownCalls::Calls::iterator infer(Question& question);
   PyObject* run(Question& question);
   PyObject* run_and_learn(Question& question, bool with_zeros);
   PyObject* stand_for(const Question& question, const LearntCall& learnt);
   bool holds_any(const std::vector<PyObject*>& tensors);
   void mark(PyObject* tensor);
+  /// What is on the meta device holds nothing that a write would change.
+  void mark_written(PyObject* tensor);
   const TensorFacts& facts(PyObject* tensor) override;
 
   Recorder& recorder_;

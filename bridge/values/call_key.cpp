@@ -121,6 +121,9 @@ TensorFacts facts_of(PyObject* tensor) {
   return out;
 }
 
+namespace {
+
+/// The facts without sizes: how many dimensions there are, and in which order they lie in memory.
 std::string structure_of(const TensorFacts& facts) {
   // A letter and a number each: class, dtype, device; whether it requires grad; then size and stride of each dimension.
   constexpr std::size_t kNumber = 1 + sizeof(long long), kHead = 3 * kNumber + 1;
@@ -154,6 +157,8 @@ std::string structure_of(const TensorFacts& facts) {
   }
   return out + ";";
 }
+
+}  // namespace
 
 void CallKey::add_identity(const void* object) { add_bytes('o', object); }
 

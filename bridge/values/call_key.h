@@ -28,9 +28,6 @@ struct TensorFacts {
 /// Of any tensor; clears what Python raises.
 TensorFacts facts_of(PyObject* tensor);
 
-/// The facts without sizes: how many dimensions there are, and in which order they lie in memory.
-std::string structure_of(const TensorFacts& facts);
-
 /// What keeps them. The reference is valid until the next call.
 class FactsSource {
  public:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
 #include <utility>
 
 #include "explore/merge.h"
@@ -46,21 +45,19 @@ std::optional<Graph> merge_paths(const Graph& first, std::vector<SizePath> paths
   std::sort(paths.begin(), paths.end(),
             [&](const SizePath& x, const SizePath& y) { return position.at(x.check) > position.at(y.check); });
   Graph out = first;
-  std::unordered_map<NodeId, NodeId> now;  // node of `first` -> where it stands in `out`
-  for (const NodeId id : first.order()) now.emplace(id, id);
-  for (const SizePath& path : paths) {
-    const NodeId check = now.at(path.check);
-    Graph other = *path.graph;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    const NodeId check = paths[i].check;
+    Graph other = *paths[i].graph;
     const Condition condition{check, "", out[check].args[1].as_boolean()};
-    for (const auto& [graph, at] : {std::pair(&out, check), std::pair(&other, path.other)}) {
+    for (const auto& [graph, at] : {std::pair(&out, check), std::pair(&other, paths[i].other)}) {
       move_leaks(*graph, at);
       make_decision(*graph, at);
     }
     std::optional<Merged> merged = merge(out, {{&other, [&](NodeId, NodeId) { return condition; }}}, {}, why);
     if (!merged) return std::nullopt;
-    for (auto& [id, place] : now)
-      if (const auto it = merged->of_first.find(place); it != merged->of_first.end()) place = it->second;
     out = std::move(merged->graph);
+    for (std::size_t later = i + 1; later < paths.size(); ++later)
+      paths[later].check = merged->of_first.at(paths[later].check);
   }
   return out;
 }

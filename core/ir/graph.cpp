@@ -216,4 +216,10 @@ std::string Graph::where(const Node& node) const {
   return s.file.empty() ? std::string() : s.file + ":" + std::to_string(s.line);
 }
 
+NodeId find_node(const Graph& graph, std::string_view name) {
+  for (const NodeId id : graph.order())
+    if (graph[id].name == name) return id;
+  return kNoNode;
+}
+
 }  // namespace modulize

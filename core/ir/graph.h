@@ -197,4 +197,7 @@ std::vector<std::uint32_t> use_counts(const Graph& graph);
 /// kNoNode if nothing uses the node.
 NodeId first_user(const Graph& graph, NodeId node);
 
+/// The node of that name; kNoNode if there is none. Linear in the graph.
+NodeId find_node(const Graph& graph, std::string_view name);
+
 }  // namespace modulize

@@ -10,15 +10,9 @@
 namespace modulize {
 namespace {
 
-NodeId named(const Graph& graph, std::string_view name) {
-  for (const NodeId id : graph.order())
-    if (graph[id].name == name) return id;
-  return kNoNode;
-}
-
 Numbers numbers(const Graph& graph, const std::vector<std::pair<const char*, std::vector<std::int64_t>>>& given) {
   Numbers out;
-  for (const auto& [name, all] : given) out[named(graph, name)] = all;
+  for (const auto& [name, all] : given) out[find_node(graph, name)] = all;
   return out;
 }
 
@@ -80,7 +74,7 @@ TEST(Coincidences, HowManyWereFound) {
 
 TEST(Coincidences, AnAssumptionStandsBehindTheNumber) {
   Graph graph = parse(kRemainder);
-  check_number(graph, {named(graph, "rest"), false, 1, false}, "a remainder");
+  check_number(graph, {find_node(graph, "rest"), false, 1, false}, "a remainder");
   verify(graph);
   EXPECT_NE(print(graph).find("modulize._runtime.check(%rest, 1, 'a remainder')"), std::string::npos) << print(graph);
 }

@@ -9,12 +9,6 @@
 namespace modulize {
 namespace {
 
-NodeId named(const Graph& graph, std::string_view name) {
-  for (const NodeId id : graph.order())
-    if (graph[id].name == name) return id;
-  return kNoNode;
-}
-
 TEST(Guards, LeaksThatAreLeftBecomeChecks) {
   Graph graph = parse(
       "graph net {\n"
@@ -70,7 +64,7 @@ TEST(Guards, TheFlagThatWasReadLastDecides) {
   const Graph none = parse(head + "  %s: tensor = call_method exp(%x)\n  output %s\n}\n");
   const std::map<std::string, bool> flags{{"first.training", true}, {"layer.training", false}, {"training", true}};
   const auto condition = [&](const Graph& first, std::string_view a, const Graph& other, std::string_view b) {
-    const Condition found = mode_condition(first, named(first, a), other, named(other, b), flags);
+    const Condition found = mode_condition(first, find_node(first, a), other, find_node(other, b), flags);
     EXPECT_EQ(found.decision, kNoNode);
     return std::pair(found.flag, found.first_is_true);
   };

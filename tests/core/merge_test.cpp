@@ -22,12 +22,6 @@ std::string net(const std::string& body) {
          body + "}\n";
 }
 
-NodeId named(const Graph& graph, std::string_view name) {
-  for (const NodeId id : graph.order())
-    if (graph[id].name == name) return id;
-  return kNoNode;
-}
-
 Variant flipped(const Graph& graph, NodeId decision, bool first_is_true) {
   return {&graph, [=](NodeId, NodeId) { return Condition{decision, "", first_is_true}; }};
 }
@@ -40,7 +34,7 @@ std::optional<Difference> differs(const Graph& a, const Graph& b) {
 /// Merges the two sides of the decision %d, verifies, and checks that either outcome gives its capture back.
 std::string merged(const std::string& on_true, const std::string& on_false) {
   const Graph a = parse(net(on_true)), b = parse(net(on_false));
-  const NodeId d = named(a, "d");
+  const NodeId d = find_node(a, "d");
   std::string why;
   const std::optional<Merged> out = merge(a, {flipped(b, d, true)}, {}, &why);
   if (!out) return why;
@@ -100,7 +94,7 @@ TEST(Merge, TwoDecisionsNest) {
                             "  %a: tensor = call_method relu(%x)\n  %e: number = call_function "
                             "modulize._runtime.truth(%a)\n  %c: tensor = call_method tanh(%a)\n  output %c\n}\n");
   const Graph not_d = parse(head + "  %c: tensor = call_method tanh(%x)\n  output %c\n}\n");
-  const NodeId d = named(both, "d"), e = named(both, "e");
+  const NodeId d = find_node(both, "d"), e = find_node(both, "e");
   const auto out = merge(both, {flipped(not_d, d, true), flipped(not_e, e, true)}, {}, nullptr);
   ASSERT_TRUE(out);
   verify(out->graph);
@@ -112,7 +106,7 @@ TEST(Merge, TwoDecisionsNest) {
 
 TEST(Merge, ARequirementStandsBehindItsDecision) {
   const Graph a = parse(net("  output %x\n"));
-  const auto out = merge(a, {}, {{named(a, "d"), true, Value::string("error")}}, nullptr);
+  const auto out = merge(a, {}, {{find_node(a, "d"), true, Value::string("error")}}, nullptr);
   ASSERT_TRUE(out);
   EXPECT_NE(print(out->graph).find("require(%d, True, 'error')"), std::string::npos) << print(out->graph);
 }
@@ -155,7 +149,7 @@ TEST(Merge, RandomSidesComeBack) {
       return parse(text);
     };
     const Graph base = build(true, true), not_first = build(false, true), not_second = build(true, false);
-    const NodeId d0 = named(base, "d0"), d1 = named(base, "d1");
+    const NodeId d0 = find_node(base, "d0"), d1 = find_node(base, "d1");
     std::string why;
     const auto out = merge(base, {flipped(not_first, d0, true), flipped(not_second, d1, true)}, {}, &why);
     if (!out) {
@@ -198,10 +192,10 @@ TEST(Merge, AChainIsExactForBothTogether) {
   };
   const Graph base = chain(true, true), without_a = chain(false, true), without_b = chain(true, false);
   std::string why;
-  const auto out =
-      merge(base, {flipped(without_a, named(base, "d"), true), flipped(without_b, named(base, "e"), true)}, {}, &why);
+  const auto out = merge(
+      base, {flipped(without_a, find_node(base, "d"), true), flipped(without_b, find_node(base, "e"), true)}, {}, &why);
   ASSERT_TRUE(out) << why;
-  const NodeId d = out->of_first.at(named(base, "d")), e = out->of_first.at(named(base, "e"));
+  const NodeId d = out->of_first.at(find_node(base, "d")), e = out->of_first.at(find_node(base, "e"));
   for (const bool a : {true, false})
     for (const bool b : {true, false}) {
       const auto found = differs(linearise(out->graph, {{d, a}, {e, b}}), chain(a, b));

@@ -12,12 +12,6 @@
 namespace modulize {
 namespace {
 
-NodeId named(const Graph& graph, std::string_view name) {
-  for (const NodeId id : graph.order())
-    if (graph[id].name == name) return id;
-  return kNoNode;
-}
-
 /// A capture in which `%wide` and `%high` came out so; `body` follows what they decide, and `leak` stands before.
 Graph capture(bool wide, bool high, const std::string& body, const std::string& leak = "") {
   const auto check = [](const std::string& name, const std::string& of, bool is) {
@@ -41,7 +35,7 @@ const char* const kLeak =
 
 std::string taken(const Graph& merged, const std::map<std::string, bool>& outcomes) {
   std::unordered_map<NodeId, bool> by_node;
-  for (const auto& [name, outcome] : outcomes) by_node[named(merged, name)] = outcome;
+  for (const auto& [name, outcome] : outcomes) by_node[find_node(merged, name)] = outcome;
   return print(linearise(merged, by_node));
 }
 
@@ -49,9 +43,10 @@ TEST(SizePaths, EveryCheckThatCameOutOtherwiseIsABranch) {
   const Graph first = capture(false, false, kSame), wide = capture(true, false, kHalved),
               high = capture(false, true, kDoubled);
   std::string why;
-  const std::optional<Graph> merged = merge_paths(
-      first, {{&wide, named(first, "wide"), named(wide, "wide")}, {&high, named(first, "high"), named(high, "high")}},
-      &why);
+  const std::optional<Graph> merged = merge_paths(first,
+                                                  {{&wide, find_node(first, "wide"), find_node(wide, "wide")},
+                                                   {&high, find_node(first, "high"), find_node(high, "high")}},
+                                                  &why);
   ASSERT_TRUE(merged) << why;
   verify(*merged);
   EXPECT_EQ(print(*merged).find("runtime.check"), std::string::npos) << print(*merged);
@@ -63,7 +58,8 @@ TEST(SizePaths, EveryCheckThatCameOutOtherwiseIsABranch) {
 TEST(SizePaths, WhatNoCaptureHasShownStaysACheck) {
   const Graph first = capture(false, false, kSame), wide = capture(true, false, kHalved);
   std::string why;
-  const std::optional<Graph> merged = merge_paths(first, {{&wide, named(first, "wide"), named(wide, "wide")}}, &why);
+  const std::optional<Graph> merged =
+      merge_paths(first, {{&wide, find_node(first, "wide"), find_node(wide, "wide")}}, &why);
   ASSERT_TRUE(merged) << why;
   const std::string narrow = taken(*merged, {{"wide", false}});
   EXPECT_NE(narrow.find("check(%is_high, False"), std::string::npos) << narrow;
@@ -72,7 +68,8 @@ TEST(SizePaths, WhatNoCaptureHasShownStaysACheck) {
 TEST(SizePaths, ALeakMattersOnItsOwnPathAlone) {
   const Graph first = capture(false, false, kSame, kLeak), wide = capture(true, false, kHalved);
   std::string why;
-  const std::optional<Graph> merged = merge_paths(first, {{&wide, named(first, "wide"), named(wide, "wide")}}, &why);
+  const std::optional<Graph> merged =
+      merge_paths(first, {{&wide, find_node(first, "wide"), find_node(wide, "wide")}}, &why);
   ASSERT_TRUE(merged) << why;
   verify(*merged);
   EXPECT_NE(taken(*merged, {{"wide", false}}).find("leak"), std::string::npos);
@@ -82,7 +79,7 @@ TEST(SizePaths, ALeakMattersOnItsOwnPathAlone) {
 TEST(SizePaths, APathThatDiffersBeforeItsCheckIsNone) {
   const Graph first = capture(false, false, kSame), high = capture(true, true, kDoubled);
   std::string why;
-  EXPECT_FALSE(merge_paths(first, {{&high, named(first, "high"), named(high, "wide")}}, &why));
+  EXPECT_FALSE(merge_paths(first, {{&high, find_node(first, "high"), find_node(high, "wide")}}, &why));
   EXPECT_NE(why, "");
 }
 
@@ -93,9 +90,9 @@ TEST(SizePaths, OnlyTruthsDecide) {
       "  %is_two: number = call_function operator.eq(%n, 2)\n"
       "  %two: other = call_function modulize._runtime.check(%is_two, True, \"a decision on sizes\")\n"
       "  output %x\n}\n");
-  EXPECT_FALSE(is_size_decision(graph[named(graph, "length")]));
-  EXPECT_FALSE(is_size_decision(graph[named(graph, "is_two")]));
-  EXPECT_TRUE(is_size_decision(graph[named(graph, "two")]));
+  EXPECT_FALSE(is_size_decision(graph[find_node(graph, "length")]));
+  EXPECT_FALSE(is_size_decision(graph[find_node(graph, "is_two")]));
+  EXPECT_TRUE(is_size_decision(graph[find_node(graph, "two")]));
 }
 
 }  // namespace

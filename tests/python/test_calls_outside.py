@@ -202,36 +202,34 @@ def test_what_raises_by_values_may_be_caught(kind):
         assert torch.equal(prepared(x, dict(box), Module()), model(x, dict(box), Module()))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WAYS if kind not in ("registered_operation", "autograd_function")])
+def assert_yields_are_checked(kind, forward, what):
+    model, options = around(kind, forward)
+    box = {what: True, "k": torch.tensor(3.0)}
+    prepared = prepare_model(model, example_inputs=(X, dict(box), Module()), **options)
+    for x in (X, -X):
+        try:
+            actual = prepared(x, dict(box), Module())
+        except AssumptionError as error:
+            assert "yields" in str(error) and x is not X
+            continue
+        assert torch.equal(actual, model(x, dict(box), Module()))
+
+
+YIELDING = [kind for kind in WAYS if kind not in ("registered_operation", "autograd_function")]
+
+
+@pytest.mark.parametrize("kind", YIELDING)
 def test_what_a_call_yields_is_checked(kind):
     def forward(call, x, box):
         y = call(x, box)
         return x.relu() if y is None else y
 
-    model, options = around(kind, forward)
-    box = {"decides": True, "k": torch.tensor(3.0)}
-    prepared = prepare_model(model, example_inputs=(X, dict(box), Module()), **options)
-    for x in (X, -X):
-        try:
-            actual = prepared(x, dict(box), Module())
-        except AssumptionError as error:
-            assert "yields" in str(error) and x is not X
-            continue
-        assert torch.equal(actual, model(x, dict(box), Module()))
+    assert_yields_are_checked(kind, forward, "decides")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WAYS if kind not in ("registered_operation", "autograd_function")])
+@pytest.mark.parametrize("kind", YIELDING)
 def test_how_many_things_a_call_yields_is_checked(kind):
-    model, options = around(kind, lambda call, x, box: x * len(call(x, box)))
-    box = {"counts": True, "k": torch.tensor(3.0)}
-    prepared = prepare_model(model, example_inputs=(X, dict(box), Module()), **options)
-    for x in (X, -X):
-        try:
-            actual = prepared(x, dict(box), Module())
-        except AssumptionError as error:
-            assert "yields" in str(error) and x is not X
-            continue
-        assert torch.equal(actual, model(x, dict(box), Module()))
+    assert_yields_are_checked(kind, lambda call, x, box: x * len(call(x, box)), "counts")
 
 
 def test_what_a_module_kept_by_a_request_yields_is_checked():

@@ -30,15 +30,12 @@ def check_model(model: Any, name: str = "model") -> None:
 
 def is_on_meta(model: torch.nn.Module) -> bool:
     """Whether the model has no values: all its parameters, or buffers where it has none, are on the meta device."""
-    modules = {id(model): model}
+    modules = {model}
     for module in (waiting := [model]):  # the engine refuses names that `named_modules` stumbles over
-        fresh = [child for child in module._modules.values() if child is not None and id(child) not in modules]
-        modules.update((id(child), child) for child in fresh)
-        waiting += fresh
-    parameters = [tensor for module in modules.values() for tensor in module._parameters.values()]
-    buffers = [tensor for module in modules.values() for tensor in module._buffers.values()]
-    tensors: list[torch.Tensor] = [tensor for tensor in parameters if tensor is not None]
-    tensors = tensors or [tensor for tensor in buffers if tensor is not None]
+        waiting += (fresh := set(module.children()) - modules)
+        modules |= fresh
+    tensors: list[torch.Tensor] = [t for m in modules for t in m._parameters.values() if t is not None]
+    tensors = tensors or [t for m in modules for t in m._buffers.values() if t is not None]
     return bool(tensors) and all(tensor.is_meta for tensor in tensors)
 
 

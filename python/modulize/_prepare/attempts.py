@@ -8,7 +8,7 @@ import torch
 
 from modulize import _core
 from modulize._prepare.options import Options
-from modulize._prepare.verify import Verified, verify_outputs
+from modulize._prepare.verify import verify_outputs
 from modulize._report import Report
 
 
@@ -33,7 +33,7 @@ def _attempt(
 ) -> torch.fx.GraphModule:
     prepared, data = _core.prepare(**options.of_engine(), keep_root=keep_root, prepare_inner=prepare_inner)
     captures.extend(data["captures"])
-    nowhere = _why_nowhere(data.pop("without_values"), data.pop("as_on_cpu"))
+    not_verified = _why_not(options, data["capture"], data.pop("without_values"), data.pop("as_on_cpu"))
     ties = _sharing_tensors(prepared, data["ties"])
     report = Report({**data, **prepared._modulize, "captures": captures, "ties": ties})
     prepared._modulize = report
@@ -41,20 +41,18 @@ def _attempt(
     has_run = data["capture"] == "running"
     if options.target.finish:
         options.target.finish(prepared, inputs if has_run else None, options.keywords)
-    if not options.verify or not has_run:
-        verified = Verified(None, "captured without inputs" if options.verify else "verify=False")
-    elif nowhere:
-        verified = Verified(None, nowhere)
-    else:
-        verified = verify_outputs(
+    report.not_verified = not_verified
+    if not not_verified:
+        report.largest_difference, report.not_verified = verify_outputs(
             options.model, prepared, inputs, options.keywords, plain_outputs=options.outputs, exact=options.is_exact
         )
-    report.largest_difference, report.not_verified = verified
     return prepared
 
 
-def _why_nowhere(without_values: list[str], as_on_cpu: list[str]) -> str:
-    """Why a model that was captured on the meta device cannot be compared there; empty if it can."""
+def _why_not(options: Options, capture: str, without_values: list[str], as_on_cpu: list[str]) -> str:
+    """Why the outputs are not compared: nobody asked for it, or the original cannot run there; empty if they are."""
+    if not options.verify or capture != "running":
+        return "captured without inputs" if options.verify else "verify=False"
     if without_values:
         places = ", ".join(dict.fromkeys(without_values))
         return f"on the meta device, where tensors have no values, the original cannot run: {places} asks for one"
